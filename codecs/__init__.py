@@ -1,0 +1,1 @@
+"""The codecs that come with lic-bench: one plugin each."""

@@ -1,0 +1,1 @@
+"""The data sets that lic-bench knows: one manifest each."""

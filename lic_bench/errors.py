@@ -1,0 +1,38 @@
+"""What can go wrong through no fault of lic-bench: one class for each thing that a user can mend.
+
+The text of each of these errors is made for a reader at a terminal: one or two lines that name the
+file or the word at fault and what to do about it. The command line prints the text alone, without
+a traceback.
+"""
+
+
+class LicBenchError(Exception):
+    """The base of every error that lic-bench raises on purpose."""
+
+
+class SpecError(LicBenchError):
+    """A codec spec, option or operating point does not exist or makes no sense."""
+
+
+class UnavailableError(LicBenchError):
+    """A codec or a data set is known but cannot be used here; the text says why and the remedy."""
+
+
+class BitstreamError(LicBenchError):
+    """A bitstream is damaged, cut short, or of another format, version or model."""
+
+
+class ImageError(LicBenchError):
+    """An image file cannot be read, or holds what 8-bit RGB cannot."""
+
+
+class DatasetError(LicBenchError):
+    """A data set is unknown, incomplete, empty, or fails its checksum."""
+
+
+class StoreError(LicBenchError):
+    """A store cannot be opened or written, or was written by a newer lic-bench."""
+
+
+class UndefinedError(LicBenchError):
+    """A figure was asked for that is not defined for these measurements."""
