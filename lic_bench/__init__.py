@@ -1,0 +1,97 @@
+"""lic-bench: the bench on which learned and classical image codecs meet on equal terms.
+
+>>> import lic_bench
+>>> measurements = lic_bench.run(["jpeg", "jpeg2000"], ["sample"], out="results/mine")
+>>> averages = lic_bench.aggregate(measurements)
+>>> lic_bench.bd_rates(averages, anchor="jpeg", metric="ms_ssim_rgb")
+>>> figure = lic_bench.plot(measurements, metric="psnr_rgb")
+>>> lic_bench.save_plot(figure, "rd.pdf")
+
+A codec of your own is a subclass of `Codec`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lic_bench.codec import Codec, Point
+    from lic_bench.curves import BDRate, Curve, aggregate, bd_rate, bd_rates, curve
+    from lic_bench.dataset import Dataset, fetch, known_datasets, load_dataset
+    from lic_bench.errors import (
+        BitstreamError,
+        DatasetError,
+        ImageError,
+        LicBenchError,
+        OutputError,
+        SpecError,
+        StoreError,
+        UnavailableError,
+        UndefinedError,
+    )
+    from lic_bench.image import Image, read_image, write_image
+    from lic_bench.measurements import export, load
+    from lic_bench.metrics import METRICS, compare
+    from lic_bench.plots import plot, save_plot
+    from lic_bench.registry import Registry
+    from lic_bench.runs import run
+
+__all__ = [
+    "METRICS",
+    "BDRate",
+    "BitstreamError",
+    "Codec",
+    "Curve",
+    "Dataset",
+    "DatasetError",
+    "Image",
+    "ImageError",
+    "LicBenchError",
+    "OutputError",
+    "Point",
+    "Registry",
+    "SpecError",
+    "StoreError",
+    "UnavailableError",
+    "UndefinedError",
+    "aggregate",
+    "bd_rate",
+    "bd_rates",
+    "compare",
+    "curve",
+    "export",
+    "fetch",
+    "known_datasets",
+    "load",
+    "load_dataset",
+    "plot",
+    "read_image",
+    "run",
+    "save_plot",
+    "write_image",
+]
+
+# Where each name comes from. They are imported when they are first used, because a list of codecs
+# should not wait for pandas, nor a codec for matplotlib.
+_HOMES = {
+    "codec": ("Codec", "Point"),
+    "curves": ("BDRate", "Curve", "aggregate", "bd_rate", "bd_rates", "curve"),
+    "dataset": ("Dataset", "fetch", "known_datasets", "load_dataset"),
+    "errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "image": ("Image", "read_image", "write_image"),
+    "measurements": ("export", "load"),
+    "metrics": ("METRICS", "compare"),
+    "plots": ("plot", "save_plot"),
+    "registry": ("Registry",),
+    "runs": ("run",),
+}
+
+
+def __getattr__(name: str) -> object:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"lic_bench.{home}"), name)
+    raise AttributeError(f"module 'lic_bench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

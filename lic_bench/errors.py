@@ -34,5 +34,9 @@ class StoreError(LicBenchError):
     """A store cannot be opened or written, or was written by a newer lic-bench."""
 
 
+class OutputError(LicBenchError):
+    """A file cannot be written."""
+
+
 class UndefinedError(LicBenchError):
     """A figure was asked for that is not defined for these measurements."""

@@ -1,0 +1,79 @@
+"""JPEG: libjpeg-turbo through Pillow."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from lic_bench import BitstreamError, Codec, Point, SpecError
+
+if TYPE_CHECKING:
+    from lic_bench import Image
+
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+
+
+class Jpeg(Codec):
+    """JPEG (libjpeg-turbo, baseline, default tables).
+
+    Parameters
+    ----------
+    subsampling
+        Of the chroma planes.
+    optimize
+        Compute Huffman tables for each image.
+    progressive
+        Write a progressive JPEG.
+    """
+
+    name = "jpeg"
+    points = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 95)
+    point_unit = "quality"
+
+    def __init__(
+        self,
+        subsampling: Subsampling = "4:2:0",
+        optimize: bool = False,
+        progressive: bool = False,
+    ) -> None:
+        self._subsampling = subsampling
+        self._optimize = optimize
+        self._progressive = progressive
+
+    def versions(self) -> Mapping[str, str]:
+        import PIL
+        from PIL import features
+
+        library = features.version("libjpeg_turbo") or features.version("jpg")
+        return {"pillow": PIL.__version__, "libjpeg-turbo": str(library)}
+
+    def encode(self, image: Image, point: Point) -> bytes:
+        from PIL import Image as PillowImage
+
+        if not isinstance(point, int) or not 1 <= point <= 100:
+            raise SpecError(f"jpeg: {point!r} is no quality: a whole number from 1 to 100")
+        stream = io.BytesIO()
+        PillowImage.fromarray(image).save(
+            stream,
+            "JPEG",
+            quality=point,
+            subsampling=self._subsampling,
+            optimize=self._optimize,
+            progressive=self._progressive,
+        )
+        return stream.getvalue()
+
+    def decode(self, stream: bytes) -> Image:
+        from PIL import Image as PillowImage
+
+        try:
+            with PillowImage.open(io.BytesIO(stream), formats=["JPEG"]) as picture:
+                pixels = np.array(picture)
+        except Exception as error:
+            raise BitstreamError(f"the JPEG stream does not decode: {error}") from error
+        if pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise BitstreamError(f"the JPEG stream holds {picture.mode} samples, not RGB")
+        return pixels

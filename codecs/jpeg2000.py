@@ -1,0 +1,123 @@
+"""JPEG 2000: OpenJPEG through glymur, as a bare codestream.
+
+Irreversible 9/7 wavelet, colour transform on, one quality layer, no container: what
+`opj_compress -I -r RATIO` writes.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.metadata
+import importlib.util
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lic_bench import BitstreamError, Codec, Point, SpecError
+
+if TYPE_CHECKING:
+    from lic_bench import Image
+
+_START_OF_CODESTREAM = b"\xff\x4f\xff\x51"
+
+
+class Jpeg2000(Codec):
+    """JPEG 2000 (OpenJPEG, irreversible 9/7 wavelet, bare codestream)."""
+
+    name = "jpeg2000"
+    points = (192, 128, 96, 64, 48, 32, 24, 16, 12)
+    point_unit = "compression ratio"
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        if importlib.util.find_spec("glymur") is None:
+            return "glymur is not installed; pip install glymur"
+        if _pillows_openjpeg() is None and ctypes.util.find_library("openjp2") is None:
+            return (
+                "there is no OpenJPEG: neither on the system nor inside Pillow; "
+                "install libopenjp2, or Pillow's wheel: pip install --force-reinstall pillow"
+            )
+        return None
+
+    def versions(self) -> Mapping[str, str]:
+        glymur = _glymur()
+        return {"glymur": glymur.version.version, "openjpeg": glymur.version.openjpeg_version}
+
+    def encode(self, image: Image, point: Point) -> bytes:
+        if not isinstance(point, int | float) or not point >= 1:
+            raise SpecError(f"jpeg2000: {point!r} is no compression ratio: a number from 1 up")
+        height, width, _ = image.shape
+        # OpenJPEG halves the image as often as there are levels, which a tiny one does not bear.
+        levels = min(5, min(height, width).bit_length() - 1)
+        with _temporary_path() as path:
+            _glymur().Jp2k(
+                path,
+                data=image,
+                cratios=[float(point)],
+                irreversible=True,
+                mct=True,
+                numres=levels + 1,
+            )
+            return path.read_bytes()
+
+    def decode(self, stream: bytes) -> Image:
+        if not stream.startswith(_START_OF_CODESTREAM):
+            raise BitstreamError("this is no JPEG 2000 codestream: it does not start with SOC, SIZ")
+        with _temporary_path() as path:
+            path.write_bytes(stream)
+            try:
+                pixels = _glymur().Jp2k(path)[:]
+            except Exception as error:
+                raise BitstreamError(
+                    f"the JPEG 2000 codestream does not decode: {error}"
+                ) from error
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise BitstreamError(f"the codestream holds {pixels.dtype} samples of {pixels.shape}")
+        return np.ascontiguousarray(pixels)
+
+
+@contextmanager
+def _temporary_path() -> Iterator[Path]:
+    """A path for a codestream: OpenJPEG reads and writes files only. In memory where possible."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it is private
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder) / "stream.j2k"
+
+
+@cache
+def _glymur() -> ModuleType:
+    """Import glymur with an OpenJPEG: the system's, or else the one inside Pillow.
+
+    glymur looks for its library once, when it is imported, in its configuration file first: that is
+    the documented way to name one.
+    """
+    pillows = _pillows_openjpeg()
+    if ctypes.util.find_library("openjp2") is not None or pillows is None:
+        return importlib.import_module("glymur")
+    before = os.environ.get("XDG_CONFIG_HOME")
+    with tempfile.TemporaryDirectory() as folder:
+        configuration = Path(folder) / "glymur" / "glymurrc"
+        configuration.parent.mkdir()
+        configuration.write_text(f"[library]\nopenjp2: {pillows}\n")
+        os.environ["XDG_CONFIG_HOME"] = folder
+        try:
+            return importlib.import_module("glymur")
+        finally:
+            if before is None:
+                del os.environ["XDG_CONFIG_HOME"]
+            else:
+                os.environ["XDG_CONFIG_HOME"] = before
+
+
+@cache
+def _pillows_openjpeg() -> Path | None:
+    files = importlib.metadata.files("pillow") or []
+    found = [file for file in files if file.name.startswith("libopenjp2")]
+    return Path(str(found[0].locate())).resolve() if found else None

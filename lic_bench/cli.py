@@ -1,0 +1,387 @@
+"""The command line: lic-bench run | plot | codecs | datasets | encode | decode | export | runs.
+
+Each command imports what it needs when it is called, so that help and listings answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lic_bench.errors import BitstreamError, LicBenchError, SpecError
+
+if TYPE_CHECKING:
+    from lic_bench.codec import Codec, Point
+
+app = typer.Typer(
+    help="The bench on which learned and classical image codecs meet on equal terms.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+datasets_app = typer.Typer(
+    help="List the known data sets, or fetch one.", rich_markup_mode="markdown"
+)
+app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
+
+_RESULTS = Path("results/mine")
+
+Plugins = Annotated[
+    list[Path], typer.Option("--plugin", metavar="FILE", help="A Python file with further codecs.")
+]
+Folder = Annotated[
+    Path, typer.Argument(metavar="[DIR]", help="The folder that `lic-bench run --out` wrote.")
+]
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is told without a traceback."""
+    try:
+        app()
+    except LicBenchError as error:
+        Console(stderr=True, soft_wrap=True).print(
+            f"lic-bench: {error}", markup=False, highlight=False
+        )
+        sys.exit(2)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"lic-bench {version('lic-bench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    codecs: Annotated[
+        list[str],
+        typer.Option("--codecs", "-c", metavar="SPECS", help="Codecs, separated by commas."),
+    ] = ["jpeg,jpeg2000"],  # noqa: B006 - typer wants the default here and copies it
+    dataset: Annotated[
+        list[str],
+        typer.Option(
+            "--dataset", "-d", metavar="NAME|PATH", help="A known data set, or a folder of images."
+        ),
+    ] = ["sample"],  # noqa: B006
+    points: Annotated[
+        list[str],
+        typer.Option(
+            "--points",
+            "-p",
+            metavar="[SPEC=]POINTS",
+            help="Operating points: 10,50,90 or 10:90:20, for all codecs or, after SPEC=, for one.",
+        ),
+    ] = [],  # noqa: B006
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; one a core.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where the metrics are computed: cpu, cuda, cuda:1.")
+    ] = "cpu",
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept and resumed.")
+    ] = _RESULTS,
+    plugin: Plugins = [],  # noqa: B006
+    anchor: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="The anchor of the BD-rates; the first codec."),
+    ] = None,
+) -> None:
+    """Measure codecs on data sets; then show a table, and draw the curves.
+
+    What DIR holds already is not measured again: repeat a command to carry on after a break, or
+    name a further codec to add it.
+
+    - `lic-bench run --codecs jpeg,jpeg2000 --dataset kodak`
+    - `lic-bench run -c jpeg:subsampling=4:4:4 -d "~/my photos" --points 5:95:5`
+    - `lic-bench run -c jpeg,jpeg2000 -p jpeg=10,50,90 -p jpeg2000=96,48,24 -o results/three`
+    - `lic-bench run --plugin my_codec.py --codecs my-codec,jpeg`
+    """
+    from lic_bench import show
+    from lic_bench.codec import split_specs
+    from lic_bench.runs import execute, plan
+
+    specs = list(dict.fromkeys(spec for text in codecs for spec in split_specs(text)))
+    if anchor is not None and anchor not in specs:
+        raise SpecError(f"the anchor {anchor!r} is none of the run's codecs: {', '.join(specs)}")
+    planned = plan(
+        specs,
+        [str(Path(name).expanduser()) if name.startswith("~") else name for name in dataset],
+        points=_points(points),
+        device=device,
+        plugins=plugin,
+    )
+    try:
+        with show.progress() as report:
+            measurements = execute(planned, out, jobs=jobs, report=report)
+    except KeyboardInterrupt:
+        Console(stderr=True).print(
+            "Stopped. What was measured is kept; the same command carries on from there.",
+            highlight=False,
+        )
+        raise typer.Exit(130) from None
+    show.summary(measurements, anchor or specs[0])
+    show.written(measurements, out)
+    if show.failures(measurements):
+        raise typer.Exit(1)
+
+
+@app.command()
+def plot(
+    folder: Folder = _RESULTS,
+    metric: Annotated[
+        str,
+        typer.Option(
+            "--metric",
+            "-m",
+            help="psnr_rgb, psnr_rgb_pooled, psnr_y, psnr_y709, ssim_rgb, ssim_y, ms_ssim_rgb "
+            "or ms_ssim_y.",
+        ),
+    ] = "psnr_rgb",
+    codecs: Annotated[
+        list[str],
+        typer.Option("--codecs", "-c", metavar="SPECS", help="Separated by commas; all."),
+    ] = [],  # noqa: B006
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Needed where DIR holds several.")
+    ] = None,
+    xlim: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="Range of bpp; 0,2 or 0, or ,2.")
+    ] = None,
+    ylim: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="Range of the metric.")
+    ] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Two columns wide instead of one.")] = False,
+    log: Annotated[bool, typer.Option("--log", help="A logarithmic axis of bpp.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help=".png, .pdf or .svg; DIR/METRIC.png."),
+    ] = None,
+) -> None:
+    """Draw rate-distortion curves, fit for a paper.
+
+    - `lic-bench plot --metric ms_ssim_rgb`
+    - `lic-bench plot results/mine -c jpeg,jpeg2000 -d kodak --xlim 0,1.5 -o figure.pdf`
+    """
+    from lic_bench import plots
+    from lic_bench.codec import split_specs
+    from lic_bench.measurements import load
+
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", UserWarning)
+        figure = plots.plot(
+            load(folder),
+            metric=metric,
+            codecs=[spec for text in codecs for spec in split_specs(text)] or None,
+            dataset=dataset,
+            xlim=_range("--xlim", xlim),
+            ylim=_range("--ylim", ylim),
+            width="wide" if wide else "column",
+            xscale="log" if log else "linear",
+        )
+    for note in notes:
+        typer.echo(f"Note: {note.message}", err=True)
+    path = out or (folder if folder.is_dir() else folder.parent) / f"{metric}.png"
+    plots.save_plot(figure, path)
+    typer.echo(path)
+
+
+@app.command()
+def codecs(plugin: Plugins = []) -> None:  # noqa: B006
+    """List the codecs: operating points, options, and which cannot be used here and why."""
+    from lic_bench.codec import option_texts
+    from lic_bench.registry import Registry
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("codec", "operating points", "options", "from"):
+        table.add_column(column, overflow="fold")
+    problems = []
+    registry = Registry(plugin)
+    for entry in map(registry.entry, registry.names()):
+        points = options = ""
+        if entry.cls is not None:
+            options = "\n".join(option_texts(entry.cls))
+            if entry.cls.points != (None,):
+                values = ", ".join(str(point) for point in entry.cls.points)
+                points = f"{entry.cls.point_unit} {values}".strip()
+        if entry.problem is not None:
+            problems.append(f"{entry.name} cannot be used here: {entry.problem}")
+        name = entry.name if entry.problem is None else f"{entry.name} (unavailable)"
+        table.add_row(*(_plain(text) for text in (name, points, options, entry.origin)))
+    Console(highlight=False).print(table)
+    for problem in problems:
+        typer.echo(f"\n{problem}")
+
+
+@datasets_app.callback()
+def datasets(context: typer.Context) -> None:
+    """List the known data sets, and where each lies or how to get it."""
+    if context.invoked_subcommand is not None:
+        return
+    from lic_bench.dataset import known_datasets
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("data set", "images", "to fetch", "at hand"):
+        table.add_column(column, overflow="fold", justify="right" if "images" in column else "left")
+    for known in known_datasets():
+        size = f"{known.bytes / 1e6:,.0f} MB" if known.bytes else "nothing"
+        place = str(known.path) if known.problem is None else f"no: {known.problem}"
+        about = f"{known.name}\n{known.summary}; {known.licence}"
+        table.add_row(*(_plain(text) for text in (about, str(known.images), size, place)))
+    Console(highlight=False).print(table)
+
+
+@datasets_app.command()
+def fetch(names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> None:
+    """Fetch data sets, check them, and put them where every run finds them.
+
+    - `lic-bench datasets fetch kodak`
+    """
+    from lic_bench.dataset import fetch
+
+    for name in names:
+        typer.echo(fetch(name))
+
+
+@app.command()
+def encode(
+    source: Annotated[Path, typer.Argument(metavar="IMAGE")],
+    target: Annotated[Path, typer.Argument(metavar="STREAM")],
+    codec: Annotated[str, typer.Option("--codec", "-c", metavar="SPEC")],
+    point: Annotated[
+        str | None,
+        typer.Option("--point", "-p", help="The operating point, where there are several."),
+    ] = None,
+    plugin: Plugins = [],  # noqa: B006
+) -> None:
+    """Encode an image into a file that holds the bitstream and nothing else.
+
+    - `lic-bench encode --codec jpeg2000 --point 40 in.png out.jp2`
+    """
+    from lic_bench.files import written_whole
+    from lic_bench.image import read_image
+    from lic_bench.registry import Registry
+
+    made = Registry(plugin).codec(codec)
+    chosen = _point(made, point)
+    image = read_image(source)
+    stream = made.encode(image, chosen)
+    with written_whole(target) as part:
+        part.write_bytes(stream)
+    height, width, _ = image.shape
+    rate = 8 * len(stream) / (width * height)
+    typer.echo(f"{target}: {width}x{height} pixels in {len(stream):,} bytes, {rate:.4f} bpp")
+
+
+@app.command()
+def decode(
+    source: Annotated[Path, typer.Argument(metavar="STREAM")],
+    target: Annotated[Path, typer.Argument(metavar="IMAGE")],
+    codec: Annotated[str, typer.Option("--codec", "-c", metavar="SPEC")],
+    plugin: Plugins = [],  # noqa: B006
+) -> None:
+    """Decode a bitstream into an image file.
+
+    - `lic-bench decode --codec jpeg2000 out.jp2 back.png`
+    """
+    from lic_bench.image import write_image
+    from lic_bench.registry import Registry
+
+    made = Registry(plugin).codec(codec)
+    try:
+        stream = source.read_bytes()
+    except OSError as error:
+        raise BitstreamError(f"{source} cannot be read: {error.strerror}") from error
+    try:
+        image = made.decode(stream)
+    except BitstreamError as error:
+        raise BitstreamError(f"{source}: {error}") from error
+    write_image(target, image)
+    height, width, _ = image.shape
+    typer.echo(f"{target}: {width}x{height} pixels")
+
+
+@app.command()
+def export(
+    folder: Folder = _RESULTS,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="A .parquet or .csv file.")
+    ] = Path("measurements.csv"),
+) -> None:
+    """Write the measurements of a folder as Parquet or CSV.
+
+    - `lic-bench export results/mine --out measurements.csv`
+    """
+    from lic_bench import measurements
+
+    measurements.export(measurements.load(folder), out)
+    typer.echo(out)
+
+
+@app.command()
+def runs(folder: Folder = _RESULTS) -> None:
+    """Show how a folder's measurements came about, as JSON: one object for each run.
+
+    Command, machine, versions of libraries, digests of data sets, identities of codecs.
+    """
+    import json
+
+    from lic_bench.store import Store
+
+    with Store.open(folder) as store:
+        typer.echo(json.dumps(store.runs(), indent=2, ensure_ascii=False))
+
+
+def _points(texts: list[str]) -> dict[str, list[str]]:
+    """Operating points by spec, from ``10,50`` or ``jpeg=10,50``; under ``""`` those of all."""
+    points: dict[str, list[str]] = {}
+    for text in texts:
+        spec, _, values = text.rpartition("=")
+        points.setdefault(spec, []).extend(value.strip() for value in values.split(","))
+    return points
+
+
+def _point(codec: Codec, text: str | None) -> Point:
+    from lic_bench.codec import parse_points
+
+    if text is not None:
+        return parse_points(codec, [text])[0]
+    if len(codec.points) > 1:
+        points = ", ".join(str(point) for point in codec.points)
+        raise SpecError(f"{codec.name} needs a --point: {codec.point_unit} such as {points}")
+    return codec.points[0]
+
+
+def _range(option: str, text: str | None) -> tuple[float | None, float | None] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) if part.strip() else None for part in text.split(","))
+    except ValueError:
+        raise SpecError(f"{option} {text}: a range is LOW,HIGH, as in 0,2") from None
+    return low, high
+
+
+def _plain(text: str) -> str:
+    """Text that rich prints as it is."""
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,302 @@
+"""From measurements to rate-distortion curves, and from two curves to a BD-rate.
+
+How many images become one figure is never implied: each way of averaging is a column, or a metric,
+with a name of its own.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lic_bench.errors import SpecError, UndefinedError
+
+Method = Literal["pchip", "akima"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quality that a curve can show: larger is better, in dB, infinite where nothing is lost."""
+
+    name: str
+    label: str  # of an axis, with the unit
+    rule: str  # how the images of a data set became one figure
+    value: str  # column of the aggregate
+    rate: str = "bpp"  # column of the aggregate
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("psnr_rgb", "PSNR (RGB) [dB]", "mean of per-image PSNR", "psnr_rgb_db"),
+        Metric(
+            "psnr_rgb_pooled",
+            "PSNR (RGB) [dB]",
+            "errors and bits pooled over all pixels",
+            "psnr_rgb_pooled_db",
+            "bpp_pooled",  # the rule of CLIC 2018 pools both
+        ),
+        Metric("psnr_y", "PSNR (Y, BT.601) [dB]", "mean of per-image PSNR", "psnr_y_db"),
+        Metric("psnr_y709", "PSNR (Y, BT.709) [dB]", "mean of per-image PSNR", "psnr_y709_db"),
+        Metric("ssim_rgb", "SSIM (RGB) [dB]", "dB of the mean SSIM", "ssim_rgb_db"),
+        Metric("ssim_y", "SSIM (Y) [dB]", "dB of the mean SSIM", "ssim_y_db"),
+        Metric("ms_ssim_rgb", "MS-SSIM (RGB) [dB]", "dB of the mean MS-SSIM", "ms_ssim_rgb_db"),
+        Metric("ms_ssim_y", "MS-SSIM (Y) [dB]", "dB of the mean MS-SSIM", "ms_ssim_y_db"),
+    )
+}
+"""What `--metric` can name."""
+
+_KEY = ["dataset", "codec", "point"]
+_PSNR = ["psnr_rgb_db", "psnr_y_db", "psnr_y709_db"]
+_SSIM = ["ssim_rgb", "ssim_y", "ms_ssim_rgb", "ms_ssim_y"]
+_SECONDS = ["encode_s", "decode_s"]
+
+
+def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
+    """Average the images of each data set: one row per data set, codec and operating point.
+
+    Data sets and codecs keep the order in which they first appear; points go by `point_index`.
+    Beside those four columns there are
+
+    - `images`, `failed`: how many images were measured, and how many failed;
+    - `complete`: every image of the data set was measured at this point, those aside on which
+      everything failed (damaged files). Only such points can be compared with each other;
+    - `bpp`: the mean of the images' bits per pixel; `bpp_pooled`: all bits over all pixels;
+    - `psnr_rgb_db`, `psnr_y_db` (BT.601), `psnr_y709_db`: the mean of the images' PSNR, which is
+      the habit on Kodak;
+    - `psnr_rgb_pooled_db`: the PSNR of one mean squared error over all RGB samples of the data
+      set, the rule of the CLIC 2018 challenge;
+    - `ssim_rgb`, `ssim_y`, `ms_ssim_rgb`, `ms_ssim_y`: means; the same with `_db`: -10 log10(1 -
+      mean), the dB of the mean, which is never more than the mean of the images' dB;
+    - `encode_s`, `decode_s`: means, in seconds.
+
+    All are means over the images measured at that point. A figure that is missing for one of them
+    is missing here (NaN): nothing is averaged over fewer images than its neighbours.
+
+    Raises UndefinedError where an image was measured twice at one point.
+    """
+    twice = measurements[measurements.duplicated([*_KEY, "image"])]
+    if not twice.empty:
+        dataset, codec, point, image = twice.iloc[0][[*_KEY, "image"]]
+        raise UndefinedError(
+            f"{image} of {dataset} is there twice for {codec} at point {point}: "
+            "average one run, not several."
+        )
+    columns = ["width", "height", "bytes", "mse_rgb", "bpp", *_PSNR, *_SSIM, *_SECONDS]
+    samples = measurements[columns].astype("float64")
+    pixels = samples["width"] * samples["height"]
+    samples = samples.assign(
+        measured=1, pixels=pixels, bits=8 * samples["bytes"], squares=samples["mse_rgb"] * pixels
+    ).astype("float64")
+    samples[measurements["error"].notna().to_numpy()] = np.nan
+    groups = samples.groupby([measurements[name] for name in _KEY], sort=False, dropna=False)
+    rows = measurements.groupby(_KEY, sort=False, dropna=False)
+    images = groups["measured"].count()
+    sums = groups.sum().where(groups.count().eq(images, axis=0))
+    means = sums.div(images, axis=0)
+    mse = sums["squares"] / sums["pixels"]
+
+    frame = pd.DataFrame(
+        {
+            "point_index": rows["point_index"].min(),
+            "images": images,
+            "failed": rows.size() - images,
+            "bpp": means["bpp"],
+            "bpp_pooled": sums["bits"] / sums["pixels"],
+            **{name: means[name] for name in _PSNR},
+            "psnr_rgb_pooled_db": _db(mse / 255**2),
+            **{name: means[name] for name in _SSIM},
+            # The SSIM of a lossless image is 1 but for rounding, which dB would blow up.
+            **{f"{name}_db": _db((1 - means[name]).mask(mse == 0, 0)) for name in _SSIM},
+            **{name: means[name] for name in _SECONDS},
+        }
+    ).reset_index()
+    size = frame["dataset"].map(_sizes(measurements))
+    frame.insert(6, "complete", (frame["images"] == size) & (size > 0))
+    order = np.lexsort(
+        (
+            frame["point_index"].to_numpy(),
+            pd.factorize(frame["codec"])[0],
+            pd.factorize(frame["dataset"])[0],
+        )
+    )
+    return frame.iloc[order].reset_index(drop=True)
+
+
+def _sizes(measurements: pd.DataFrame) -> dict[str, int]:
+    """How many images each data set has, less those on which everything failed."""
+    sizes = {}
+    for dataset, rows in measurements.groupby("dataset"):
+        failed = rows["error"].notna().groupby(rows["image"]).all()
+        sizes[str(dataset)] = int(rows["dataset_images"].max() - failed.sum())
+    return sizes
+
+
+def _db(loss: "pd.Series[float]") -> "pd.Series[float]":
+    with np.errstate(divide="ignore"):
+        return pd.Series(-10 * np.log10(loss.clip(lower=0)))
+
+
+def metric_named(name: str) -> Metric:
+    """Return the metric of this name, or raise a SpecError that lists those that there are."""
+    check_known("metric", name, METRICS)
+    return METRICS[name]
+
+
+def check_known(kind: str, name: str, known: Iterable[str]) -> None:
+    """Raise a SpecError if `name`, a thing of this kind, is not among the known ones."""
+    known = list(known)
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise SpecError(f"There is no {kind} {name!r} here: {hint}There are {', '.join(known)}.")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The rate-distortion curve of one codec on one data set, from its first point to its last."""
+
+    dataset: str
+    codec: str
+    metric: str
+    bpp: NDArray[np.float64]
+    """Rates in bits per pixel, shape (n,)."""
+    value: NDArray[np.float64]
+    """Qualities in the metric's unit, shape (n,), finite."""
+    points: tuple[str, ...]
+    """The n operating points; empty text for the point of a codec that has but one."""
+    left_out: tuple[str, ...] = ()
+    """For each reason why points are not on the curve: "lossless on an image: 90, 100"."""
+
+
+def curve(aggregated: pd.DataFrame, dataset: str, codec: str, metric: str = "psnr_rgb") -> Curve:
+    """Take one curve out of what `aggregate` returned.
+
+    Points that were not measured on every image, or whose metric is missing or infinite, are left
+    out, and `left_out` says so.
+
+    Raises SpecError if there is no such metric, data set, or codec on that data set.
+    """
+    kind = metric_named(metric)
+    check_known("data set", dataset, aggregated["dataset"].unique())
+    rows = aggregated[aggregated["dataset"] == dataset]
+    check_known(f"codec measured on {dataset}", codec, rows["codec"].unique())
+    rows = rows[rows["codec"] == codec]
+    points = rows["point"].map(lambda point: "" if pd.isna(point) else str(point))
+    reason = np.select(
+        [~rows["complete"], rows[kind.value].isna(), np.isinf(rows[kind.value])],
+        ["not measured on every image", f"{metric} missing on an image", "lossless on an image"],
+        default="",
+    )
+    drawn = reason == ""
+    return Curve(
+        dataset,
+        codec,
+        metric,
+        rows.loc[drawn, kind.rate].to_numpy(),
+        rows.loc[drawn, kind.value].to_numpy(),
+        tuple(points[drawn]),
+        tuple(
+            f"{why}: {', '.join(some)}".removesuffix(": ")
+            for why, some in points[~drawn].groupby(reason[~drawn], sort=False)
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class BDRate:
+    """A BD-rate, or why there is none. `str()` gives "-23.4 %" or "undefined: …"."""
+
+    percent: float | None = None
+    """Change of rate from anchor to test at equal quality; negative: the test saves bits."""
+    overlap: tuple[float, float] | None = None
+    """The interval of quality, in the metric's unit, over which it was integrated."""
+    reason: str | None = None
+    """Why it is undefined."""
+
+    def __str__(self) -> str:
+        return f"undefined: {self.reason}" if self.percent is None else f"{self.percent:+z.1f} %"
+
+
+def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> BDRate:
+    """Compute the Bjøntegaard delta rate of a curve against an anchor.
+
+    The mean, over the interval of quality that both curves cover, of the difference between their
+    log rates, expressed in per cent: G. Bjøntegaard, "Calculation of average PSNR differences
+    between RD-curves", VCEG-M33, 2001. Between the points log rate is interpolated over quality by
+    PCHIP (F. N. Fritsch and J. Butland, 1984), as is the practice since JCT-VC, instead of
+    VCEG-M33's cubic fit, or by H. Akima's method (1970), which C. Herglotz et al. found the more
+    accurate ("Beyond Bjøntegaard", ICIP 2022).
+
+    Undefined for fewer than four points on either curve; for a curve on which rate and quality do
+    not both increase from each point to the next; and for curves that cover no common interval.
+
+    Every metric of `METRICS` is in dB, SSIM and MS-SSIM too, as C. Herglotz et al. advise for
+    qualities that saturate ("The Bjøntegaard Bible", arXiv:2304.12852, 2023).
+
+    Raises ValueError if the curves are of different metrics or data sets.
+    """
+    if (anchor.metric, anchor.dataset) != (test.metric, test.dataset):
+        raise ValueError("a BD-rate compares two curves of one metric on one data set")
+    for one in (anchor, test):
+        if len(one.bpp) < 4:
+            return BDRate(reason=f"fewer than four points ({one.codec} has {len(one.bpp)})")
+        if not (np.isfinite(one.bpp).all() and np.isfinite(one.value).all() and one.bpp[0] > 0):
+            return BDRate(reason=f"{one.codec} has a rate or quality that is not a number")
+        if not ((np.diff(one.bpp) > 0).all() and (np.diff(one.value) > 0).all()):
+            return BDRate(reason=f"{one.codec} does not rise from each point to the next")
+    low, high = max(anchor.value[0], test.value[0]), min(anchor.value[-1], test.value[-1])
+    if low >= high:
+        return BDRate(reason="the curves share no interval of quality")
+
+    import bjontegaard  # type: ignore[import-untyped]  # brings pyplot, which takes half a second
+
+    percent = bjontegaard.bd_rate(
+        anchor.bpp,
+        anchor.value,
+        test.bpp,
+        test.value,
+        method,
+        require_matching_points=False,
+        min_overlap=0,
+    )
+    return BDRate(float(percent), (float(low), float(high)))
+
+
+def bd_rates(
+    aggregated: pd.DataFrame, anchor: str, metric: str = "psnr_rgb", method: Method = "pchip"
+) -> pd.DataFrame:
+    """Compare every codec with the anchor: one row per data set and codec of `aggregate`'s frame.
+
+    Columns: `dataset`, `codec`, `points` (on the curve), `bpp_min` and `bpp_max` (NaN without
+    points), `bd_rate_percent` (NaN if undefined), `undefined` (why, or None), `left_out` (points
+    that are not on the curve, and why; may be empty).
+
+    Raises SpecError if there is no such metric, or if the anchor was measured on no data set.
+    """
+    check_known("codec", anchor, aggregated["codec"].unique())
+    rows = []
+    pairs = list(aggregated[["dataset", "codec"]].drop_duplicates().itertuples(index=False))
+    for dataset, codec in pairs:
+        test = curve(aggregated, dataset, codec, metric)
+        if (dataset, anchor) in pairs:
+            rate = bd_rate(curve(aggregated, dataset, anchor, metric), test, method)
+        else:
+            rate = BDRate(reason=f"{anchor} was not measured on {dataset}")
+        rows.append(
+            {
+                "dataset": dataset,
+                "codec": codec,
+                "points": len(test.points),
+                "bpp_min": pd.Series(test.bpp).min(),
+                "bpp_max": pd.Series(test.bpp).max(),
+                "bd_rate_percent": np.nan if rate.percent is None else rate.percent,
+                "undefined": rate.reason,
+                "left_out": "; ".join(test.left_out),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,36 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lic_bench.errors import OutputError
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a path to write to, beside the wanted one; at the end it replaces that in one step.
+
+    Raises
+    ------
+    OutputError
+        Where an `OSError` occurred meanwhile: a full disk, a read-only folder.
+    """
+    part = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
+    try:
+        # A device or a folder must not be replaced.
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path} is not a regular file; choose another name")
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}); "
+            "make room there, or choose another place"
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -1,0 +1,165 @@
+"""One measurement: encode, decode with a fresh instance, compare with the original.
+
+This is what a worker process does; it needs nothing but its task and the image file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lic_bench import metrics
+from lic_bench.codec import Codec, Point
+from lic_bench.dataset import ImageFile
+from lic_bench.errors import ImageError, UnavailableError
+from lic_bench.image import Image, read_image
+from lic_bench.registry import Registry, identity
+from lic_bench.store import Measurement
+
+
+@dataclass(frozen=True)
+class Task:
+    """A measurement to be made, in a form that travels to another process."""
+
+    image: ImageFile
+    codec: str
+    """The spec."""
+    identity: str
+    """What the codec must be: another one than planned is not measured under its name."""
+    point: Point
+    plugins: tuple[Path, ...] = ()
+    device: str = "cpu"
+    """Where the metrics are computed: ``cpu``, ``cuda``, ``cuda:1``."""
+    kept: Measurement | None = None
+    """A measurement of before whose bitstream needs new metrics only."""
+
+
+def measure(task: Task) -> Measurement:
+    """Make a measurement. Whatever goes wrong ends up in its ``error``, in one line."""
+    measurement = task.kept or Measurement()
+    try:
+        original = _original(task.image, task.device)
+        height, width, _ = original.image.shape
+        measurement = replace(measurement, width=width, height=height, metrics={}, error=None)
+        stream = measurement.stream
+        if stream is None:
+            stream, seconds = _encode(task, original.image)
+            measurement = replace(measurement, stream=stream, encode_s=seconds)
+        return _decode(task, original, measurement, stream)
+    except ImageError as error:
+        return replace(measurement, error=str(error))
+    except Exception as error:  # noqa: BLE001 - a codec may raise anything; the run goes on
+        text = " ".join(str(error).split())
+        return replace(
+            measurement, error=f"{type(error).__name__}: {text}" if text else repr(error)
+        )
+
+
+def _encode(task: Task, image: Image) -> tuple[bytes, float]:
+    codec = _codec(task)
+    image = image.copy()  # the codec may write into its own
+    start = time.perf_counter()
+    stream = codec.encode(image, task.point)
+    seconds = time.perf_counter() - start
+    if not isinstance(stream, bytes):
+        raise TypeError(f"encode returned {type(stream).__name__}, not bytes")
+    return stream, seconds
+
+
+def _decode(
+    task: Task, original: _Original, measurement: Measurement, stream: bytes
+) -> Measurement:
+    codec = _codec(task)
+    start = time.perf_counter()
+    decoded = codec.decode(stream)
+    seconds = time.perf_counter() - start
+    measurement = replace(measurement, decode_s=seconds)
+    _check(decoded, original.image.shape)
+    [values] = original.reference.compare(on_device(decoded[None], task.device))
+    return replace(measurement, metrics=values, metrics_version=metrics.VERSION)
+
+
+def _check(decoded: object, shape: tuple[int, ...]) -> None:
+    if not isinstance(decoded, np.ndarray):
+        raise TypeError(f"decode returned {type(decoded).__name__}, not a NumPy array")
+    if decoded.dtype != np.uint8 or decoded.shape != shape:
+        raise TypeError(
+            f"decode returned {decoded.dtype} of shape {decoded.shape}, not uint8 of {shape}"
+        )
+
+
+def _codec(task: Task) -> Codec:
+    """A fresh instance, with what it is made of known to be what was planned."""
+    codec = _registry(task.plugins).codec(task.codec)
+    found = identity(codec)
+    if found != task.identity:
+        raise UnavailableError(f"the codec changed during the run: {found}, not {task.identity}")
+    return codec
+
+
+@lru_cache(maxsize=1)
+def _registry(plugins: tuple[Path, ...]) -> Registry:
+    return Registry(plugins)
+
+
+@dataclass(frozen=True)
+class _Original:
+    image: Image
+    reference: metrics.Reference
+
+
+@lru_cache(maxsize=1)
+def _original(file: ImageFile, device: str) -> _Original:
+    """An image and what the metrics need of it. Tasks come image by image: one is enough."""
+    if file.error is not None:
+        raise ImageError(file.error)
+    try:
+        content = file.path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{file.path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise ImageError(f"{file.path} was altered during the run; repeat the command")
+    image = read_image(content, str(file.path))
+    return _Original(image, metrics.Reference(on_device(image[None], device)))
+
+
+def on_device(array: Image, device: str) -> Any:
+    """An array as the metrics take it: NumPy's on the CPU, torch's elsewhere."""
+    if device == "cpu":
+        return array
+    import torch
+
+    # TF32 would round the products of the metrics to ten bits.
+    torch.set_float32_matmul_precision("highest")
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises
+    ------
+    UnavailableError
+        With the remedy.
+    """
+    if device == "cpu":
+        return
+    try:
+        import torch
+    except ImportError:
+        raise UnavailableError(
+            f"--device {device} needs torch; pip install 'lic-bench[gpu]'"
+        ) from None
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UnavailableError(
+            f"there is no device {device!r} here ({reason}); leave --device out to use the CPU"
+        ) from None

@@ -1,0 +1,153 @@
+"""What a run shows at the terminal: its progress, its table, where it wrote what."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from lic_bench import curves, measurements, plots
+from lic_bench.errors import UndefinedError
+from lic_bench.runs import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BD_METRICS = ("psnr_rgb", "ms_ssim_rgb")
+_QUIET_S = 10  # between two lines of progress where there is no terminal
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Progress], None]]:
+    """Show a run's progress, with an estimate of the time left: a bar, or lines in a log."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[latest]}"),
+    )
+    with Bars(*columns, console=console) as bars:
+        bar = bars.add_task("measuring", total=None, latest="")
+
+        def report(now: Progress) -> None:
+            failed = f"[red]{now.failed} failed[/] " if now.failed else ""
+            task = now.latest
+            where = f"{task.image.name} {task.codec} {task.point or ''}" if task else ""
+            bars.update(
+                bar,
+                total=now.planned - now.remembered,
+                completed=now.done,
+                latest=failed + escape(where),
+            )
+
+        yield report
+
+
+def _lines() -> Callable[[Progress], None]:
+    start = spoken = time.monotonic()
+
+    def report(now: Progress) -> None:
+        nonlocal spoken
+        work, seconds = now.planned - now.remembered, time.monotonic() - start
+        if now.done == 0:
+            print(f"{now.planned} measurements, {now.remembered} known", file=sys.stderr)
+        elif now.done == work or time.monotonic() - spoken > _QUIET_S:
+            spoken = time.monotonic()
+            left = seconds / now.done * (work - now.done)
+            print(
+                f"{now.done} of {work} in {seconds:.0f} s, {now.failed} failed, {left:.0f} s left",
+                file=sys.stderr,
+            )
+
+    return report
+
+
+def summary(table: pd.DataFrame, anchor: str) -> None:
+    """Print a table for each data set: codec, points, range of bpp, BD-rates."""
+    averages = curves.aggregate(table)
+    by_metric = [curves.bd_rates(averages, anchor, metric) for metric in _BD_METRICS]
+    console = Console(highlight=False)
+    for name in averages["dataset"].unique():
+        mine = averages[averages["dataset"] == name]
+        images = mine["images"].max()
+        shown = Table(box=None, padding=(0, 3, 0, 0), title_justify="left")
+        shown.title = f"{escape(name)}, {images} images; BD-rate against {escape(anchor)} (PCHIP)"
+        shown.add_column("codec")
+        for column in ("points", "bpp", *_BD_METRICS):
+            shown.add_column(column, justify="right")
+        notes: dict[str, None] = {}
+        for codec in mine["codec"].unique():
+            rows = [
+                bd[(bd["dataset"] == name) & (bd["codec"] == codec)].iloc[0] for bd in by_metric
+            ]
+            cells = []
+            for row in rows:
+                defined = row["bd_rate_percent"] == row["bd_rate_percent"]
+                cells.append(f"{row['bd_rate_percent']:+.1f} %" if defined else "undefined")
+                if not defined:
+                    notes[f"{codec}: BD-rate undefined: {row['undefined']}"] = None
+                if row["left_out"]:
+                    notes[f"{codec}: left out: {row['left_out']}"] = None
+            low, high = rows[0]["bpp_min"], rows[0]["bpp_max"]
+            rate = f"{low:.3f} to {high:.3f}" if low == low else ""
+            shown.add_row(escape(codec), str(rows[0]["points"]), rate, *cells)
+        console.print(shown)
+        for note in notes:
+            console.print(note, markup=False, soft_wrap=True)
+
+
+def failures(table: pd.DataFrame) -> bool:
+    """Print why measurements failed, once for each reason; say whether any did."""
+    failed = table[table["error"].notna()]
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for error, rows in failed.groupby("error", sort=False):
+        first = rows.iloc[0]
+        where = f"{first['image']}, {first['codec']} {first['point'] or ''}".strip()
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        console.print(f"failed: {where}{more}: {error}", markup=False)
+    if not failed.empty:
+        console.print("The same command tries what failed again.", markup=False)
+    return not failed.empty
+
+
+def written(table: pd.DataFrame, out: Path) -> None:
+    """Write the folder's measurements and the plots of a run, and say where."""
+    everything = measurements.load(out)
+    paths = [out / "measurements.parquet", out / "measurements.csv"]
+    for path in paths:
+        measurements.export(everything, path)
+    for name in table["dataset"].unique():
+        path = out / f"{name}.png"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # the table has said it
+                plots.save_plot(plots.plot(table, dataset=name), path)
+        except UndefinedError as error:
+            Console(stderr=True, soft_wrap=True).print(f"No plot of {name}: {error}", markup=False)
+        else:
+            paths.append(path)
+    for path in paths:
+        print(path)
