@@ -23,25 +23,14 @@ class Jpeg(Codec):
     ----------
     subsampling
         Of the chroma planes.
-    optimize
-        Compute Huffman tables for each image.
-    progressive
-        Write a progressive JPEG.
     """
 
     name = "jpeg"
     points = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 95)
     point_unit = "quality"
 
-    def __init__(
-        self,
-        subsampling: Subsampling = "4:2:0",
-        optimize: bool = False,
-        progressive: bool = False,
-    ) -> None:
+    def __init__(self, subsampling: Subsampling = "4:2:0") -> None:
         self._subsampling = subsampling
-        self._optimize = optimize
-        self._progressive = progressive
 
     def versions(self) -> Mapping[str, str]:
         import PIL
@@ -50,19 +39,17 @@ class Jpeg(Codec):
         library = features.version("libjpeg_turbo") or features.version("jpg")
         return {"pillow": PIL.__version__, "libjpeg-turbo": str(library)}
 
+    def check_point(self, point: Point) -> None:
+        if not isinstance(point, int) or not 1 <= point <= 100:
+            raise SpecError(f"jpeg: {point!r} is no quality: a whole number from 1 to 100")
+
     def encode(self, image: Image, point: Point) -> bytes:
         from PIL import Image as PillowImage
 
-        if not isinstance(point, int) or not 1 <= point <= 100:
-            raise SpecError(f"jpeg: {point!r} is no quality: a whole number from 1 to 100")
+        self.check_point(point)
         stream = io.BytesIO()
         PillowImage.fromarray(image).save(
-            stream,
-            "JPEG",
-            quality=point,
-            subsampling=self._subsampling,
-            optimize=self._optimize,
-            progressive=self._progressive,
+            stream, "JPEG", quality=point, subsampling=self._subsampling
         )
         return stream.getvalue()
 

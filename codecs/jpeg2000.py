@@ -9,7 +9,10 @@ from __future__ import annotations
 import ctypes.util
 import importlib.metadata
 import importlib.util
+import math
 import os
+import struct
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,14 +28,16 @@ from lic_bench import BitstreamError, Codec, Point, SpecError
 if TYPE_CHECKING:
     from lic_bench import Image
 
-_START_OF_CODESTREAM = b"\xff\x4f\xff\x51"
+# How a codestream of ours begins: markers SOC and SIZ, and what SIZ holds (ISO/IEC 15444-1, A.5.1).
+_SIZ = struct.Struct(">4sHH8IH9s")
+_MAXIMUM_PIXELS = 1 << 27
 
 
 class Jpeg2000(Codec):
     """JPEG 2000 (OpenJPEG, irreversible 9/7 wavelet, bare codestream)."""
 
     name = "jpeg2000"
-    points = (192, 128, 96, 64, 48, 32, 24, 16, 12)
+    points = (192.0, 128.0, 96.0, 64.0, 48.0, 32.0, 24.0, 16.0, 12.0)
     point_unit = "compression ratio"
 
     @classmethod
@@ -50,9 +55,12 @@ class Jpeg2000(Codec):
         glymur = _glymur()
         return {"glymur": glymur.version.version, "openjpeg": glymur.version.openjpeg_version}
 
-    def encode(self, image: Image, point: Point) -> bytes:
-        if not isinstance(point, int | float) or not point >= 1:
+    def check_point(self, point: Point) -> None:
+        if not isinstance(point, int | float) or not 1 <= point < math.inf:
             raise SpecError(f"jpeg2000: {point!r} is no compression ratio: a number from 1 up")
+
+    def encode(self, image: Image, point: Point) -> bytes:
+        self.check_point(point)
         height, width, _ = image.shape
         # OpenJPEG halves the image as often as there are levels, which a tiny one does not bear.
         levels = min(5, min(height, width).bit_length() - 1)
@@ -60,7 +68,7 @@ class Jpeg2000(Codec):
             _glymur().Jp2k(
                 path,
                 data=image,
-                cratios=[float(point)],
+                cratios=[point],
                 irreversible=True,
                 mct=True,
                 numres=levels + 1,
@@ -68,8 +76,7 @@ class Jpeg2000(Codec):
             return path.read_bytes()
 
     def decode(self, stream: bytes) -> Image:
-        if not stream.startswith(_START_OF_CODESTREAM):
-            raise BitstreamError("this is no JPEG 2000 codestream: it does not start with SOC, SIZ")
+        _check_header(stream)
         with _temporary_path() as path:
             path.write_bytes(stream)
             try:
@@ -78,9 +85,21 @@ class Jpeg2000(Codec):
                 raise BitstreamError(
                     f"the JPEG 2000 codestream does not decode: {error}"
                 ) from error
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-            raise BitstreamError(f"the codestream holds {pixels.dtype} samples of {pixels.shape}")
         return np.ascontiguousarray(pixels)
+
+
+def _check_header(stream: bytes) -> None:
+    """Refuse what is no codestream of ours, before a damaged size costs gigabytes or minutes."""
+    if len(stream) < _SIZ.size:
+        raise BitstreamError("the JPEG 2000 codestream ends within its header")
+    markers, _, _, width, height, *offsets_and_tiles, components, samples = _SIZ.unpack_from(stream)
+    if markers != b"\xff\x4f\xff\x51":
+        raise BitstreamError("this is no JPEG 2000 codestream: it does not begin with SOC and SIZ")
+    if components != 3 or samples != b"\x07\x01\x01" * 3:
+        raise BitstreamError("the codestream holds other samples than three components of 8 bits")
+    one_tile = [0, 0, width, height, 0, 0]
+    if offsets_and_tiles != one_tile or not 0 < width * height <= _MAXIMUM_PIXELS:
+        raise BitstreamError(f"the codestream is damaged: it claims {width}x{height} pixels in tiles")
 
 
 @contextmanager
@@ -98,6 +117,11 @@ def _glymur() -> ModuleType:
     glymur looks for its library once, when it is imported, in its configuration file first: that is
     the documented way to name one.
     """
+    earlier = sys.modules.get("glymur")
+    if earlier is not None and earlier.version.openjpeg_version == "0.0.0":
+        # Somebody imported it before, without a library: that copy is of no use to anyone.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "glymur"]:
+            del sys.modules[name]
     pillows = _pillows_openjpeg()
     if ctypes.util.find_library("openjp2") is not None or pillows is None:
         return importlib.import_module("glymur")

@@ -207,7 +207,7 @@ def plot(
 @app.command()
 def codecs(plugin: Plugins = []) -> None:  # noqa: B006
     """List the codecs: operating points, options, and which cannot be used here and why."""
-    from lic_bench.codec import option_texts
+    from lic_bench.codec import option_texts, point_text
     from lic_bench.registry import Registry
 
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -220,7 +220,7 @@ def codecs(plugin: Plugins = []) -> None:  # noqa: B006
         if entry.cls is not None:
             options = "\n".join(option_texts(entry.cls))
             if entry.cls.points != (None,):
-                values = ", ".join(str(point) for point in entry.cls.points)
+                values = ", ".join(map(point_text, entry.cls.points))
                 points = f"{entry.cls.point_unit} {values}".strip()
         if entry.problem is not None:
             problems.append(f"{entry.name} cannot be used here: {entry.problem}")
@@ -238,15 +238,13 @@ def datasets(context: typer.Context) -> None:
         return
     from lic_bench.dataset import known_datasets
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("data set", "images", "to fetch", "at hand"):
-        table.add_column(column, overflow="fold", justify="right" if "images" in column else "left")
     for known in known_datasets():
-        size = f"{known.bytes / 1e6:,.0f} MB" if known.bytes else "nothing"
-        place = str(known.path) if known.problem is None else f"no: {known.problem}"
-        about = f"{known.name}\n{known.summary}; {known.licence}"
-        table.add_row(*(_plain(text) for text in (about, str(known.images), size, place)))
-    Console(highlight=False).print(table)
+        size = f"{known.bytes / 1e6:.0f} MB to fetch" if known.bytes else "nothing to fetch"
+        typer.secho(known.name, bold=True)
+        typer.echo(f"  {known.summary}; {known.images} images, {size}")
+        typer.echo(f"  {known.licence}")
+        for line in (known.problem or f"at hand: {known.path}").splitlines():
+            typer.echo(f"  {line}")
 
 
 @datasets_app.command()
@@ -360,12 +358,12 @@ def _points(texts: list[str]) -> dict[str, list[str]]:
 
 
 def _point(codec: Codec, text: str | None) -> Point:
-    from lic_bench.codec import parse_points
+    from lic_bench.codec import parse_points, point_text
 
     if text is not None:
         return parse_points(codec, [text])[0]
     if len(codec.points) > 1:
-        points = ", ".join(str(point) for point in codec.points)
+        points = ", ".join(map(point_text, codec.points))
         raise SpecError(f"{codec.name} needs a --point: {codec.point_unit} such as {points}")
     return codec.points[0]
 

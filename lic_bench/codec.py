@@ -26,6 +26,11 @@ Point = int | float | str | None
 """An operating point: JPEG's quality, a compression ratio, a QP, a lambda."""
 
 
+def point_text(point: Point) -> str:
+    """An operating point as people type it: ``40`` for 40.0 too, nothing for ``None``."""
+    return "" if point is None else str(point).removesuffix(".0")
+
+
 class Codec(ABC):
     """An image codec.
 
@@ -63,6 +68,15 @@ class Codec(ABC):
         """
         return {}
 
+    def check_point(self, point: Point) -> None:  # noqa: B027 - most codecs need none
+        """Refuse an operating point that is out of range, before any work is done.
+
+        Raises
+        ------
+        SpecError
+            With what is in range.
+        """
+
     @abstractmethod
     def encode(self, image: Image, point: Point) -> bytes:
         """Encode an image.
@@ -73,11 +87,6 @@ class Codec(ABC):
             uint8, H x W x 3, sRGB; any size from 1x1.
         point
             The operating point, of the type of those in `points`.
-
-        Raises
-        ------
-        SpecError
-            Where the operating point is out of range.
         """
 
     @abstractmethod
@@ -190,6 +199,11 @@ def parse_points(codec: Codec, texts: Iterable[str]) -> list[Point]:
     """Read operating points as they are typed, in the type of the codec's own.
 
     ``10:90:20`` stands for 10, 30, 50, 70, 90.
+
+    Raises
+    ------
+    SpecError
+        Where one is of another type or out of range, or the codec has a single point.
     """
     kinds = {type(point) for point in codec.points}
     if kinds == {type(None)}:
@@ -199,11 +213,13 @@ def parse_points(codec: Codec, texts: Iterable[str]) -> list[Point]:
         try:
             points += [msgspec.convert(t, _union(kinds), strict=False) for t in _expand(text)]
         except (msgspec.ValidationError, ValueError):
-            example = ",".join(str(point) for point in codec.points[:3])
+            example = ",".join(map(point_text, codec.points[:3]))
             raise SpecError(
                 f"{codec.name}: {text!r} is no operating point; "
                 f"they are {codec.point_unit or 'values'} such as {example}"
             ) from None
+    for point in points:
+        codec.check_point(point)
     return list(dict.fromkeys(points))
 
 

@@ -65,6 +65,12 @@ class ImageFile:
     """The size in pixels, upright."""
     error: str | None = None
 
+    @property
+    def key(self) -> str:
+        """What its measurements are kept under: equal images are measured once."""
+        # But an error names a file: it is that file's alone.
+        return self.sha256 if self.error is None else f"{self.sha256} {self.path}"
+
 
 @dataclass(frozen=True)
 class Dataset:

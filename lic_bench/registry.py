@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -155,9 +156,11 @@ def _load_file(path: Path) -> list[CodecEntry]:
             f"{path} holds no codec: it needs a subclass of lic_bench.Codec with encode and decode"
         )
     for cls in classes:
-        if not isinstance(getattr(cls, "name", None), str):
+        name = getattr(cls, "name", None)
+        if not (isinstance(name, str) and re.fullmatch(r"[^\W_][\w.+-]*", name)):
             raise SpecError(
-                f"{path}: the codec {cls.__name__} needs a name, as in name = 'my-codec'"
+                f"{path}: {name!r} is no name for a codec; {cls.__name__} needs one of letters, "
+                "digits and hyphens, as in name = 'my-codec'"
             )
     return [_checked(cls, cls.name, str(path)) for cls in classes]
 

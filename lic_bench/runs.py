@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lic_bench import measurements, metrics, provenance
-from lic_bench.codec import Codec, Point, parse_points
+from lic_bench.codec import Codec, Point, parse_points, point_text
 from lic_bench.dataset import Dataset, load_dataset
 from lic_bench.errors import SpecError
 from lic_bench.measure import Task, check_device
@@ -47,9 +47,8 @@ class Plan:
             for image in dataset.images:
                 for spec, points in self.points.items():
                     for point in points:
-                        text = "" if point is None else str(point)
                         task = Task(image, spec, identities[spec], point, self.plugins, self.device)
-                        tasks.setdefault(Key(image.sha256, task.identity, text), task)
+                        tasks.setdefault(Key(image.key, task.identity, point_text(point)), task)
         return tasks
 
 

@@ -23,6 +23,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from lic_bench import curves, measurements, plots
+from lic_bench.codec import point_text
 from lic_bench.errors import UndefinedError
 from lic_bench.runs import Progress
 
@@ -55,7 +56,7 @@ def progress() -> Iterator[Callable[[Progress], None]]:
         def report(now: Progress) -> None:
             failed = f"[red]{now.failed} failed[/] " if now.failed else ""
             task = now.latest
-            where = f"{task.image.name} {task.codec} {task.point or ''}" if task else ""
+            where = f"{task.image.name} {task.codec} {point_text(task.point)}" if task else ""
             bars.update(
                 bar,
                 total=now.planned - now.remembered,

@@ -35,12 +35,12 @@ CREATE TABLE runs (
 CREATE TABLE identities (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE codecs (spec TEXT PRIMARY KEY, identity INTEGER NOT NULL REFERENCES identities) STRICT;
 CREATE TABLE images (
-    dataset TEXT NOT NULL, position INTEGER NOT NULL, image TEXT NOT NULL, sha256 TEXT NOT NULL,
+    dataset TEXT NOT NULL, position INTEGER NOT NULL, image TEXT NOT NULL, image_key TEXT NOT NULL,
     PRIMARY KEY (dataset, position)
 ) STRICT;
 CREATE TABLE measurements (
     id INTEGER PRIMARY KEY,
-    image_sha256 TEXT NOT NULL,
+    image_key TEXT NOT NULL,
     identity INTEGER NOT NULL REFERENCES identities,
     point TEXT NOT NULL,
     run INTEGER NOT NULL REFERENCES runs,
@@ -48,7 +48,7 @@ CREATE TABLE measurements (
     width INTEGER, height INTEGER, bytes INTEGER, encode_s REAL, decode_s REAL,
     metrics TEXT NOT NULL, metrics_version INTEGER NOT NULL,
     error TEXT,
-    UNIQUE (image_sha256, identity, point)
+    UNIQUE (image_key, identity, point)
 ) STRICT;
 CREATE TABLE bitstreams (
     measurement INTEGER PRIMARY KEY REFERENCES measurements, stream BLOB NOT NULL
@@ -60,7 +60,7 @@ CREATE TABLE bitstreams (
 class Key:
     """What decides on a measurement's result."""
 
-    image_sha256: str
+    image_key: str
     identity: str
     point: str
 
@@ -153,7 +153,7 @@ class Store:
                 self._db.execute("DELETE FROM images WHERE dataset = ?", (dataset.name,))
                 self._db.executemany(
                     "INSERT INTO images VALUES (?, ?, ?, ?)",
-                    [(dataset.name, i, im.name, im.sha256) for i, im in enumerate(dataset.images)],
+                    [(dataset.name, i, im.name, im.key) for i, im in enumerate(dataset.images)],
                 )
             for spec, identity in codecs.items():
                 self._db.execute("INSERT OR IGNORE INTO identities (text) VALUES (?)", (identity,))
@@ -184,7 +184,7 @@ class Store:
                 """
                 INSERT INTO measurements
                 SELECT NULL, ?, id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM identities WHERE text = ?
-                ON CONFLICT (image_sha256, identity, point) DO UPDATE SET
+                ON CONFLICT (image_key, identity, point) DO UPDATE SET
                     run = excluded.run, measured = excluded.measured,
                     width = excluded.width, height = excluded.height, bytes = excluded.bytes,
                     encode_s = excluded.encode_s, decode_s = excluded.decode_s,
@@ -193,7 +193,7 @@ class Store:
                 RETURNING id
                 """,
                 (
-                    key.image_sha256,
+                    key.image_key,
                     key.point,
                     run,
                     _now(),
@@ -222,9 +222,9 @@ class Store:
                        m.metrics_version, m.error
                 FROM measurements m JOIN identities i ON i.id = m.identity
                 LEFT JOIN bitstreams b ON b.measurement = m.id
-                WHERE m.image_sha256 = ? AND i.text = ? AND m.point = ?
+                WHERE m.image_key = ? AND i.text = ? AND m.point = ?
                 """,
-                (key.image_sha256, key.identity, key.point),
+                (key.image_key, key.identity, key.point),
             ).fetchone()
         if row is None:
             raise StoreError(f"{self.path} holds no measurement {key}")
@@ -254,10 +254,10 @@ class Store:
                 """
                 SELECT im.dataset, im.image, m.width, m.height, c.spec AS codec, m.point, m.bytes,
                        m.metrics, m.encode_s, m.decode_s, m.error, im.position,
-                       im.sha256 AS image_sha256, i.text AS identity, m.run, m.measured,
+                       im.image_key AS image_sha256, i.text AS identity, m.run, m.measured,
                        (SELECT count(*) FROM images WHERE dataset = im.dataset) AS dataset_images
                 FROM images im
-                JOIN measurements m ON m.image_sha256 = im.sha256
+                JOIN measurements m ON m.image_key = im.image_key
                 JOIN codecs c ON c.identity = m.identity
                 JOIN identities i ON i.id = m.identity
                 """
@@ -290,7 +290,7 @@ class Store:
         with self._errors():
             rows = self._db.execute(
                 f"""
-                SELECT m.image_sha256, i.text, m.point
+                SELECT m.image_key, i.text, m.point
                 FROM measurements m JOIN identities i ON i.id = m.identity WHERE {condition}
                 """,  # noqa: S608 - the conditions are ours
                 values,

@@ -1,0 +1,38 @@
+"""What several tests need."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lic_bench import Image, load_dataset, read_image
+
+IMAGES = {image.name: image.path for image in load_dataset("sample").images}
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image:
+    """A photograph of 451 x 300 pixels."""
+    return read_image(IMAGES["chelsea.png"])
+
+
+@pytest.fixture(scope="session")
+def large_photo() -> Image:
+    """A photograph of 741 x 500 pixels."""
+    return read_image(IMAGES["motorcycle_left.png"])
+
+
+@pytest.fixture
+def noise() -> Image:
+    """Random samples, 48 x 40 pixels."""
+    return np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def kodak() -> Path:
+    """The folder of the Kodak images, where `LIC_BENCH_DATA` names one that has it."""
+    folder = Path(os.environ.get("LIC_BENCH_DATA", "")) / "kodak"
+    if "LIC_BENCH_DATA" not in os.environ or not folder.is_dir():
+        pytest.skip("LIC_BENCH_DATA names no folder that holds kodak")
+    return folder
