@@ -73,7 +73,7 @@ def _options(
 def run(
     codecs: Annotated[
         list[str],
-        typer.Option("--codecs", "-c", metavar="SPECS", help="Codecs, separated by commas."),
+        typer.Option("--codecs", "-c", metavar="SPECS", help="Codecs, separated by commas; or all."),
     ] = ["jpeg,jpeg2000"],  # noqa: B006 - typer wants the default here and copies it
     dataset: Annotated[
         list[str],
@@ -102,7 +102,7 @@ def run(
     plugin: Plugins = [],  # noqa: B006
     anchor: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="The anchor of the BD-rates; the first codec."),
+        typer.Option(metavar="SPEC", help="The anchor of the BD-rates; jpeg, or the first codec."),
     ] = None,
 ) -> None:
     """Measure codecs on data sets; then show a table, and draw the curves.
@@ -116,10 +116,9 @@ def run(
     - `lic-bench run --plugin my_codec.py --codecs my-codec,jpeg`
     """
     from lic_bench import show
-    from lic_bench.codec import split_specs
     from lic_bench.runs import execute, plan
 
-    specs = list(dict.fromkeys(spec for text in codecs for spec in split_specs(text)))
+    specs = _specs(codecs, plugin)
     if anchor is not None and anchor not in specs:
         raise SpecError(f"the anchor {anchor!r} is none of the run's codecs: {', '.join(specs)}")
     planned = plan(
@@ -138,7 +137,7 @@ def run(
             highlight=False,
         )
         raise typer.Exit(130) from None
-    show.summary(measurements, anchor or specs[0])
+    show.summary(measurements, anchor or ("jpeg" if "jpeg" in specs else specs[0]))
     show.written(measurements, out)
     if show.failures(measurements):
         raise typer.Exit(1)
@@ -346,6 +345,23 @@ def runs(folder: Folder = _RESULTS) -> None:
 
     with Store.open(folder) as store:
         typer.echo(json.dumps(store.runs(), indent=2, ensure_ascii=False))
+
+
+def _specs(texts: list[str], plugins: list[Path]) -> list[str]:
+    """The specs that are asked for, each once; ``all`` stands for every codec that works here."""
+    from lic_bench.codec import split_specs
+    from lic_bench.registry import Registry
+
+    specs = dict.fromkeys(spec for text in texts for spec in split_specs(text))
+    if "all" in specs:
+        registry = Registry(plugins)
+        for entry in map(registry.entry, registry.names()):
+            if entry.problem is None:
+                specs[entry.name] = None
+            else:
+                typer.echo(f"Left out: {entry.name}: {entry.problem}", err=True)
+        del specs["all"]
+    return list(specs)
 
 
 def _points(texts: list[str]) -> dict[str, list[str]]:

@@ -1,0 +1,93 @@
+"""The same work by `compressai.utils.bench` and by `lic-bench run`: how long, and how equal.
+
+JPEG at qualities 5, 10 ... 95 on a folder of images (Kodak), PSNR and MS-SSIM, two jobs. The two
+take turns, so that a machine whose speed drifts slows both. Needs the extra `bench`; `make bench`
+prepares an environment for it.
+
+    python tests/benchmarks/against_compressai.py [FOLDER] [--repeats 3]
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import lic_bench
+
+QUALITIES = range(5, 100, 5)
+
+# PyPI's torchvision does not load its operators beside a CPU build of torch, and CompressAI does
+# not import without them. It only needs them to be declared.
+COMPRESSAI = """
+import runpy, torch
+try:
+    import torchvision
+except RuntimeError:
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+runpy.run_module("compressai.utils.bench", run_name="__main__")
+"""
+
+
+def seconds(command: list[str], output: Path) -> float:
+    start = time.perf_counter()
+    with output.open("w") as file:
+        subprocess.run(command, check=True, stdout=file, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def compressai(folder: Path, output: Path) -> float:
+    qualities = [str(quality) for quality in QUALITIES]
+    arguments = ["jpeg", str(folder), "--qps", *qualities, "--num-jobs", "2"]
+    return seconds([sys.executable, "-c", COMPRESSAI, *arguments], output)
+
+
+def ours(folder: Path, output: Path, out: Path) -> float:
+    arguments = ["run", "--codecs", "jpeg", "--points", "5:95:5", "--jobs", "2"]
+    arguments += ["--dataset", f"images={folder}", "--out", str(out)]
+    return seconds([sys.executable, "-m", "lic_bench", *arguments], output)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    default = Path(os.environ.get("LIC_BENCH_DATA", "."), "kodak")
+    parser.add_argument("folder", type=Path, nargs="?", default=default)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+
+    ratios = []
+    with tempfile.TemporaryDirectory() as name:
+        temporary = Path(name)
+        for i in range(arguments.repeats):
+            theirs_s = compressai(arguments.folder, temporary / "theirs.json")
+            ours_s = ours(arguments.folder, temporary / "ours.txt", temporary / f"out{i}")
+            ratios.append(theirs_s / ours_s)
+            print(
+                f"CompressAI {theirs_s:.1f} s, lic-bench {ours_s:.1f} s: {ratios[-1]:.1f} times",
+                flush=True,
+            )
+        theirs = json.loads((temporary / "theirs.json").read_text())["results"]
+        averages = lic_bench.aggregate(lic_bench.load(temporary / "out0"))
+    print(f"median of {len(ratios)}: {statistics.median(ratios):.1f} times as fast")
+
+    print("largest differences of the means over the images:")
+    for column in ("bpp", "psnr_rgb_db", "ms_ssim_rgb"):
+        [key] = [k for k in theirs if k in (column, "psnr-rgb", "ms-ssim-rgb") and alike(k, column)]
+        difference = max(
+            abs(a - b) for a, b in zip(theirs[key], averages[column].tolist(), strict=True)
+        )
+        print(f"  {column:12} {difference:.1e}")
+
+
+def alike(key: str, column: str) -> bool:
+    return column.startswith(key.replace("-", "_"))
+
+
+if __name__ == "__main__":
+    main()
