@@ -99,7 +99,9 @@ def _check_header(stream: bytes) -> None:
         raise BitstreamError("the codestream holds other samples than three components of 8 bits")
     one_tile = [0, 0, width, height, 0, 0]
     if offsets_and_tiles != one_tile or not 0 < width * height <= _MAXIMUM_PIXELS:
-        raise BitstreamError(f"the codestream is damaged: it claims {width}x{height} pixels in tiles")
+        raise BitstreamError(
+            f"the codestream is damaged: it claims {width}x{height} pixels in tiles"
+        )
 
 
 @contextmanager

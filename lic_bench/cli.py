@@ -73,7 +73,9 @@ def _options(
 def run(
     codecs: Annotated[
         list[str],
-        typer.Option("--codecs", "-c", metavar="SPECS", help="Codecs, separated by commas; or all."),
+        typer.Option(
+            "--codecs", "-c", metavar="SPECS", help="Codecs, separated by commas; or all."
+        ),
     ] = ["jpeg,jpeg2000"],  # noqa: B006 - typer wants the default here and copies it
     dataset: Annotated[
         list[str],

@@ -252,6 +252,8 @@ def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> BDRate:
     low, high = max(anchor.value[0], test.value[0]), min(anchor.value[-1], test.value[-1])
     if low >= high:
         return BDRate(reason="the curves share no interval of quality")
+    if test is anchor:
+        return BDRate(0.0, (float(low), float(high)))
 
     import bjontegaard  # type: ignore[import-untyped]  # brings pyplot, which takes half a second
 
@@ -283,7 +285,9 @@ def bd_rates(
     pairs = list(aggregated[["dataset", "codec"]].drop_duplicates().itertuples(index=False))
     for dataset, codec in pairs:
         test = curve(aggregated, dataset, codec, metric)
-        if (dataset, anchor) in pairs:
+        if codec == anchor:
+            rate = bd_rate(test, test, method)
+        elif (dataset, anchor) in pairs:
             rate = bd_rate(curve(aggregated, dataset, anchor, metric), test, method)
         else:
             rate = BDRate(reason=f"{anchor} was not measured on {dataset}")

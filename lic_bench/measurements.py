@@ -4,7 +4,7 @@
 dataset, image    the data set's name, and the image's within it
 width, height     of the image, in pixels
 codec             the spec as given
-point             the operating point, as text in the codec's own unit; empty where there is one only
+point             the operating point as text, in the codec's own unit; empty if there is one only
 point_index       the points of a codec on a data set in order of mean rate, from 1
 bytes, bpp        size of the bitstream, in all and in bits for each pixel
 mse_rgb ...       the metrics, see `lic_bench.metrics`; missing where the image is too small for one

@@ -31,7 +31,7 @@ torch tensors of any device.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -56,6 +56,9 @@ VERSION = 1
 Array = Any
 """An array of any library that follows the array API standard."""
 
+Figures = np.ndarray[Any, np.dtype[np.float64]]
+"""One figure for each image of a batch, on the host."""
+
 _BT601 = (0.299, 0.587, 0.114)
 _BT709 = (0.2126, 0.7152, 0.0722)
 _PEAK = 255.0
@@ -74,6 +77,10 @@ _CENTRE = 128.0
 # it does four times the arithmetic of a loop over the taps and is still several times as fast.
 _BLOCK = 32
 
+# Samples of a plane that are worked on at a time, so that a dozen arrays of them fit the cache of
+# one core: several workers share the memory's bandwidth.
+_STRIP = 1 << 16
+
 
 class Reference:
     """The original images of a batch, and what the metrics need of them, computed once.
@@ -87,7 +94,7 @@ class Reference:
     def __init__(self, images: Array) -> None:
         xp = array_namespace(images)
         self._images = images
-        samples = xp.astype(images, xp.float64) - _CENTRE
+        samples = xp.astype(images, xp.float32) - _CENTRE
         self._planes = [_Plane(plane) for plane in _rgb_and_luma(samples)]
 
     def compare(self, decoded: Array) -> list[dict[str, float | None]]:
@@ -113,10 +120,11 @@ class Reference:
             )
         xp = array_namespace(decoded)
         error = xp.astype(decoded, xp.float32) - xp.astype(self._images, xp.float32)
-        results = [_psnrs(moments) for moments in _error_moments(error)]
+        errors = _rgb_and_luma(error)
+        results = [_psnrs(moments) for moments in _error_moments(errors[:3])]
         similarities = [
             plane.compare(plane_error)
-            for plane, plane_error in zip(self._planes, _rgb_and_luma(error), strict=True)
+            for plane, plane_error in zip(self._planes, errors, strict=True)
         ]
         for i, result in enumerate(results):
             for j, name in enumerate(("ssim", "ms_ssim")):
@@ -132,17 +140,18 @@ def compare(original: Array, decoded: Array) -> dict[str, float | None]:
     return Reference(original[None, ...]).compare(decoded[None, ...])[0]
 
 
-def _error_moments(error: Array) -> list[Array]:
-    """The 3x3 matrix of mean products of the errors in R, G and B, for each image.
+def _error_moments(rgb: list[Array]) -> Array:
+    """The mean products of the errors in R, G and B: N x 3 x 3 float64 on the host.
 
-    The mean squared error of every linear combination of R, G and B follows from it, and of R, G
+    The mean squared error of every linear combination of R, G and B follows from them, and of R, G
     and B themselves exactly: all sums are of integers below 2^53.
     """
-    xp = array_namespace(error)
-    n, height, width, _ = error.shape
-    error = xp.reshape(xp.astype(error, xp.float64), (n, height * width, 3))
-    moments = xp.matmul(xp.matrix_transpose(error), error) / (height * width)
-    return [np.asarray(moments[i, ...].tolist()) for i in range(n)]
+    xp = array_namespace(rgb[0])
+    n, height, width = rgb[0].shape
+    flat = [xp.reshape(xp.astype(plane, xp.float64), (n, height * width)) for plane in rgb]
+    products = {(i, j): xp.vecdot(flat[i], flat[j]) for i in range(3) for j in range(i + 1)}
+    rows = [[products[max(i, j), min(i, j)].tolist() for j in range(3)] for i in range(3)]
+    return np.moveaxis(np.asarray(rows), -1, 0) / (height * width)
 
 
 def _psnrs(moments: Array) -> dict[str, float | None]:
@@ -169,15 +178,19 @@ def _rgb_and_luma(samples: Array) -> list[Array]:
 
 
 class _Plane:
-    """One plane x of the originals at each scale, with its local mean and variance.
+    """One plane x of the originals at each scale, with what SSIM needs of it.
 
-    The decoded plane y enters by its error d = y - x, because with
-    var(y) = var(x) + 2 cov(x, d) + var(d) and cov(x, y) = var(x) + cov(x, d) nothing large is
-    subtracted from anything large where the images are alike, and float32 suffices.
+    The decoded plane y enters by its error d = y - x. With m for local means, v for variances and
+    cov(x, y) = v(x) + cov(x, d), the two factors of SSIM become
+
+        contrast and structure  s / (s + v(d))    where  s = 2 v(x) + C2 + 2 cov(x, d)
+        luminance               t / (t + m(d)^2)  where  t = 2 m(x)^2 + C1 + 2 m(x) m(d)
+
+    so that nothing large is subtracted from anything large where the images are alike, and float32
+    suffices.
     """
 
     def __init__(self, plane: Array) -> None:
-        xp = array_namespace(plane)
         side = min(plane.shape[-2:])
         if side < _SSIM_SIDE:
             scales = 0
@@ -189,30 +202,19 @@ class _Plane:
         for scale in range(scales):
             plane = _halve(plane, border=-_CENTRE) if scale else plane
             mean, square = _local_means([plane, plane * plane])
-            variance = square - mean * mean
-            self._scales.append(
-                (
-                    xp.astype(plane, xp.float32),
-                    xp.astype(mean, xp.float32),
-                    xp.astype(variance, xp.float32),
-                )
-            )
+            self._scales.append((2 * plane, 2 * mean, 2 * (square - mean * mean) + _C2))
 
     def compare(self, error: Array) -> tuple[Sequence[float | None], Sequence[float | None]]:
         """SSIM and MS-SSIM of each image's plane, N of each, from the error of N x H x W."""
         missing = [None] * error.shape[0]
         if not self._scales:
             return missing, missing
-        contrast_structure, ssim = [], []  # one N-vector a scale
-        for scale, (plane, mean_x, variance_x) in enumerate(self._scales):
+        contrast_structure, ssim = [], []  # N figures a scale
+        for scale, of_x in enumerate(self._scales):
             error = _halve(error, border=0.0) if scale else error
-            mean_d, square, product = _local_means([error, error * error, plane * error])
-            variance_d = square - mean_d * mean_d
-            twice_covariance_xy = 2 * (variance_x + product - mean_x * mean_d)
-            cs_map = 1 - variance_d / (twice_covariance_xy + variance_d + _C2)
-            contrast_structure.append(_mean(cs_map))
-            if scale in (0, len(_SCALE_WEIGHTS) - 1):
-                ssim.append(_mean(_luminance(mean_x, mean_d) * cs_map))
+            cs, both = _similarity(of_x, error)
+            contrast_structure.append(cs)
+            ssim.append(both)
         ms_ssim = missing
         if len(self._scales) == len(_SCALE_WEIGHTS):
             terms = np.stack([*contrast_structure[:-1], ssim[-1]])
@@ -221,16 +223,42 @@ class _Plane:
         return ssim[0].tolist(), ms_ssim
 
 
-def _luminance(mean_x: Array, mean_d: Array) -> Array:
-    mean_x = mean_x + _CENTRE
-    mean_y = mean_x + mean_d
-    return 1 - mean_d * mean_d / (mean_x * mean_x + mean_y * mean_y + _C1)
+def _similarity(of_x: tuple[Array, Array, Array], error: Array) -> tuple[Figures, Figures]:
+    """The means of contrast-and-structure and of SSIM over a plane; see `_Plane`."""
+    twice_x, twice_mean_x, s_of_x = of_x
+    _, height, width = twice_mean_x.shape
+    sum_cs = sum_ssim = np.zeros(1)
+    for top, bottom in _strips(twice_mean_x):
+        d = error[:, top : bottom + _WINDOW - 1, :]
+        x = twice_x[:, top : bottom + _WINDOW - 1, :]
+        twice_mean = twice_mean_x[:, top:bottom, :]
+        mean_d, square, twice_product = _local_means([d, d * d, x * d])
+        mean_d_squared = mean_d * mean_d
+        variance_d = square - mean_d_squared
+        s = s_of_x[:, top:bottom, :] + twice_product - twice_mean * mean_d
+        cs = 1 - variance_d / (s + variance_d)
+        twice_mean = twice_mean + 2 * _CENTRE
+        t = twice_mean * (twice_mean / 2 + mean_d) + _C1
+        ssim = cs - cs * mean_d_squared / (t + mean_d_squared)
+        sum_cs = sum_cs + _sum(cs)
+        sum_ssim = sum_ssim + _sum(ssim)
+    return sum_cs / (height * width), sum_ssim / (height * width)
 
 
-def _mean(maps: Array) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The mean of each of N x H x W maps, as N float64 on the host."""
+def _strips(plane: Array) -> Iterator[tuple[int, int]]:
+    """Rows from and to: on a CPU, as many at a time as its cache holds the arrays of."""
+    _, height, width = plane.shape
+    rows = height
+    if str(device(plane)) == "cpu":
+        rows = max(1, _STRIP // (width * _BLOCK)) * _BLOCK
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)
+
+
+def _sum(maps: Array) -> Figures:
+    """The sum of each of N x H x W maps."""
     xp = array_namespace(maps)
-    return np.asarray(xp.mean(maps, axis=(-2, -1)).tolist())
+    return np.asarray(xp.sum(maps, axis=(-2, -1), dtype=xp.float64).tolist())
 
 
 def _halve(plane: Array, border: float) -> Array:
@@ -249,19 +277,22 @@ def _local_means(planes: list[Array]) -> list[Array]:
     xp = array_namespace(planes[0])
     x = xp.stack(planes)
     window = xp.asarray(_banded_window(), dtype=x.dtype, device=device(x))
-    for axis in (-2, -1):
-        out = x.shape[axis] - _WINDOW + 1
-        blocks = []
-        for start in range(0, out, _BLOCK):
-            size = min(_BLOCK, out - start)
-            band = window[:size, : size + _WINDOW - 1]
-            stop = start + size + _WINDOW - 1
-            if axis == -2:
-                blocks.append(xp.matmul(band, x[..., start:stop, :]))
-            else:
-                blocks.append(xp.matmul(x[..., start:stop], xp.matrix_transpose(band)))
-        x = xp.concat(blocks, axis=axis)
+    *_, height, width = x.shape
+    x = xp.concat(
+        [xp.matmul(band, x[..., here, :]) for band, here in _blocks(window, height)], axis=-2
+    )
+    shape = (*x.shape[:-1], width - _WINDOW + 1)
+    x = xp.reshape(x, (-1, width))  # one product for all rows
+    x = xp.concat([xp.matmul(x[:, here], band.T) for band, here in _blocks(window, width)], axis=-1)
+    x = xp.reshape(x, shape)
     return [x[i, ...] for i in range(len(planes))]
+
+
+def _blocks(window: Array, samples: int) -> Iterator[tuple[Array, slice]]:
+    """The bands that filter a row of samples block by block, and the samples that each takes."""
+    for start in range(0, samples - _WINDOW + 1, _BLOCK):
+        size = min(_BLOCK, samples - _WINDOW + 1 - start) + _WINDOW - 1
+        yield window[: size - _WINDOW + 1, :size], slice(start, start + size)
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lic_bench import measurements, metrics, provenance
+from lic_bench import metrics, provenance
 from lic_bench.codec import Codec, Point, parse_points, point_text
 from lic_bench.dataset import Dataset, load_dataset
 from lic_bench.errors import SpecError
@@ -167,16 +167,16 @@ def execute(
         measured = store.measured(metrics.VERSION)
         outdated = store.outdated(metrics.VERSION)
         tasks = plan.tasks()
-        work = {key: task for key, task in tasks.items() if key not in measured}
+        work = [(key, task) for key, task in tasks.items() if key not in measured]
         jobs = max(1, min(jobs or cores(), len(work)))
         run = store.begin(_provenance(plan, jobs), plan.datasets, plan.identities())
         progress = Progress(planned=len(tasks), remembered=len(tasks) - len(work))
         report(progress)
-        prepared = (
-            (key, replace(task, kept=store.kept(key)) if key in outdated else task)
-            for key, task in work.items()
-        )
-        for key, task, measurement in measure_all(prepared, jobs) if work else ():
+
+        def complete(key: Key, task: Task) -> Task:
+            return replace(task, kept=store.kept(key)) if key in outdated else task
+
+        for key, task, measurement in measure_all(work, jobs, complete) if work else ():
             store.add(run, key, measurement)
             progress = replace(
                 progress,
@@ -186,6 +186,8 @@ def execute(
             )
             report(progress)
         store.finish(run)
+        from lic_bench import measurements  # brings pandas: not before the workers have begun
+
         frame = measurements.frame(store)
     names = [dataset.name for dataset in plan.datasets]
     return frame[frame.dataset.isin(names) & frame.codec.isin(list(plan.codecs))]

@@ -1,4 +1,8 @@
-"""What a run shows at the terminal: its progress, its table, where it wrote what."""
+"""What a run shows at the terminal: its progress, its table, where it wrote what.
+
+The modules that bring pandas and matplotlib are imported when they are needed, which `progress`
+does in the background: workers start, and measure, meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -22,7 +28,6 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from lic_bench import curves, measurements, plots
 from lic_bench.codec import point_text
 from lic_bench.errors import UndefinedError
 from lic_bench.runs import Progress
@@ -37,6 +42,7 @@ _QUIET_S = 10  # between two lines of progress where there is no terminal
 @contextmanager
 def progress() -> Iterator[Callable[[Progress], None]]:
     """Show a run's progress, with an estimate of the time left: a bar, or lines in a log."""
+    Thread(target=import_module, args=("lic_bench.plots",), daemon=True).start()
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines()
@@ -88,6 +94,8 @@ def _lines() -> Callable[[Progress], None]:
 
 def summary(table: pd.DataFrame, anchor: str) -> None:
     """Print a table for each data set: codec, points, range of bpp, BD-rates."""
+    from lic_bench import curves
+
     averages = curves.aggregate(table)
     by_metric = [curves.bd_rates(averages, anchor, metric) for metric in _BD_METRICS]
     console = Console(highlight=False)
@@ -136,6 +144,8 @@ def failures(table: pd.DataFrame) -> bool:
 
 def written(table: pd.DataFrame, out: Path) -> None:
     """Write the folder's measurements and the plots of a run, and say where."""
+    from lic_bench import measurements, plots
+
     everything = measurements.load(out)
     paths = [out / "measurements.parquet", out / "measurements.csv"]
     for path in paths:

@@ -11,7 +11,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -23,11 +23,9 @@ from lic_bench.measure import Task, measure
 from lic_bench.store import Measurement
 
 Label = TypeVar("Label")
+Bundle = list[tuple[Label, Task]]
 
-# One thread a worker. The libraries read these before they start threads of their own.
-_ENVIRONMENT = {
-    f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")
-}
+_BUNDLE_S = 1.0
 
 
 def cores() -> int:
@@ -36,7 +34,7 @@ def cores() -> int:
 
 
 def measure_all(
-    tasks: Iterable[tuple[Label, Task]], jobs: int
+    tasks: Sequence[tuple[Label, Task]], jobs: int, complete: Callable[[Label, Task], Task]
 ) -> Iterator[tuple[Label, Task, Measurement]]:
     """Make measurements in worker processes; they come back as they are done.
 
@@ -45,41 +43,81 @@ def measure_all(
     Parameters
     ----------
     tasks
-        Each with a label that comes back beside its measurement. Taken as they are needed.
+        Each with a label that comes back beside its measurement.
     jobs
         How many processes.
+    complete
+        Called for each task as it goes out, to add what would be too large to hold for all.
     """
-    remaining = iter(tasks)
+    bundles = _Bundles(tasks, jobs)
     workers = _start(jobs)
-    running: dict[Future[Measurement], tuple[Label, Task]] = {}
-    lost: list[tuple[Label, Task]] = []
+    running: dict[Future[list[Measurement]], Bundle[Label]] = {}
+    lost: Bundle[Label] = []
     try:
         while True:
-            # One task more than workers for each of them, so that none waits for its next.
-            for label, task in islice(remaining, 2 * jobs - len(running)):
+            # One bundle more than workers for each of them, so that none waits for its next.
+            for incomplete in islice(bundles, 2 * jobs - len(running)):
+                bundle = [(label, complete(label, task)) for label, task in incomplete]
                 try:
-                    running[workers.submit(measure, task)] = label, task
+                    running[workers.submit(_measure, [task for _, task in bundle])] = bundle
                 except BrokenProcessPool:
-                    lost.append((label, task))
+                    lost += bundle
             if not running and not lost:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                label, task = running.pop(future)
+                bundle = running.pop(future)
                 try:
-                    yield label, task, future.result()
+                    measurements = future.result()
                 except BrokenProcessPool:
-                    lost.append((label, task))
+                    lost += bundle
+                    continue
+                bundles.done += len(bundle)
+                for (label, task), measurement in zip(bundle, measurements, strict=True):
+                    yield label, task, measurement
             if lost:
                 # A dead worker takes the others with it: each task again, by itself, to find which.
                 workers.shutdown(kill_workers=True)
-                lost += running.values()
+                for bundle in running.values():
+                    lost += bundle
                 running.clear()
-                while lost:
-                    label, task = lost.pop()
+                for label, task in lost:
                     yield label, task, _measure_alone(task)
+                lost.clear()
                 workers = _start(jobs)
     finally:
         workers.shutdown(kill_workers=True)
+
+
+class _Bundles(Iterator[Bundle[Label]]):
+    """Tasks in bundles that keep a worker busy for a while, each of one image.
+
+    The image is then read, and what the metrics need of it computed, by one worker. But what a
+    worker has not handed back is lost when the run is killed, and towards the end every worker
+    should have something to do: bundles are of about `_BUNDLE_S`, and of a fair share of the rest.
+    """
+
+    def __init__(self, tasks: Sequence[tuple[Label, Task]], jobs: int) -> None:
+        self._tasks, self._next, self._jobs = tasks, 0, jobs
+        self._start = time.monotonic()
+        self.done = 0
+        """How many tasks have come back."""
+
+    def __next__(self) -> Bundle[Label]:
+        first, rest = self._next, len(self._tasks) - self._next
+        if not rest:
+            raise StopIteration
+        elapsed = time.monotonic() - self._start
+        size = min(self.done * _BUNDLE_S / (elapsed * self._jobs), rest / (2 * self._jobs))
+        image = self._tasks[first][1].image
+        stop = first + 1
+        while stop < first + size and self._tasks[stop][1].image == image:
+            stop += 1
+        self._next = stop
+        return list(self._tasks[first:stop])
+
+
+def _measure(tasks: list[Task]) -> list[Measurement]:
+    return [measure(task) for task in tasks]
 
 
 def _measure_alone(task: Task) -> Measurement:
@@ -100,8 +138,19 @@ def _measure_alone(task: Task) -> Measurement:
 
 def _start(jobs: int) -> loky.ProcessPoolExecutor:
     return loky.ProcessPoolExecutor(
-        max_workers=jobs, env=_ENVIRONMENT, initializer=_begin, initargs=(os.getpid(),)
+        max_workers=jobs, env=_environment(), initializer=_begin, initargs=(os.getpid(),)
     )
+
+
+def _environment() -> dict[str, str]:
+    """What a worker's libraries read when they are loaded."""
+    libraries = ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")
+    environment = {f"{library}_NUM_THREADS": "1" for library in libraries}
+    # The metrics make and drop arrays of an image's size all the time. glibc would give each back
+    # to the system, and have its pages zeroed for the next one: a fifth of a measurement's time.
+    environment["MALLOC_MMAP_THRESHOLD_"] = str(1 << 30)
+    environment["MALLOC_TRIM_THRESHOLD_"] = str(1 << 28)
+    return environment
 
 
 def _begin(parent: int) -> None:

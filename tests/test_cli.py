@@ -69,10 +69,12 @@ def test_run_prints_a_table_and_says_where_it_wrote(measured: Path) -> None:
 
 def test_the_parquet_file_has_the_columns_that_programs_rely_on(measured: Path) -> None:
     table = pd.read_parquet(measured / "results" / "mine" / "measurements.parquet")
-    assert set(
-        "dataset image width height codec point bytes bpp mse_rgb psnr_rgb_db psnr_y_db ssim_rgb "
-        "ssim_y ms_ssim_rgb ms_ssim_y encode_s decode_s error".split()
-    ) <= set(table.columns)
+    for name in (
+        *("dataset", "image", "width", "height", "codec", "point", "bytes", "bpp", "mse_rgb"),
+        *("psnr_rgb_db", "psnr_y_db", "ssim_rgb", "ssim_y", "ms_ssim_rgb", "ms_ssim_y"),
+        *("encode_s", "decode_s", "error"),
+    ):
+        assert name in table.columns
     assert len(table) == 18
     csv = pd.read_csv(measured / "results" / "mine" / "measurements.csv")
     assert csv["bpp"].tolist() == pytest.approx(table["bpp"].tolist())
