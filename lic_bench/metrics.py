@@ -25,18 +25,20 @@ A metric that an image is too small for is missing (``None``): SSIM needs 11 sam
 161.
 
 The arithmetic is written once, against the array API standard, and runs on NumPy arrays and on
-torch tensors of any device.
+torch tensors of any device; but for the Gaussian filter, which is `lic_bench.gaussian`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
+
+from lic_bench.gaussian import WINDOW, local_means
 
 METRICS = (
     "mse_rgb",
@@ -64,22 +66,16 @@ _BT709 = (0.2126, 0.7152, 0.0722)
 _PEAK = 255.0
 _C1 = (0.01 * _PEAK) ** 2
 _C2 = (0.03 * _PEAK) ** 2
-_WINDOW = 11
-_SIGMA = 1.5
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-_SSIM_SIDE = _WINDOW
-_MS_SSIM_SIDE = (_WINDOW - 1) * 2 ** (len(_SCALE_WEIGHTS) - 1) + 1
+_SSIM_SIDE = WINDOW
+_MS_SSIM_SIDE = (WINDOW - 1) * 2 ** (len(_SCALE_WEIGHTS) - 1) + 1
 
 # Samples are centred on zero: float32 then keeps more of the products whose difference is sought.
 _CENTRE = 128.0
 
-# The Gaussian filter is a matrix product with a banded matrix, block by block: with blocks of 32
-# it does four times the arithmetic of a loop over the taps and is still several times as fast.
-_BLOCK = 32
-
 # Samples of a plane that are worked on at a time, so that a dozen arrays of them fit the cache of
 # one core: several workers share the memory's bandwidth.
-_STRIP = 1 << 16
+_STRIP = 1 << 17
 
 
 class Reference:
@@ -177,17 +173,27 @@ def _rgb_and_luma(samples: Array) -> list[Array]:
     return [red, green, blue, _BT601[0] * red + _BT601[1] * green + _BT601[2] * blue]
 
 
+@dataclass(frozen=True)
+class _Scale:
+    """What SSIM needs of a plane x of the originals at one scale; see `_Plane`."""
+
+    twice_x: Array
+    twice_mean_x: Array
+    s_of_x: Array
+    t_of_x: Array
+
+
 class _Plane:
-    """One plane x of the originals at each scale, with what SSIM needs of it.
+    """One plane x of the originals, centred on zero, at each scale.
 
     The decoded plane y enters by its error d = y - x. With m for local means, v for variances and
     cov(x, y) = v(x) + cov(x, d), the two factors of SSIM become
 
-        contrast and structure  s / (s + v(d))    where  s = 2 v(x) + C2 + 2 cov(x, d)
-        luminance               t / (t + m(d)^2)  where  t = 2 m(x)^2 + C1 + 2 m(x) m(d)
+        contrast and structure  1 - v(d) / (s + v(d))      s = 2 v(x) + C2 + 2 cov(x, d)
+        luminance               1 - m(d)^2 / (t + m(d)^2)  t = 2 m(x)^2 + C1 + 2 m(x) m(d)
 
     so that nothing large is subtracted from anything large where the images are alike, and float32
-    suffices.
+    suffices. (In t, m(x) is the mean of x as it was, in s that of the centred x.)
     """
 
     def __init__(self, plane: Array) -> None:
@@ -198,11 +204,13 @@ class _Plane:
             scales = 1
         else:
             scales = len(_SCALE_WEIGHTS)
-        self._scales: list[tuple[Array, Array, Array]] = []
+        self._scales: list[_Scale] = []
         for scale in range(scales):
             plane = _halve(plane, border=-_CENTRE) if scale else plane
-            mean, square = _local_means([plane, plane * plane])
-            self._scales.append((2 * plane, 2 * mean, 2 * (square - mean * mean) + _C2))
+            mean, square = local_means(plane), local_means(plane * plane)
+            s = 2 * (square - mean * mean) + _C2
+            t = 2 * (mean + _CENTRE) ** 2 + _C1
+            self._scales.append(_Scale(2 * plane, 2 * mean, s, t))
 
     def compare(self, error: Array) -> tuple[Sequence[float | None], Sequence[float | None]]:
         """SSIM and MS-SSIM of each image's plane, N of each, from the error of N x H x W."""
@@ -223,26 +231,30 @@ class _Plane:
         return ssim[0].tolist(), ms_ssim
 
 
-def _similarity(of_x: tuple[Array, Array, Array], error: Array) -> tuple[Figures, Figures]:
+def _similarity(of_x: _Scale, error: Array) -> tuple[Figures, Figures]:
     """The means of contrast-and-structure and of SSIM over a plane; see `_Plane`."""
-    twice_x, twice_mean_x, s_of_x = of_x
-    _, height, width = twice_mean_x.shape
-    sum_cs = sum_ssim = np.zeros(1)
-    for top, bottom in _strips(twice_mean_x):
-        d = error[:, top : bottom + _WINDOW - 1, :]
-        x = twice_x[:, top : bottom + _WINDOW - 1, :]
-        twice_mean = twice_mean_x[:, top:bottom, :]
-        mean_d, square, twice_product = _local_means([d, d * d, x * d])
-        mean_d_squared = mean_d * mean_d
-        variance_d = square - mean_d_squared
-        s = s_of_x[:, top:bottom, :] + twice_product - twice_mean * mean_d
-        cs = 1 - variance_d / (s + variance_d)
-        twice_mean = twice_mean + 2 * _CENTRE
-        t = twice_mean * (twice_mean / 2 + mean_d) + _C1
-        ssim = cs - cs * mean_d_squared / (t + mean_d_squared)
-        sum_cs = sum_cs + _sum(cs)
-        sum_ssim = sum_ssim + _sum(ssim)
-    return sum_cs / (height * width), sum_ssim / (height * width)
+    _, height, width = of_x.twice_mean_x.shape
+    lost_cs = lost_ssim = np.zeros(1)
+    for top, bottom in _strips(of_x.twice_mean_x):
+        d = error[:, top : bottom + WINDOW - 1, :]
+        x = of_x.twice_x[:, top : bottom + WINDOW - 1, :]
+        mean = local_means(d)
+        mean_squared = mean * mean
+        product = of_x.twice_mean_x[:, top:bottom, :] * mean
+        variance = local_means(d * d) - mean_squared
+        s = local_means(x * d) + of_x.s_of_x[:, top:bottom, :]
+        s -= product
+        s += variance
+        variance /= s  # what contrast and structure lose
+        t = 2 * _CENTRE * mean
+        t += product
+        t += of_x.t_of_x[:, top:bottom, :]
+        t += mean_squared
+        mean_squared /= t  # what luminance loses
+        lost_cs = lost_cs + _sum(variance)
+        lost_ssim = lost_ssim + _sum(mean_squared - mean_squared * variance)
+    cs = 1 - lost_cs / (height * width)
+    return cs, cs - lost_ssim / (height * width)
 
 
 def _strips(plane: Array) -> Iterator[tuple[int, int]]:
@@ -250,7 +262,7 @@ def _strips(plane: Array) -> Iterator[tuple[int, int]]:
     _, height, width = plane.shape
     rows = height
     if str(device(plane)) == "cpu":
-        rows = max(1, _STRIP // (width * _BLOCK)) * _BLOCK
+        rows = max(1, _STRIP // width)
     for top in range(0, height, rows):
         yield top, min(top + rows, height)
 
@@ -270,38 +282,3 @@ def _halve(plane: Array, border: float) -> Array:
             plane = xp.concat([xp.full_like(edge, border), plane], axis=axis)
     rows = plane[..., ::2, :] + plane[..., 1::2, :]
     return (rows[..., ::2] + rows[..., 1::2]) / 4
-
-
-def _local_means(planes: list[Array]) -> list[Array]:
-    """Gaussian-weighted means of N x H x W planes where the window fits: N x (H-10) x (W-10)."""
-    xp = array_namespace(planes[0])
-    x = xp.stack(planes)
-    window = xp.asarray(_banded_window(), dtype=x.dtype, device=device(x))
-    *_, height, width = x.shape
-    x = xp.concat(
-        [xp.matmul(band, x[..., here, :]) for band, here in _blocks(window, height)], axis=-2
-    )
-    shape = (*x.shape[:-1], width - _WINDOW + 1)
-    x = xp.reshape(x, (-1, width))  # one product for all rows
-    x = xp.concat([xp.matmul(x[:, here], band.T) for band, here in _blocks(window, width)], axis=-1)
-    x = xp.reshape(x, shape)
-    return [x[i, ...] for i in range(len(planes))]
-
-
-def _blocks(window: Array, samples: int) -> Iterator[tuple[Array, slice]]:
-    """The bands that filter a row of samples block by block, and the samples that each takes."""
-    for start in range(0, samples - _WINDOW + 1, _BLOCK):
-        size = min(_BLOCK, samples - _WINDOW + 1 - start) + _WINDOW - 1
-        yield window[: size - _WINDOW + 1, :size], slice(start, start + size)
-
-
-@lru_cache(maxsize=1)
-def _banded_window() -> np.ndarray[Any, np.dtype[np.float64]]:
-    """A matrix whose product with 42 samples is the 32 filtered ones: the window on each row."""
-    position = np.arange(_WINDOW) - _WINDOW // 2
-    taps = np.exp(-(position**2) / (2 * _SIGMA**2))
-    taps /= taps.sum()
-    matrix = np.zeros((_BLOCK, _BLOCK + _WINDOW - 1))
-    for row in range(_BLOCK):
-        matrix[row, row : row + _WINDOW] = taps
-    return matrix

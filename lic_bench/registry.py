@@ -47,18 +47,18 @@ class Registry:
 
     def __init__(self, plugins: Iterable[Path] = ()) -> None:
         self._installed = {point.name: point for point in entry_points(group=GROUP)}
-        self._from_files: dict[str, CodecEntry] = {}
+        self._loaded: dict[str, CodecEntry] = {}
         for path in plugins:
             for entry in _load_file(path):
-                if entry.name in self._installed or entry.name in self._from_files:
+                if entry.name in self._installed or entry.name in self._loaded:
                     raise SpecError(
                         f"{path}: the codec name {entry.name!r} is taken; give yours another"
                     )
-                self._from_files[entry.name] = entry
+                self._loaded[entry.name] = entry
 
     def names(self) -> list[str]:
         """The names of all codecs, in alphabetical order."""
-        return sorted([*self._installed, *self._from_files])
+        return sorted({*self._installed, *self._loaded})
 
     def entry(self, name: str) -> CodecEntry:
         """What there is under a name.
@@ -68,10 +68,10 @@ class Registry:
         SpecError
             Where there is nothing.
         """
-        if name in self._from_files:
-            return self._from_files[name]
-        if name in self._installed:
-            return _load_entry_point(self._installed[name])
+        if name in self._installed and name not in self._loaded:
+            self._loaded[name] = _load_entry_point(self._installed[name])
+        if name in self._loaded:
+            return self._loaded[name]
         near = difflib.get_close_matches(name, self.names(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(self.names())}"
         raise SpecError(f"there is no codec {name!r}; {hint}")

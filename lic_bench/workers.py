@@ -28,6 +28,21 @@ Bundle = list[tuple[Label, Task]]
 _BUNDLE_S = 1.0
 
 
+ENVIRONMENT = {
+    # One thread a worker.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+    # The metrics make and drop arrays of an image's size all the time. glibc would give each back
+    # to the system, and have its pages zeroed for the next one: a fifth of a measurement's time.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+}
+"""What a worker's libraries read when they are loaded."""
+
+
 def cores() -> int:
     """How many cores this process may use."""
     return int(loky.cpu_count())
@@ -138,19 +153,8 @@ def _measure_alone(task: Task) -> Measurement:
 
 def _start(jobs: int) -> loky.ProcessPoolExecutor:
     return loky.ProcessPoolExecutor(
-        max_workers=jobs, env=_environment(), initializer=_begin, initargs=(os.getpid(),)
+        max_workers=jobs, env=ENVIRONMENT, initializer=_begin, initargs=(os.getpid(),)
     )
-
-
-def _environment() -> dict[str, str]:
-    """What a worker's libraries read when they are loaded."""
-    libraries = ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")
-    environment = {f"{library}_NUM_THREADS": "1" for library in libraries}
-    # The metrics make and drop arrays of an image's size all the time. glibc would give each back
-    # to the system, and have its pages zeroed for the next one: a fifth of a measurement's time.
-    environment["MALLOC_MMAP_THRESHOLD_"] = str(1 << 30)
-    environment["MALLOC_TRIM_THRESHOLD_"] = str(1 << 28)
-    return environment
 
 
 def _begin(parent: int) -> None:

