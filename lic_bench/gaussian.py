@@ -1,8 +1,8 @@
 """The Gaussian filter of SSIM: where a measurement spends its time.
 
-An 11x11 window with a standard deviation of 1.5 samples (Wang et al., IEEE TIP 2004, section III.C),
-separable, only where it lies inside the plane. NumPy arrays are filtered by OpenCV, which no array
-library comes near on a CPU; other arrays by matrix products, which suit a GPU.
+An 11x11 window with a standard deviation of 1.5 samples (Wang et al., IEEE TIP 2004, section
+III.C), separable, only where it lies inside the plane. NumPy arrays are filtered by OpenCV, which
+no array library comes near on a CPU; other arrays by matrix products, which suit a GPU.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def local_means(planes: Any) -> Any:
 
 
 @local_means.register
-def _(planes: np.ndarray) -> NDArray[Any]:  # type: ignore[type-arg] # singledispatch needs the class
+def _(planes: np.ndarray) -> NDArray[Any]:
     filtered = [cv2.sepFilter2D(plane, -1, _window(), _window()) for plane in planes]
     inside = slice(_BORDER, -_BORDER)
     together = np.stack(filtered) if len(filtered) > 1 else filtered[0][None]
@@ -67,8 +67,8 @@ def _(planes: np.ndarray) -> NDArray[Any]:  # type: ignore[type-arg] # singledis
 @cache
 def _window() -> NDArray[np.float64]:
     position = np.arange(WINDOW) - _BORDER
-    taps = np.exp(-(position**2) / (2 * _SIGMA**2))
-    return taps / taps.sum()
+    taps: NDArray[np.float64] = np.exp(-(position**2) / (2 * _SIGMA**2))
+    return taps / np.sum(taps)
 
 
 @cache
