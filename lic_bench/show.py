@@ -101,9 +101,12 @@ def summary(table: pd.DataFrame, anchor: str) -> None:
     console = Console(highlight=False)
     for name in averages["dataset"].unique():
         mine = averages[averages["dataset"] == name]
-        images = mine["images"].max()
+        images, all_images = mine["images"].max(), table[table["dataset"] == name]["dataset_images"]
+        of_all = "" if images == all_images.max() else f" of {all_images.max()}"
         shown = Table(box=None, padding=(0, 3, 0, 0), title_justify="left")
-        shown.title = f"{escape(name)}, {images} images; BD-rate against {escape(anchor)} (PCHIP)"
+        shown.title = (
+            f"{escape(name)}, {images}{of_all} images; BD-rate against {escape(anchor)} (PCHIP)"
+        )
         shown.add_column("codec")
         for column in ("points", "bpp", *_BD_METRICS):
             shown.add_column(column, justify="right")

@@ -314,8 +314,9 @@ class Store:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise StoreError(
-                f"{self.path}: {error}; nothing that was stored is lost. "
+                f"{self.path}: {reason}; nothing that was stored is lost. "
                 "Make room or choose another --out, then repeat the command: it carries on"
             ) from error
 
