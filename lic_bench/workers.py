@@ -11,6 +11,7 @@ import re
 import signal
 import threading
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -26,7 +27,6 @@ Label = TypeVar("Label")
 Bundle = list[tuple[Label, Task]]
 
 _BUNDLE_S = 1.0
-
 
 ENVIRONMENT = {
     # One thread a worker.
@@ -66,7 +66,7 @@ def measure_all(
     """
     bundles = _Bundles(tasks, jobs)
     workers = _start(jobs)
-    running: dict[Future[list[Measurement]], Bundle[Label]] = {}
+    running: dict[Future[list[tuple[Measurement, float]]], Bundle[Label]] = {}
     lost: Bundle[Label] = []
     try:
         while True:
@@ -82,12 +82,12 @@ def measure_all(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 bundle = running.pop(future)
                 try:
-                    measurements = future.result()
+                    made = future.result()
                 except BrokenProcessPool:
                     lost += bundle
                     continue
-                bundles.done += len(bundle)
-                for (label, task), measurement in zip(bundle, measurements, strict=True):
+                for (label, task), (measurement, seconds) in zip(bundle, made, strict=True):
+                    bundles.took(task, seconds)
                     yield label, task, measurement
             if lost:
                 # A dead worker takes the others with it: each task again, by itself, to find which.
@@ -108,31 +108,46 @@ class _Bundles(Iterator[Bundle[Label]]):
 
     The image is then read, and what the metrics need of it computed, by one worker. But what a
     worker has not handed back is lost when the run is killed, and towards the end every worker
-    should have something to do: bundles are of about `_BUNDLE_S`, and of a fair share of the rest.
+    should have something to do: bundles are of at most `_BUNDLE_S`, by what the codec's tasks took
+    so far, and of a fair share of the rest.
     """
 
     def __init__(self, tasks: Sequence[tuple[Label, Task]], jobs: int) -> None:
         self._tasks, self._next, self._jobs = tasks, 0, jobs
-        self._start = time.monotonic()
-        self.done = 0
-        """How many tasks have come back."""
+        self._took: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=20))
 
     def __next__(self) -> Bundle[Label]:
-        first, rest = self._next, len(self._tasks) - self._next
+        rest = len(self._tasks) - self._next
         if not rest:
             raise StopIteration
-        elapsed = time.monotonic() - self._start
-        size = min(self.done * _BUNDLE_S / (elapsed * self._jobs), rest / (2 * self._jobs))
-        image = self._tasks[first][1].image
-        stop = first + 1
-        while stop < first + size and self._tasks[stop][1].image == image:
-            stop += 1
-        self._next = stop
-        return list(self._tasks[first:stop])
+        bundle: Bundle[Label] = []
+        seconds = 0.0
+        for i in range(self._next, len(self._tasks)):
+            label, task = self._tasks[i]
+            seconds += self._expected(task)
+            too_much = seconds > _BUNDLE_S or len(bundle) >= rest / (2 * self._jobs)
+            if bundle and (too_much or task.image != bundle[0][1].image):
+                break
+            bundle.append((label, task))
+        self._next += len(bundle)
+        return bundle
+
+    def took(self, task: Task, seconds: float) -> None:
+        """Learn how long a task took."""
+        self._took[task.codec].append(seconds)
+
+    def _expected(self, task: Task) -> float:
+        took = self._took[task.codec]
+        return sum(took) / len(took) if took else _BUNDLE_S
 
 
-def _measure(tasks: list[Task]) -> list[Measurement]:
-    return [measure(task) for task in tasks]
+def _measure(tasks: list[Task]) -> list[tuple[Measurement, float]]:
+    """What a worker does: the measurements of a bundle, and the seconds each took."""
+    made = []
+    for task in tasks:
+        start = time.perf_counter()
+        made.append((measure(task), time.perf_counter() - start))
+    return made
 
 
 def _measure_alone(task: Task) -> Measurement:
