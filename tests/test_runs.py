@@ -204,7 +204,7 @@ def test_a_run_that_was_killed_carries_on(plugin: Path, images: Path) -> None:
     plugin.write_text(PLUGIN.replace('if point == "slow"', "if True"))
     folder, planned = plugin.parent, 3 * 61
     process = subprocess.Popen(COMMAND, cwd=folder, stderr=subprocess.DEVNULL)
-    while len(encoded(plugin)) < 60:
+    while len(encoded(plugin)) < 100:
         time.sleep(0.02)
         assert process.poll() is None
     workers = psutil.Process(process.pid).children(recursive=True)
@@ -212,7 +212,7 @@ def test_a_run_that_was_killed_carries_on(plugin: Path, images: Path) -> None:
     process.wait()
     with Store.open(folder / "out") as store:
         kept = store.measured(metrics.VERSION)
-    assert 40 < len(kept) < planned
+    assert 40 < len(kept) < planned  # a second of each worker's work may be lost, not more
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive  # a worker ends with its parent
     before = len(encoded(plugin))
@@ -231,7 +231,7 @@ def test_ctrl_c_keeps_what_was_measured_and_says_so(plugin: Path, images: Path) 
     process = subprocess.Popen(
         COMMAND, cwd=plugin.parent, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    while len(encoded(plugin)) < 30:
+    while len(encoded(plugin)) < 60:
         time.sleep(0.02)
         assert process.poll() is None
     start = time.monotonic()
