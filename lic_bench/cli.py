@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lic_bench.errors import BitstreamError, LicBenchError, SpecError
+from lic_bench.learned.command import train
 
 if TYPE_CHECKING:
     from lic_bench.codec import Codec, Point
@@ -30,6 +31,7 @@ datasets_app = typer.Typer(
     help="List the known data sets, or fetch one.", rich_markup_mode="markdown"
 )
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
+app.command()(train)
 
 _RESULTS = Path("results/mine")
 
@@ -269,25 +271,34 @@ def encode(
         str | None,
         typer.Option("--point", "-p", help="The operating point, where there are several."),
     ] = None,
+    show_map: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGE", help="Show where the bits went, for codecs that know."),
+    ] = None,
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Encode an image into a file that holds the bitstream and nothing else.
 
     - `lic-bench encode --codec jpeg2000 --point 40 in.png out.jp2`
+    - `lic-bench encode -c content-weighted -p 3 in.png out.cw --show-map map.png`
     """
     from lic_bench.files import written_whole
-    from lic_bench.image import read_image
+    from lic_bench.image import read_image, write_image
     from lic_bench.registry import Registry
 
     made = Registry(plugin).codec(codec)
     chosen = _point(made, point)
     image = read_image(source)
     stream = made.encode(image, chosen)
+    shown = None if show_map is None else made.importance_map(image, chosen)
     with written_whole(target) as part:
         part.write_bytes(stream)
     height, width, _ = image.shape
     rate = 8 * len(stream) / (width * height)
     typer.echo(f"{target}: {width}x{height} pixels in {len(stream):,} bytes, {rate:.4f} bpp")
+    if show_map is not None and shown is not None:
+        write_image(show_map, shown)
+        typer.echo(show_map)
 
 
 @app.command()

@@ -99,6 +99,16 @@ class Codec(ABC):
             Where the stream is damaged, cut short or not of this codec.
         """
 
+    def importance_map(self, image: Image, point: Point) -> Image:
+        """Show where the bits go, in colour and of the image's size, if the codec knows.
+
+        Raises
+        ------
+        SpecError
+            Where it does not.
+        """
+        raise SpecError(f"{self.name} has no importance map to show")
+
 
 @dataclass(frozen=True)
 class CodecSpec:

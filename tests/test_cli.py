@@ -156,6 +156,7 @@ def test_encode_and_decode(photo: Image, tmp_path: Path) -> None:
         (["encode", "-c", "none", "bad.png", "x"], "bad.png"),
         (["encode", "-c", "none", "in.png", "no/x"], "no/x cannot be written"),
         (["encode", "-c", "nope", "in.png", "x"], "no codec 'nope'"),
+        (["encode", "-c", "none", "in.png", "x", "--show-map", "m.png"], "no importance map"),
         (["decode", "-c", "jpeg", "bad.png", "x.png"], "bad.png: the JPEG stream does not decode"),
         (["decode", "-c", "jpeg", "no.jpg", "x.png"], "no.jpg cannot be read"),
         (["run", "-d", "nowhere"], "nowhere"),

@@ -1,0 +1,117 @@
+"""The codec that the bench sees. torch is imported when an image is coded, not before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lic_bench import Codec, Point, SpecError
+
+if TYPE_CHECKING:
+    from lic_bench import Image
+    from lic_bench.codecs.content_weighted.inference import Model
+
+WEIGHTS = Path(__file__).with_name("weights.safetensors")
+_NEEDED = ("torch", "safetensors", "constriction")
+
+
+class ContentWeighted(Codec):
+    """The content-weighted codec, with the weights that come along or others.
+
+    Parameters
+    ----------
+    weights
+        A file that `lic-bench train content-weighted` wrote; by default the one that comes along.
+    device
+        Where the network runs: ``cpu``, ``cuda``. Entropy coding is exact, and runs on the CPU.
+    """
+
+    name = "content-weighted"
+    points: Sequence[Point] = (1, 2, 3, 4, 5, 6)
+    point_unit = "rate level"
+
+    def __init__(self, weights: str = "", device: str = "cpu") -> None:
+        self._weights = Path(weights).resolve() if weights else WEIGHTS
+        self._device = device
+        if weights:
+            self.points = tuple(range(1, _points(self._weights) + 1))
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        missing = [name for name in _NEEDED if find_spec(name) is None]
+        if missing:
+            return f"{', '.join(missing)} not installed; pip install 'lic-bench[learned]'"
+        if not WEIGHTS.exists():
+            return f"{WEIGHTS} is missing; reinstall lic-bench"
+        return None
+
+    def versions(self) -> Mapping[str, str]:
+        sources = sorted(
+            [*Path(__file__).parent.glob("*.py"), *_learned().glob("*.py")], key=lambda p: p.name
+        )
+        code = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
+        return {
+            "weights": hashlib.sha256(self._weights.read_bytes()).hexdigest()[:16],
+            "network": code.hexdigest()[:16],
+            # Another order of floating-point sums can tip a bit of the code.
+            "torch": version("torch"),
+            "constriction": version("constriction"),
+        }
+
+    def encode(self, image: Image, point: Point) -> bytes:
+        return self._model().encode(image, self._index(point))
+
+    def decode(self, stream: bytes) -> Image:
+        return self._model().decode(stream)
+
+    def importance_map(self, image: Image, point: Point) -> Image:
+        """Show where the bits go: the importance map in colour, of the image's size.
+
+        Dark violet: one group of code channels is kept; yellow: all of them.
+        """
+        import matplotlib
+        import numpy as np
+
+        from lic_bench.codecs.content_weighted.model import STRIDE
+
+        model = self._model()
+        level = model.level(image, self._index(point)).astype(np.float64)
+        shade = (level - 1) / (model.settings.levels - 1)
+        colours = matplotlib.colormaps["viridis"](shade, bytes=True)[..., :3]
+        large = colours.repeat(STRIDE, axis=0).repeat(STRIDE, axis=1)
+        return np.ascontiguousarray(large[: image.shape[0], : image.shape[1]])
+
+    def _index(self, point: Point) -> int:
+        if not isinstance(point, int) or not 1 <= point <= len(self.points):
+            raise SpecError(f"{self.name}: {point!r} is no rate level: 1 to {len(self.points)}")
+        return point - 1
+
+    def _model(self) -> Model:
+        from lic_bench.codecs.content_weighted.inference import load_model
+
+        return load_model(self._weights, self._device)
+
+
+def _learned() -> Path:
+    import lic_bench
+
+    return Path(lic_bench.__file__).with_name("learned")
+
+
+def _points(path: Path) -> int:
+    """The number of operating points in a file of weights, read from its header alone."""
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(size, 1 << 24)))
+        return int(json.loads(header["__metadata__"]["content-weighted"])["settings"]["points"])
+    except OSError as error:
+        raise SpecError(f"weights={path} cannot be read: {error.strerror}") from error
+    except (struct.error, ValueError, KeyError, TypeError) as error:
+        raise SpecError(f"weights={path} is no file of content-weighted weights") from error

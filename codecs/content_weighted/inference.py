@@ -1,0 +1,211 @@
+"""The trained codec at work: images to bytes and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+from torch.nn.functional import pad
+
+from lic_bench.codecs.content_weighted.model import STRIDE, ContentWeightedNet, Settings
+from lic_bench.errors import UnavailableError
+from lic_bench.learned.bitstream import Format, Header, pack, unpack
+from lic_bench.learned.context import ContextModel
+from lic_bench.learned.entropy import BinaryCoder, map_and_code_gates
+
+if TYPE_CHECKING:
+    from lic_bench.image import Image
+
+MAGIC = b"LICw"
+VERSION = 1
+_METADATA = "content-weighted"
+
+# Larger images go through the network in tiles of so many sites a side. A margin wider than what a
+# site can see (7.6 sites in the decoder, 7.5 in the encoder) makes the seams vanish.
+_TILE = 128
+_MARGIN = 10
+
+
+class Model:
+    """Network, context model and format of one file of weights, on one device."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        self.device = torch.device(device)
+        self.settings = Settings(**stored_settings(path))
+        net, context = read_weights(path)
+        self.net = ContentWeightedNet(self.settings).eval().to(self.device)
+        self.net.load_state_dict(net)
+        self.coder = BinaryCoder(
+            context["weight"].numpy(),
+            context["own"].numpy(),
+            context["bias"].numpy(),
+            context["mix"].numpy(),
+            map_and_code_gates(self.settings.levels, self.settings.n),
+        )
+        weights = hashlib.sha256(path.read_bytes()).digest()[:4]
+        self.format = Format(MAGIC, VERSION, weights, self.settings.points)
+
+    def encode(self, image: Image, point: int) -> bytes:
+        """Encode uint8, H x W x 3, at an operating point given by its index."""
+        height, width, _ = image.shape
+        header = Header(width, height, point)
+        # Refuse what does not fit before there is work.
+        pack(self.format, header, b"")
+        return pack(self.format, header, self.coder.encode(self.symbols(image, point), point))
+
+    def decode(self, stream: bytes) -> Image:
+        """Decode to uint8, H x W x 3."""
+        header, payload = unpack(self.format, stream)
+        rows, columns = -(-header.height // STRIDE), -(-header.width // STRIDE)
+        bits = self.coder.decode(payload, rows, columns, header.point)
+        code = bits[self.settings.levels - 1 :]
+        return self.reconstruct(code, header.height, header.width, header.point)
+
+    def reconstruct(self, code: NDArray[np.uint8], height: int, width: int, point: int) -> Image:
+        """From the masked code, n x H/8 x W/8 rounded up, to pixels: uint8, H x W x 3."""
+        index = torch.tensor([point], device=self.device)
+
+        def run(part: Tensor) -> Tensor:
+            return self.net.decode(part.float(), index)
+
+        x = _tiled(run, torch.from_numpy(code)[None], 1, STRIDE, self.device)
+        pixels = x[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+        image: Image = np.ascontiguousarray(pixels[:height, :width])
+        return image
+
+    def estimate(self, image: Image, point: int) -> float:
+        """The payload by the context model's own probabilities, in bits."""
+        return self.coder.cost(self.symbols(image, point), point)
+
+    def symbols(self, image: Image, point: int, with_map: bool = True) -> NDArray[np.uint8]:
+        """What is coded: L - 1 planes of the importance map, then n masked code channels.
+
+        uint8, 0 or 1, (L - 1 + n) x H/8 x W/8, rounded up. Without the map all channels are kept.
+        """
+        height, width, _ = image.shape
+        x = torch.tensor(image).permute(2, 0, 1)[None].float()
+        x = pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+        index = torch.tensor([point], device=self.device)
+
+        def run(part: Tensor) -> Tensor:
+            codes = self.net.encode(part, index)
+            p = codes.p if with_map else torch.ones_like(codes.p)
+            code = codes.bits * self.net.mask(p)
+            return torch.cat([self.net.planes(p), code], 1).to(torch.uint8)
+
+        symbols: NDArray[np.uint8] = _tiled(run, x, STRIDE, 1, self.device)[0].numpy()
+        return symbols
+
+    def level(self, image: Image, point: int) -> NDArray[np.uint8]:
+        """The importance map: 1 to L, H/8 x W/8, rounded up."""
+        planes = self.symbols(image, point)[: self.settings.levels - 1]
+        level: NDArray[np.uint8] = (1 + planes.sum(0)).astype(np.uint8)
+        return level
+
+
+@lru_cache(maxsize=2)
+def load_model(path: Path, device: str) -> Model:
+    """Load weights once."""
+    return Model(path, device)
+
+
+def weights_file(
+    net: ContentWeightedNet, coder: ContextModel, metadata: Mapping[str, Any]
+) -> bytes:
+    """The weights in half precision as a safetensors file, with metadata in JSON."""
+    tensors = {
+        f"net.{key}": value.half() if value.is_floating_point() else value
+        for key, value in net.state_dict().items()
+    }
+    causal = coder.causal.expand_as(coder.weight) > 0
+    tensors |= {
+        "context.weight": coder.weight.detach()[causal].half(),
+        "context.own": coder.own.detach().half(),
+        "context.bias": coder.bias.detach().half(),
+        "context.mix": coder.mix.detach().half(),
+    }
+    # One entry, because safetensors writes several in an order that changes from run to run.
+    text = json.dumps({**metadata, "settings": asdict(net.settings)}, sort_keys=True)
+    return to_safetensors({k: v.cpu().contiguous() for k, v in tensors.items()}, {_METADATA: text})
+
+
+def stored_settings(path: Path) -> dict[str, int]:
+    """The settings of the network in a file of weights.
+
+    Raises
+    ------
+    UnavailableError
+        Where it is no file of this codec's weights.
+    """
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    if _METADATA not in metadata:
+        raise UnavailableError(f"{path} holds no weights of the codec content-weighted")
+    settings: dict[str, int] = json.loads(metadata[_METADATA])["settings"]
+    return settings
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Network and context model, float32, by the names that their state dictionaries have."""
+    with safe_open(path, "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    tensors = {key: x.float() if x.is_floating_point() else x for key, x in tensors.items()}
+    net, context = (
+        {key.removeprefix(part): x for key, x in tensors.items() if key.startswith(part)}
+        for part in ("net.", "context.")
+    )
+    channels, window = context["mix"].shape[1], context["own"].shape[-1]
+    empty = ContextModel(channels, 1, len(context["mix"]), window)
+    weight = torch.zeros(empty.weight.shape)
+    weight[empty.causal.expand_as(weight) > 0] = context["weight"]
+    return net, {**context, "weight": weight}
+
+
+def _tiled(
+    run: Callable[[Tensor], Tensor], x: Tensor, taken: int, given: int, device: torch.device
+) -> Tensor:
+    """Apply a network tile by tile; the result is joined on the CPU.
+
+    Parameters
+    ----------
+    run
+        From B x C x (taken h) x (taken w) to B x C' x (given h) x (given w).
+    x
+        The whole input.
+    taken, given
+        Samples on a side of a site, in the input and in the result.
+    device
+        Where to run.
+    """
+    rows, columns = x.shape[-2] // taken, x.shape[-1] // taken
+    joined: Tensor | None = None
+    with torch.inference_mode():
+        for top in range(0, rows, _TILE):
+            for left in range(0, columns, _TILE):
+                bottom, right = min(top + _TILE, rows), min(left + _TILE, columns)
+                above, before = max(top - _MARGIN, 0), max(left - _MARGIN, 0)
+                below, after = min(bottom + _MARGIN, rows), min(right + _MARGIN, columns)
+                part = x[..., above * taken : below * taken, before * taken : after * taken]
+                tile = run(part.to(device))
+                if joined is None:
+                    shape = (*tile.shape[:2], rows * given, columns * given)
+                    joined = torch.empty(shape, dtype=tile.dtype)
+                joined[..., top * given : bottom * given, left * given : right * given] = tile[
+                    ...,
+                    (top - above) * given : (bottom - above) * given,
+                    (left - before) * given : (right - before) * given,
+                ]
+    if joined is None:
+        raise ValueError("there is nothing to run on")
+    return joined

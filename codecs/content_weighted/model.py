@@ -1,0 +1,244 @@
+"""The network of content-weighted image compression.
+
+M. Li, W. Zuo, S. Gu, D. Zhao, D. Zhang, "Learning convolutional networks for content-weighted image
+compression", CVPR 2018, section 3 and figure 2, in the form in which the authors released it
+(github.com/limuhit/ImageCompression, ``compress_v1_128_imp.prototxt``). With its default settings
+`ContentWeightedNet` is that network. Three settings depart from it:
+
+- ``width`` makes every layer narrower, so that a CPU can train it;
+- ``points`` > 1 makes one network serve several rates: each operating point has a gain and a bias
+  for each output of the encoder, a gain for each input of the decoder, and a bias of the
+  importance;
+- ``coefficients`` > 0 adds a linear path beside encoder and decoder. `start` sets it to a discrete
+  cosine transform, so that training starts from a known codec instead of from noise. The encoder,
+  network and linear path together, then yields that many real coefficients a site, and the code
+  channels are their digits in balanced ternary (`Digits`). The importance branch sees the code too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lic_bench.learned.quantise import binarize, importance_level, importance_mask
+
+STRIDE = 8
+"""Pixels on a side of the block that one site of the code stands for."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes one network differ from another; the defaults are the paper's.
+
+    Attributes
+    ----------
+    width
+        Channels of the first layer; all other layers keep the paper's proportion to it.
+    n
+        Code channels, a multiple of `levels`.
+    levels
+        L, the number of levels of the importance map.
+    points
+        Number of operating points.
+    coefficients
+        Coefficients of the linear path beside encoder and decoder; 0: there is none.
+    """
+
+    width: int = 128
+    n: int = 64
+    levels: int = 16
+    points: int = 1
+    coefficients: int = 0
+
+
+class Residual(nn.Module):
+    """ReLU(x + ReLU(conv(ReLU(conv(x))))): with a ReLU before the sum too, as released."""
+
+    def __init__(self, channels: int, inner: int) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(channels, inner, 3, padding=1)
+        self.b = nn.Conv2d(inner, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any B x channels x H x W to the same shape."""
+        return torch.relu(x + torch.relu(self.b(torch.relu(self.a(x)))))
+
+
+class Codes(NamedTuple):
+    """What the encoder makes of a batch."""
+
+    e: Tensor
+    """Encoder output before the binarizer, in (0, 1): B x n x H/8 x W/8."""
+    bits: Tensor
+    """B(e), 0 or 1, of e's shape."""
+    p: Tensor
+    """Importance in (0, 1): B x 1 x H/8 x W/8."""
+
+
+class Digits(nn.Module):
+    """Code channels as the digits of coefficients, in balanced ternary.
+
+    A coefficient of z steps is approximated by the sum of d_j 3^j with d_j in {-1, 0, 1}, from its
+    highest place down: d_j is what the rest rounds to, and goes into two channels, one for 1 and
+    one for -1. So a coefficient near 0 has channels of 0 only, three places reach 13 steps either
+    way, and a decoder that adds up what each channel stands for is linear.
+
+    Its buffers describe the n channels, in their order: `coefficient`, `place` and `sign`.
+    """
+
+    STEEPNESS = 4.0
+    """Of the sigmoids: they pass gradients within about half a unit of their threshold."""
+    PLACES = 4
+
+    coefficient: Tensor
+    place: Tensor
+    sign: Tensor
+
+    def __init__(self, n: int, points: int) -> None:
+        super().__init__()
+        for name in ("coefficient", "place", "sign"):
+            self.register_buffer(name, torch.zeros(n, dtype=torch.int64))
+        self.threshold = nn.Parameter(torch.full((points, n), 0.5))
+
+    def forward(self, z: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
+        """Coefficients in steps, B x coefficients x H x W, to e and B(e), B x n x H x W each."""
+        rest, threshold = z, self.threshold[point][:, :, None, None]
+        e_parts, bit_parts, order = [], [], []
+        for place in reversed(range(self.PLACES)):
+            channel = torch.nonzero(self.place == place)[:, 0]
+            of, sign = self.coefficient[channel], self.sign[channel].view(1, -1, 1, 1)
+            e = torch.sigmoid(
+                self.STEEPNESS * (rest[:, of] * sign / 3**place - threshold[:, channel])
+            )
+            bits = binarize(e)
+            rest = rest.index_add(1, of, bits * sign, alpha=-(3**place))
+            e_parts.append(e)
+            bit_parts.append(bits)
+            order.append(channel)
+        back = torch.argsort(torch.cat(order))
+        return torch.cat(e_parts, 1)[:, back], torch.cat(bit_parts, 1)[:, back]
+
+
+class ContentWeightedNet(nn.Module):
+    """Encoder, binarizer, importance map and decoder."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        w, n, m = settings.width, settings.n, settings.coefficients
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, w, 8, stride=4, padding=2),
+            nn.ReLU(),
+            Residual(w, w),
+            nn.Conv2d(w, 2 * w, 4, stride=2, padding=1),
+            nn.ReLU(),
+            Residual(2 * w, w),
+            nn.Conv2d(2 * w, 2 * w, 3, padding=1),
+            nn.ReLU(),
+            Residual(2 * w, w),
+        )
+        self.conv4 = nn.Conv2d(2 * w, m or n, 1)
+        self.importance = nn.Sequential(
+            nn.Conv2d(2 * w + (n if m else 0), w, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(w, 1, 1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(n, 4 * w, 3, padding=1),
+            nn.ReLU(),
+            Residual(4 * w, w),
+            nn.Conv2d(4 * w, 4 * w, 3, padding=1),
+            nn.ReLU(),
+            Residual(4 * w, w),
+            nn.PixelShuffle(2),
+            nn.Conv2d(w, 2 * w, 3, padding=1),
+            nn.ReLU(),
+            Residual(2 * w, w),
+            nn.PixelShuffle(4),
+            nn.Conv2d(w // 8, w // 4, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(w // 4, 3, 1),
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias) if layer.bias is not None else None
+        if m:
+            # 16x16 windows at a stride of 8: blocks overlap, as in a lapped transform.
+            self.analysis = nn.Conv2d(3, m, 16, stride=8, padding=4, bias=False)
+            self.digits = Digits(n, settings.points)
+            self.synthesis = nn.ConvTranspose2d(n, 3, 16, stride=8, padding=4, bias=False)
+        if settings.points > 1:
+            self.gain = nn.Parameter(torch.ones(settings.points, m or n))
+            self.bias = nn.Parameter(torch.zeros(settings.points, m or n))
+            self.code_gain = nn.Parameter(torch.ones(settings.points, n))
+            self.importance_bias = nn.Parameter(torch.zeros(settings.points))
+
+    def encode(self, x: Tensor, point: Tensor) -> Codes:
+        """Compute the code before the mask.
+
+        Parameters
+        ----------
+        x
+            Images, B x 3 x H x W, 8-bit steps 0 to 255 in float; H and W are multiples of 8.
+        point
+            Index of the operating point of each image: B, int64.
+        """
+        x = (x - 127.5) / 127.5
+        feature = self.encoder(x)
+        z = self.conv4(feature)
+        if self.settings.coefficients:
+            z = z + self.analysis(x)
+        if self.settings.points > 1:
+            z = z * self.gain[point][:, :, None, None] + self.bias[point][:, :, None, None]
+        if self.settings.coefficients:
+            e, bits = self.digits(z, point)
+            feature = torch.cat([feature, bits], 1)
+        else:
+            e = torch.sigmoid(z)
+            bits = binarize(e)
+        importance = self.importance(feature)
+        if self.settings.points > 1:
+            importance = importance + self.importance_bias[point][:, None, None, None]
+        return Codes(e, bits, torch.sigmoid(importance))
+
+    def mask(self, p: Tensor) -> Tensor:
+        """The mask over the code channels of an importance: B x 1 x H x W to B x n x H x W."""
+        return importance_mask(p, self.settings.n, self.settings.levels)
+
+    def planes(self, p: Tensor) -> Tensor:
+        """The importance map as L - 1 binary planes: plane l is 1 where the level exceeds l + 1.
+
+        It is the mask of a code with one channel a level, less the first, which is always kept; so
+        the gradient is that of the mask.
+        """
+        levels = self.settings.levels
+        return importance_mask(p, levels, levels)[:, 1:]
+
+    def level(self, p: Tensor) -> Tensor:
+        """The importance map: B x 1 x H x W, 1 to L, int64."""
+        return importance_level(p, self.settings.levels)
+
+    def decode(self, code: Tensor, point: Tensor) -> Tensor:
+        """Reconstruct images from masked codes.
+
+        Parameters
+        ----------
+        code
+            M ∘ B, B x n x H x W.
+        point
+            Operating points: B, int64.
+
+        Returns
+        -------
+        B x 3 x 8H x 8W, 8-bit steps in float, not clipped.
+        """
+        if self.settings.points > 1:
+            code = code * self.code_gain[point][:, :, None, None]
+        x: Tensor = self.decoder(code)
+        if self.settings.coefficients:
+            x = x + self.synthesis(code)
+        return x * 127.5 + 127.5

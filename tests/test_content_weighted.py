@@ -1,0 +1,276 @@
+"""The codec content-weighted: network, bitstream and plugin; its training is tested apart."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+pytest.importorskip("constriction")
+
+import lic_bench  # noqa: E402
+from lic_bench import BitstreamError, Registry, SpecError  # noqa: E402
+from lic_bench.codecs.content_weighted.codec import WEIGHTS, ContentWeighted  # noqa: E402
+from lic_bench.codecs.content_weighted.inference import load_model, weights_file  # noqa: E402
+from lic_bench.codecs.content_weighted.model import ContentWeightedNet, Settings  # noqa: E402
+from lic_bench.codecs.content_weighted.start import (  # noqa: E402
+    blocks,
+    layout,
+    start,
+    step_of,
+)
+from lic_bench.learned.context import ContextModel  # noqa: E402
+
+PLUGIN = Path(sys.modules[ContentWeighted.__module__].__file__)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    """Weights of a small untrained network: enough for everything but quality."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    images = [torch.from_numpy(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))]
+    found = layout(blocks(images, 2000, 0), 64)
+    net = ContentWeightedNet(Settings(8, 64, 16, 3, len(found.coefficients)))
+    start(net, [400.0, 150.0, 60.0], found)
+    coder = ContextModel(15 + 64, 3, 2)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    path.write_bytes(weights_file(net, coder, {"training": {}}))
+    return path
+
+
+@pytest.fixture
+def codec(small):
+    return ContentWeighted(weights=str(small))
+
+
+def picture(height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = 120 + 60 * np.sin(x / 9)[..., None] + 50 * np.cos(y[..., None] / [7, 11, 17])
+    return np.clip(waves + rng.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+class TestNetwork:
+    def test_the_default_is_the_papers(self):
+        net = ContentWeightedNet(Settings())
+        count = sum(p.numel() for p in net.parameters())
+        # The layers of the released prototxt come to 8.8 million.
+        assert count == pytest.approx(8.8e6, rel=0.02)
+        assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
+        x, point = torch.full((2, 3, 48, 32), 100.0), torch.zeros(2, dtype=torch.int64)
+        codes = net.encode(x, point)
+        assert codes.bits.shape == (2, 64, 6, 4) and codes.p.shape == (2, 1, 6, 4)
+        assert net.decode(codes.bits * net.mask(codes.p), point).shape == x.shape
+
+    def test_planes_are_the_level(self):
+        net = ContentWeightedNet(Settings(width=8))
+        p = torch.rand(1, 1, 5, 6)
+        assert torch.equal(net.planes(p).sum(1, keepdim=True) + 1, net.level(p).float())
+        assert torch.equal(net.mask(p).sum(1, keepdim=True), 4 * net.level(p).float())
+
+    def test_gradients_reach_every_parameter(self):
+        rng = np.random.default_rng(0)
+        images = [torch.from_numpy(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))]
+        found = layout(blocks(images, 1000, 0), 64)
+        for settings in (
+            Settings(8, 32, 8),
+            Settings(8, 64, 16, 2, len(found.coefficients)),
+        ):
+            net = ContentWeightedNet(settings)
+            if settings.coefficients:
+                start(net, [300.0, 60.0], found)
+            x = torch.from_numpy(picture(32, 32)).permute(2, 0, 1)[None].float().repeat(2, 1, 1, 1)
+            point = torch.tensor([0, settings.points - 1])
+            codes = net.encode(x, point)
+            y = net.decode(codes.bits * net.mask(codes.p), point)
+            (((x - y) ** 2).mean() + codes.p.sum()).backward()
+            for name, parameter in net.named_parameters():
+                assert parameter.grad is not None, name
+                assert parameter.grad.abs().sum() > 0, name
+
+    def test_digits_are_balanced_ternary(self):
+        net = ContentWeightedNet(Settings(8, 6, 3, 1, 1))
+        channels = [(0, place, sign) for place in (2, 1, 0) for sign in (1, -1)]
+        names = ("coefficient", "place", "sign")
+        for name, column in zip(names, zip(*channels, strict=True), strict=True):
+            getattr(net.digits, name).copy_(torch.tensor(column))
+        z = torch.arange(-13.0, 14.0).view(1, 1, 1, 27)
+        _, bits = net.digits(z, torch.tensor([0]))
+        worth = torch.tensor([9.0, -9.0, 3.0, -3.0, 1.0, -1.0]).view(1, 6, 1, 1)
+        assert torch.equal((bits * worth).sum(1, keepdim=True), z)
+        assert (bits[:, ::2] * bits[:, 1::2]).sum() == 0
+
+    def test_the_start_is_a_codec_already(self):
+        image = picture(64, 64)
+        x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        found = layout(blocks([torch.from_numpy(image)], 2000, 0), 288)
+        assert len(found.channels) == 288
+        net = ContentWeightedNet(Settings(8, 288, 16, 2, len(found.coefficients)))
+        start(net, [700.0, 40.0], found)
+        errors = []
+        for index in range(2):
+            point = torch.tensor([index])
+            with torch.no_grad():
+                y = net.decode(net.encode(x, point).bits, point)
+            errors.append(float((x - y).square().mean()))
+        assert errors[1] < errors[0] / 2 and errors[1] < 60
+        assert step_of(700.0) > step_of(40.0) > 25
+
+
+class TestBitstream:
+    @pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 8), (17, 23), (64, 40)])
+    def test_any_size_comes_back(self, codec, size, small):
+        image = picture(*size)
+        for point in codec.points:
+            stream = codec.encode(image, point)
+            fresh = ContentWeighted(weights=str(small))
+            decoded = fresh.decode(stream)
+            assert decoded.shape == image.shape and decoded.dtype == np.uint8
+            assert np.array_equal(decoded, codec.decode(stream))
+            assert codec.encode(image, point) == stream
+
+    def test_the_decoder_finds_the_encoders_symbols(self, small):
+        model = load_model(small, "cpu")
+        image = picture(40, 56)
+        symbols = model.symbols(image, 1)
+        from lic_bench.learned.bitstream import unpack
+
+        _, payload = unpack(model.format, model.encode(image, 1))
+        assert np.array_equal(model.coder.decode(payload, 5, 7, 1), symbols)
+        if torch.cuda.is_available():
+            stream = load_model(small, "cuda").encode(image, 1)
+            near = load_model(small, "cuda").decode(stream).astype(int)
+            assert np.abs(near - model.decode(stream)).max() <= 1
+
+    def test_damage_is_found_quickly(self, codec):
+        stream = codec.encode(picture(48, 48), 2)
+        rng = np.random.default_rng(0)
+        start_time = time.perf_counter()
+        for _ in range(200):
+            damaged = bytearray(stream)
+            if rng.random() < 0.5:
+                del damaged[int(rng.integers(len(damaged))) :]
+            else:
+                damaged[rng.integers(len(damaged))] ^= 1 << int(rng.integers(8))
+            with pytest.raises(BitstreamError):
+                codec.decode(bytes(damaged))
+        assert time.perf_counter() - start_time < 5
+
+    def test_streams_of_other_weights_are_refused(self, codec, tmp_path):
+        net = ContentWeightedNet(Settings(8, 64, 16, 3))
+        other = tmp_path / "other.safetensors"
+        other.write_bytes(weights_file(net, ContextModel(79, 3, 0), {}))
+        stream = ContentWeighted(weights=str(other)).encode(picture(16, 16), 1)
+        with pytest.raises(BitstreamError, match="other weights"):
+            codec.decode(stream)
+
+    def test_large_images_go_in_tiles_without_seams(self, small, monkeypatch):
+        from lic_bench.codecs.content_weighted import inference
+
+        model = load_model(small, "cpu")
+        image = picture(200, 264)
+        whole, stream = model.symbols(image, 2), model.encode(image, 2)
+        decoded = model.decode(stream).astype(int)
+        monkeypatch.setattr(inference, "_TILE", 12)
+        # Sums in another order may tip a bit that is on the edge.
+        assert (model.symbols(image, 2) != whole).mean() < 1e-4
+        assert np.abs(model.decode(stream) - decoded).max() <= 1
+
+
+class TestPlugin:
+    def test_it_loads_as_a_plugin_file_and_says_what_it_is_made_of(self, codec):
+        entry = Registry().entry("content-weighted") if _registered() else None
+        entry = entry or Registry(plugins=[PLUGIN]).entry("content-weighted")
+        assert entry.name == "content-weighted"
+        assert set(codec.versions()) == {
+            "weights", "network", "torch", "constriction",
+        }  # fmt: skip
+
+    def test_listing_it_does_not_import_torch(self, small):
+        script = (
+            "import sys; from lic_bench.codecs.content_weighted.codec import ContentWeighted; "
+            "ContentWeighted.unavailable(); ContentWeighted(weights=sys.argv[1]).versions(); "
+            "sys.exit('torch' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", script, str(small)]).returncode == 0
+
+    def test_missing_libraries_are_told(self, monkeypatch):
+        from lic_bench.codecs.content_weighted import codec as module
+
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
+        problem = ContentWeighted.unavailable()
+        assert problem is not None and "pip install 'lic-bench[learned]'" in problem
+
+    def test_points_and_weights_are_checked(self, codec, tmp_path):
+        assert codec.points == (1, 2, 3)
+        for point in (0, 4, 1.5, None, "1"):
+            with pytest.raises(SpecError):
+                codec.encode(picture(8, 8), point)
+        with pytest.raises(SpecError, match="cannot be read"):
+            ContentWeighted(weights=str(tmp_path / "none.safetensors"))
+        (tmp_path / "bad.safetensors").write_bytes(b"nothing of the kind")
+        with pytest.raises(SpecError, match="no file of"):
+            ContentWeighted(weights=str(tmp_path / "bad.safetensors"))
+
+    def test_importance_map_is_a_picture_of_the_images_size(self, codec):
+        image = picture(21, 30)
+        shown = codec.importance_map(image, 1)
+        assert shown.shape == image.shape and shown.dtype == np.uint8
+
+
+@pytest.mark.skipif(not WEIGHTS.exists(), reason="no weights came along")
+class TestWeights:
+    def test_rate_and_quality_rise_with_the_point(self, photo):
+        codec = ContentWeighted()
+        results = []
+        for point in codec.points:
+            stream = codec.encode(photo, point)
+            quality = lic_bench.compare(photo, codec.decode(stream))
+            results.append((len(stream), quality["ms_ssim_rgb"]))
+        assert results == sorted(results)
+        assert results[0][1] > 0.8
+
+    def test_estimate_and_bytes_agree_within_one_per_cent(self, photo):
+        model = load_model(WEIGHTS, "cpu")
+        for index in range(model.settings.points):
+            real = 8 * len(model.encode(photo, index))
+            assert real == pytest.approx(model.estimate(photo, index) + 18 * 8, rel=0.01)
+
+    def test_another_process_decodes_the_same(self, photo, tmp_path):
+        codec = ContentWeighted()
+        stream = codec.encode(photo, 3)
+        (tmp_path / "stream").write_bytes(stream)
+        script = (
+            "import sys, numpy, pathlib, torch; torch.set_num_threads(1); "
+            "from lic_bench.codecs.content_weighted.codec import ContentWeighted as C; "
+            "p = pathlib.Path(sys.argv[1]); "
+            "numpy.save(p / 'image.npy', C().decode((p / 'stream').read_bytes()))"
+        )
+        subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+        other = np.load(tmp_path / "image.npy").astype(int)
+        # Bits are exact; pixels may differ by a rounding of the network's last sums.
+        assert np.abs(other - codec.decode(stream)).max() <= 1
+
+    def test_the_file_is_small(self):
+        assert WEIGHTS.stat().st_size < 40e6
+
+    @pytest.mark.slow
+    def test_speed(self, large_photo):
+        image = np.tile(large_photo, (2, 2, 1))[:512, :768]
+        codec = ContentWeighted()
+        codec.decode(codec.encode(image, 6))
+        begin = time.perf_counter()
+        stream = codec.encode(image, 6)
+        encoded = time.perf_counter()
+        codec.decode(stream)
+        assert encoded - begin < 1
+        assert time.perf_counter() - encoded < 2
+
+
+def _registered() -> bool:
+    return "content-weighted" in Registry().names()
