@@ -196,7 +196,7 @@ def test_what_failed_is_told_and_sets_the_exit_code(photo: Image, tmp_path: Path
     )
     assert "Left out: absent: libabsent is not installed" in told
     assert "good.png, fails: ValueError: no such luck" in told
-    assert re.search(r"failed: bad.png, fails and \d+ more: .*bad.png: is empty", told)
+    assert re.search(r"failed: bad.png, \S+ \d+ and \d+ more: .*bad.png: is empty", told)
     table = pd.read_parquet(tmp_path / "out" / "measurements.parquet")
     good = table[(table["image"] == "good.png") & (table["codec"] != "fails")]
     assert {"jpeg", "jpeg2000", "none"} <= set(good["codec"])
