@@ -19,7 +19,7 @@ check: $(VENV)/dev.stamp
 # mypy does not follow the mapping of codecs/ and datasets/ into the package: it gets them in place.
 	rm -rf build/typed && mkdir -p build/typed && cp -r lic_bench build/typed
 	cp -r codecs datasets build/typed/lic_bench
-	cd build/typed && "$(CURDIR)/$(BIN)/mypy" --config-file "$(CURDIR)/pyproject.toml"
+	MYPYPATH=build/typed $(BIN)/mypy
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix
