@@ -78,13 +78,13 @@ def run(
         typer.Option(
             "--codecs", "-c", metavar="SPECS", help="Codecs, separated by commas; or all."
         ),
-    ] = ["jpeg,jpeg2000"],  # noqa: B006 - typer wants the default here and copies it
+    ] = ["jpeg,jpeg2000"],
     dataset: Annotated[
         list[str],
         typer.Option(
             "--dataset", "-d", metavar="NAME|PATH", help="A known data set, or a folder of images."
         ),
-    ] = ["sample"],  # noqa: B006
+    ] = ["sample"],
     points: Annotated[
         list[str],
         typer.Option(
@@ -93,7 +93,7 @@ def run(
             metavar="[SPEC=]POINTS",
             help="Operating points: 10,50,90 or 10:90:20, for all codecs or, after SPEC=, for one.",
         ),
-    ] = [],  # noqa: B006
+    ] = [],
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; one a core.")
     ] = None,
@@ -103,7 +103,7 @@ def run(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept and resumed.")
     ] = _RESULTS,
-    plugin: Plugins = [],  # noqa: B006
+    plugin: Plugins = [],
     anchor: Annotated[
         str | None,
         typer.Option(metavar="SPEC", help="The anchor of the BD-rates; jpeg, or the first codec."),
@@ -162,7 +162,7 @@ def plot(
     codecs: Annotated[
         list[str],
         typer.Option("--codecs", "-c", metavar="SPECS", help="Separated by commas; all."),
-    ] = [],  # noqa: B006
+    ] = [],
     dataset: Annotated[
         str | None, typer.Option("--dataset", "-d", help="Needed where DIR holds several.")
     ] = None,
@@ -208,7 +208,7 @@ def plot(
 
 
 @app.command()
-def codecs(plugin: Plugins = []) -> None:  # noqa: B006
+def codecs(plugin: Plugins = []) -> None:
     """List the codecs: operating points, options, and which cannot be used here and why."""
     from lic_bench.codec import option_texts, point_text
     from lic_bench.registry import Registry
@@ -275,7 +275,7 @@ def encode(
         Path | None,
         typer.Option(metavar="IMAGE", help="Show where the bits went, for codecs that know."),
     ] = None,
-    plugin: Plugins = [],  # noqa: B006
+    plugin: Plugins = [],
 ) -> None:
     """Encode an image into a file that holds the bitstream and nothing else.
 
@@ -306,7 +306,7 @@ def decode(
     source: Annotated[Path, typer.Argument(metavar="STREAM")],
     target: Annotated[Path, typer.Argument(metavar="IMAGE")],
     codec: Annotated[str, typer.Option("--codec", "-c", metavar="SPEC")],
-    plugin: Plugins = [],  # noqa: B006
+    plugin: Plugins = [],
 ) -> None:
     """Decode a bitstream into an image file.
 

@@ -41,7 +41,7 @@ class TrainingOptions:
 
 
 def train(
-    codec: Annotated[str, typer.Argument(metavar="CODEC", help="content-weighted")],
+    codec: Annotated[str, typer.Argument(metavar="CODEC", help="One that can be trained.")],
     images: Annotated[
         list[Path],
         typer.Option("--images", metavar="PATH", help="A folder or tar file of photographs."),
