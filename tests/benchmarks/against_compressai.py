@@ -1,8 +1,9 @@
 """The same work by `compressai.utils.bench` and by `lic-bench run`: how long, and how equal.
 
 JPEG at qualities 5, 10 ... 95 on a folder of images (Kodak), PSNR and MS-SSIM, two jobs. The two
-take turns, so that a machine whose speed drifts slows both. Needs the extra `bench`; `make bench`
-prepares an environment for it.
+take turns, so that a machine whose speed drifts slows both. At the end CompressAI's once more, with
+torch held to one thread a process: as it comes, its processes fight over the cores. Needs the extra
+`bench`; `make bench` prepares an environment for it.
 
     python tests/benchmarks/against_compressai.py [FOLDER] [--repeats 3]
 """
@@ -36,17 +37,18 @@ main(sys.argv[1:])
 """
 
 
-def seconds(command: list[str], output: Path) -> float:
+def seconds(command: list[str], output: Path, **variables: str) -> float:
+    environment = os.environ | variables
     start = time.perf_counter()
     with output.open("w") as file:
-        subprocess.run(command, check=True, stdout=file, stderr=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=file, stderr=subprocess.DEVNULL, env=environment)
     return time.perf_counter() - start
 
 
-def compressai(folder: Path, output: Path) -> float:
+def compressai(folder: Path, output: Path, **variables: str) -> float:
     qualities = ",".join(str(quality) for quality in range(5, 100, 5))
     arguments = ["jpeg", str(folder), "--qps", qualities, "--num-jobs", "2"]
-    return seconds([sys.executable, "-c", COMPRESSAI, *arguments], output)
+    return seconds([sys.executable, "-c", COMPRESSAI, *arguments], output, **variables)
 
 
 def ours(folder: Path, output: Path, out: Path) -> float:
@@ -73,9 +75,11 @@ def main() -> None:
                 f"CompressAI {theirs_s:.1f} s, lic-bench {ours_s:.1f} s: {ratios[-1]:.1f} times",
                 flush=True,
             )
+        single_s = compressai(arguments.folder, temporary / "single.json", OMP_NUM_THREADS="1")
         theirs = json.loads((temporary / "theirs.json").read_text())["results"]
         averages = lic_bench.aggregate(lic_bench.load(temporary / "out0"))
     print(f"median of {len(ratios)}: {statistics.median(ratios):.1f} times as fast")
+    print(f"CompressAI with one thread a process {single_s:.1f} s: {single_s / ours_s:.1f} times")
 
     print("largest differences between the means over the images:")
     for key, column in (
