@@ -64,6 +64,9 @@ class ContentWeighted(Codec):
             "constriction": version("constriction"),
         }
 
+    def check_point(self, point: Point) -> None:
+        self._index(point)
+
     def encode(self, image: Image, point: Point) -> bytes:
         return self._model().encode(image, self._index(point))
 
