@@ -50,6 +50,12 @@ class Codec(ABC):
     point_unit: ClassVar[str] = ""
     """What the operating points are, in a word or two: ``quality``, ``compression ratio``."""
 
+    device: str = "cpu"
+    """Where it runs: ``cpu``, ``cuda``, ``cuda:1``."""
+
+    batch_size: int = 1
+    """How many images it is given at once; see `encode_batch`."""
+
     options: Mapping[str, object] = {}
     """The constructor's arguments, defaults included; lic-bench fills it in."""
 
@@ -98,6 +104,17 @@ class Codec(ABC):
         BitstreamError
             Where the stream is damaged, cut short or not of this codec.
         """
+
+    def encode_batch(self, images: Sequence[Image], point: Point) -> list[bytes]:
+        """Encode up to `batch_size` images of one size; the bench calls it where that is over 1.
+
+        For networks on a GPU. Each bitstream must decode alone, too.
+        """
+        return [self.encode(image, point) for image in images]
+
+    def decode_batch(self, streams: Sequence[bytes]) -> list[Image]:
+        """Decode bitstreams of images of one size and one operating point."""
+        return [self.decode(stream) for stream in streams]
 
     def importance_map(self, image: Image, point: Point) -> Image:
         """Show where the bits go, in colour and of the image's size, if the codec knows.

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +36,8 @@ class Task:
     identity: str
     """What the codec must be: another one than planned is not measured under its name."""
     point: Point
+    batch_size: int = 1
+    """How many images the codec is given at once."""
     plugins: tuple[Path, ...] = ()
     device: str = "cpu"
     """Where the metrics are computed: ``cpu``, ``cuda``, ``cuda:1``."""
@@ -61,15 +66,65 @@ def measure(task: Task) -> Measurement:
         )
 
 
+def measure_batch(tasks: Sequence[Task]) -> list[Measurement]:
+    """Make measurements of one codec at one operating point, images of one size together.
+
+    Each is given its share of the time that a batch took. Where a batch fails, each of its
+    measurements is made alone: one image must not spoil the others.
+    """
+    made: dict[int, Measurement] = {}
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    originals: dict[int, _Original] = {}
+    for index, task in enumerate(tasks):
+        with suppress(ImageError):  # told when it is measured alone
+            originals[index] = _original(task.image, task.device)
+            groups[originals[index].image.shape].append(index)
+    for group in groups.values():
+        with suppress(Exception):
+            found = _measure_together([tasks[i] for i in group], [originals[i] for i in group])
+            made.update(zip(group, found, strict=True))
+    return [made[i] if i in made else measure(task) for i, task in enumerate(tasks)]
+
+
+def _measure_together(tasks: list[Task], originals: list[_Original]) -> list[Measurement]:
+    height, width, _ = originals[0].image.shape
+    measurements = [
+        replace(task.kept or Measurement(), width=width, height=height, error=None)
+        for task in tasks
+    ]
+    fresh = [index for index, one in enumerate(measurements) if one.stream is None]
+    if fresh:
+        images = [originals[index].image.copy() for index in fresh]
+        start = time.perf_counter()
+        streams = _codec(tasks[0]).encode_batch(images, tasks[0].point)
+        seconds = (time.perf_counter() - start) / len(fresh)
+        for index, stream in zip(fresh, streams, strict=True):
+            measurements[index] = replace(
+                measurements[index], stream=_bytes(stream), encode_s=seconds
+            )
+    codec = _codec(tasks[0])
+    start = time.perf_counter()
+    decoded = codec.decode_batch([one.stream for one in measurements if one.stream is not None])
+    seconds = (time.perf_counter() - start) / len(tasks)
+    return [
+        _compare(task, original, replace(one, decode_s=seconds), image)
+        for task, original, one, image in zip(tasks, originals, measurements, decoded, strict=True)
+    ]
+
+
 def _encode(task: Task, image: Image) -> tuple[bytes, float]:
     codec = _codec(task)
     image = image.copy()  # the codec may write into its own
     start = time.perf_counter()
     stream = codec.encode(image, task.point)
     seconds = time.perf_counter() - start
+    return _bytes(stream), seconds
+
+
+def _bytes(stream: object) -> bytes:
     if not isinstance(stream, bytes):
         raise TypeError(f"encode returned {type(stream).__name__}, not bytes")
-    return stream, seconds
+    return stream
 
 
 def _decode(
@@ -79,7 +134,12 @@ def _decode(
     start = time.perf_counter()
     decoded = codec.decode(stream)
     seconds = time.perf_counter() - start
-    measurement = replace(measurement, decode_s=seconds)
+    return _compare(task, original, replace(measurement, decode_s=seconds), decoded)
+
+
+def _compare(
+    task: Task, original: _Original, measurement: Measurement, decoded: Image
+) -> Measurement:
     _check(decoded, original.image.shape)
     [values] = original.reference.compare(on_device(decoded[None], task.device))
     return replace(measurement, metrics=values, metrics_version=metrics.VERSION)
@@ -154,12 +214,12 @@ def check_device(device: str) -> None:
         import torch
     except ImportError:
         raise UnavailableError(
-            f"--device {device} needs torch; pip install 'lic-bench[gpu]'"
+            f"the device {device} needs torch; pip install 'lic-bench[gpu]'"
         ) from None
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UnavailableError(
-            f"there is no device {device!r} here ({reason}); leave --device out to use the CPU"
+            f"there is no device {device!r} here ({reason}); the device cpu is always there"
         ) from None

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lic_bench import metrics, provenance
 from lic_bench.codec import Codec, Point, parse_points, point_text
-from lic_bench.dataset import Dataset, load_dataset
+from lic_bench.dataset import Dataset, ImageFile, load_dataset
 from lic_bench.errors import SpecError
 from lic_bench.measure import Task, check_device
 from lic_bench.registry import Registry, identity
@@ -40,15 +41,28 @@ class Plan:
         return {spec: identity(codec) for spec, codec in self.codecs.items()}
 
     def tasks(self) -> dict[Key, Task]:
-        """Every measurement once, image by image, so that a worker keeps its image."""
+        """Every measurement once, image by image, so that a worker keeps its image.
+
+        Those of codecs that take batches come last, point by point.
+        """
         tasks: dict[Key, Task] = {}
         identities = self.identities()
-        for dataset in self.datasets:
-            for image in dataset.images:
-                for spec, points in self.points.items():
-                    for point in points:
-                        task = Task(image, spec, identities[spec], point, self.plugins, self.device)
-                        tasks.setdefault(Key(image.key, task.identity, point_text(point)), task)
+
+        def add(image: ImageFile, spec: str, point: Point) -> None:
+            size = self.codecs[spec].batch_size
+            task = Task(image, spec, identities[spec], point, size, self.plugins, self.device)
+            tasks.setdefault(Key(image.key, task.identity, point_text(point)), task)
+
+        images = [image for dataset in self.datasets for image in dataset.images]
+        alone = {spec for spec, codec in self.codecs.items() if codec.batch_size == 1}
+        for image, spec in product(images, self.points):
+            if spec in alone:
+                for point in self.points[spec]:
+                    add(image, spec, point)
+        for spec, points in self.points.items():
+            if spec not in alone:
+                for point, image in product(points, images):
+                    add(image, spec, point)
         return tasks
 
 
@@ -128,6 +142,8 @@ def plan(
     check_device(device)
     registry = Registry(files)
     made = {spec: registry.codec(spec) for spec in codecs}
+    for codec in made.values():
+        check_device(codec.device)
     loaded = tuple(load_dataset(dataset) for dataset in dict.fromkeys(datasets))
     names = [dataset.name for dataset in loaded]
     for name in names:

@@ -15,12 +15,12 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TypeVar
 
 import loky
 
-from lic_bench.measure import Task, measure
+from lic_bench.measure import Task, measure, measure_batch
 from lic_bench.store import Measurement
 
 Label = TypeVar("Label")
@@ -104,7 +104,7 @@ def measure_all(
 
 
 class _Bundles(Iterator[Bundle[Label]]):
-    """Tasks in bundles that keep a worker busy for a while, each of one image.
+    """Tasks in bundles that keep a worker busy for a while, each of one image or one batch.
 
     The image is then read, and what the metrics need of it computed, by one worker. But what a
     worker has not handed back is lost when the run is killed, and towards the end every worker
@@ -120,6 +120,9 @@ class _Bundles(Iterator[Bundle[Label]]):
         rest = len(self._tasks) - self._next
         if not rest:
             raise StopIteration
+        first = self._tasks[self._next][1]
+        if first.batch_size > 1:
+            return self._batch(first)
         bundle: Bundle[Label] = []
         seconds = 0.0
         for i in range(self._next, len(self._tasks)):
@@ -129,6 +132,17 @@ class _Bundles(Iterator[Bundle[Label]]):
             if bundle and (too_much or task.image != bundle[0][1].image):
                 break
             bundle.append((label, task))
+        self._next += len(bundle)
+        return bundle
+
+    def _batch(self, first: Task) -> Bundle[Label]:
+        """What a codec is to be given together: its next images at one operating point."""
+        bundle = list(
+            takewhile(
+                lambda item: (item[1].codec, item[1].point) == (first.codec, first.point),
+                self._tasks[self._next : self._next + first.batch_size],
+            )
+        )
         self._next += len(bundle)
         return bundle
 
@@ -143,6 +157,11 @@ class _Bundles(Iterator[Bundle[Label]]):
 
 def _measure(tasks: list[Task]) -> list[tuple[Measurement, float]]:
     """What a worker does: the measurements of a bundle, and the seconds each took."""
+    if tasks[0].batch_size > 1:
+        start = time.perf_counter()
+        together = measure_batch(tasks)
+        share = (time.perf_counter() - start) / len(tasks)
+        return [(measurement, share) for measurement in together]
     made = []
     for task in tasks:
         start = time.perf_counter()

@@ -293,3 +293,75 @@ def test_provenance_tells_command_machine_and_versions(plugin: Path, images: Pat
     assert '"codec": "toy"' in told["codecs"]["toy"]
     for name in ("command", "python", "system", "processor", "cores", "jobs", "started"):
         assert told[name], name
+
+
+BATCHED = """
+import numpy as np
+from lic_bench import Codec
+
+class Batched(Codec):
+    name = "batched"
+    points = (1, 2)
+    batch_size = 3
+
+    def encode(self, image, point):
+        return b"%d %d %d " % (*image.shape[:2], point) + image.tobytes()
+
+    def decode(self, stream):
+        height, width, point, pixels = stream.split(b" ", 3)
+        image = np.frombuffer(pixels, np.uint8).reshape(int(height), int(width), 3)
+        return np.clip(image.astype(int) + int(point), 0, 255).astype(np.uint8)
+
+    def encode_batch(self, images, point):
+        assert 1 <= len(images) <= 3
+        assert len({image.shape for image in images}) == 1
+        if any(image[0, 0, 0] == 77 for image in images) and len(images) > 1:
+            raise ValueError("one image spoils the batch")
+        with open(LOG, "a") as file:
+            file.write(f"{len(images)}\\n")
+        return super().encode_batch(images, point)
+"""
+
+
+def test_a_codec_that_takes_batches_is_given_images_of_one_size_and_measured_like_others(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    # Seven of one size, one of another, and a damaged one.
+    for index in range(8):
+        side = 40 if index == 4 else 32
+        pixels = rng.integers(100, 150, (side, side, 3), dtype=np.uint8)
+        write_image(folder / f"{index}.png", pixels)
+    (folder / "9.png").write_bytes(b"no image")
+    plugin = tmp_path / "batched.py"
+    plugin.write_text(BATCHED.replace("LOG", repr(str(tmp_path / "log"))))
+    alone = tmp_path / "alone.py"
+    alone.write_text(
+        BATCHED.replace('"batched"', '"alone"').replace("batch_size = 3", "batch_size = 1")
+    )
+    frame = lic_bench.run(
+        ["batched", "alone"], [str(folder)], out=tmp_path / "out", plugins=[plugin, alone], jobs=1
+    )
+    sizes = [int(line) for line in (tmp_path / "log").read_text().split()]
+    assert sum(sizes) == 16
+    assert max(sizes) == 3
+    columns = ["image", "point", "bytes", "psnr_rgb_db", "width"]
+    batched, single = (frame[frame.codec == name] for name in ("batched", "alone"))
+    pd.testing.assert_frame_equal(
+        batched[columns].sort_values(["image", "point"]).reset_index(drop=True),
+        single[columns].sort_values(["image", "point"]).reset_index(drop=True),
+    )
+    assert batched.error.notna().sum() == 2
+
+
+def test_an_image_that_spoils_its_batch_spoils_no_other(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(3):
+        pixels = np.full((32, 32, 3), 77 if index == 1 else 50 + index, np.uint8)
+        write_image(folder / f"{index}.png", pixels)
+    plugin = tmp_path / "batched.py"
+    plugin.write_text(BATCHED.replace("LOG", repr(str(tmp_path / "log"))))
+    frame = lic_bench.run(["batched"], [str(folder)], out=tmp_path / "out", plugins=[plugin])
+    assert frame.error.isna().all()
+    assert len(frame) == 6
