@@ -1,4 +1,4 @@
-"""The command line: lic-bench run | plot | codecs | datasets | encode | decode | export | runs.
+"""The command line: lic-bench run | plot | verify | codecs | datasets | encode | decode ...
 
 Each command imports what it needs when it is called, so that help and listings answer at once.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +16,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lic_bench.check import check
 from lic_bench.errors import BitstreamError, LicBenchError, SpecError
+from lic_bench.evaluate import compare, table, time
 from lic_bench.learned.command import train
+from lic_bench.report.command import report
 
 if TYPE_CHECKING:
     from lic_bench.codec import Codec, Point
@@ -32,11 +37,17 @@ datasets_app = typer.Typer(
 )
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
 app.command()(train)
+app.command()(check)
+app.command()(compare)
+app.command()(table)
+app.command()(time)
+app.command()(report)
 
 _RESULTS = Path("results/mine")
 
 Plugins = Annotated[
-    list[Path], typer.Option("--plugin", metavar="FILE", help="A Python file with further codecs.")
+    list[Path],
+    typer.Option("--plugin", metavar="FILE", help="Further codecs, in a Python or TOML file."),
 ]
 Folder = Annotated[
     Path, typer.Argument(metavar="[DIR]", help="The folder that `lic-bench run --out` wrote.")
@@ -121,26 +132,20 @@ def run(
     """
     from lic_bench import show
     from lic_bench.runs import execute, plan
+    from lic_bench.specs import expand, points_by_spec
 
-    specs = _specs(codecs, plugin)
+    specs = expand(codecs, plugin)
     if anchor is not None and anchor not in specs:
         raise SpecError(f"the anchor {anchor!r} is none of the run's codecs: {', '.join(specs)}")
     planned = plan(
         specs,
         [str(Path(name).expanduser()) if name.startswith("~") else name for name in dataset],
-        points=_points(points),
+        points=points_by_spec(points),
         device=device,
         plugins=plugin,
     )
-    try:
-        with show.progress() as report:
-            measurements = execute(planned, out, jobs=jobs, report=report)
-    except KeyboardInterrupt:
-        Console(stderr=True).print(
-            "Stopped. What was measured is kept; the same command carries on from there.",
-            highlight=False,
-        )
-        raise typer.Exit(130) from None
+    with _resumable(), show.progress() as report:
+        measurements = execute(planned, out, jobs=jobs, report=report)
     show.summary(measurements, anchor or ("jpeg" if "jpeg" in specs else specs[0]))
     show.written(measurements, out)
     if show.failures(measurements):
@@ -172,6 +177,10 @@ def plot(
     ylim: Annotated[
         str | None, typer.Option(metavar="LOW,HIGH", help="Range of the metric.")
     ] = None,
+    published: Annotated[
+        list[str],
+        typer.Option(metavar="NAMES", help="Curves that others published, to be set beside ours."),
+    ] = [],
     wide: Annotated[bool, typer.Option("--wide", help="Two columns wide instead of one.")] = False,
     log: Annotated[bool, typer.Option("--log", help="A logarithmic axis of bpp.")] = False,
     out: Annotated[
@@ -183,6 +192,7 @@ def plot(
 
     - `lic-bench plot --metric ms_ssim_rgb`
     - `lic-bench plot results/mine -c jpeg,jpeg2000 -d kodak --xlim 0,1.5 -o figure.pdf`
+    - `lic-bench plot -d kodak --published vtm,bpg_444_x265_ycbcr,webp@tfc`
     """
     from lic_bench import plots
     from lic_bench.codec import split_specs
@@ -199,12 +209,51 @@ def plot(
             ylim=_range("--ylim", ylim),
             width="wide" if wide else "column",
             xscale="log" if log else "linear",
+            published=[name for text in published for name in text.split(",") if name],
         )
     for note in notes:
         typer.echo(f"Note: {note.message}", err=True)
     path = out or (folder if folder.is_dir() else folder.parent) / f"{metric}.png"
     plots.save_plot(figure, path)
     typer.echo(path)
+
+
+@app.command()
+def verify(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where measurements are kept and resumed.")
+    ] = _RESULTS,
+    codecs: Annotated[
+        list[str],
+        typer.Option(
+            "--codecs", "-c", metavar="SPECS", help="Separated by commas; the quick ones."
+        ),
+    ] = [],
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; one a core.")
+    ] = None,
+) -> None:
+    """Check that the figures are right: ours beside published ones, on Kodak.
+
+    Measures what DIR does not hold yet. Tells the difference in quality at equal rate and in rate
+    at equal quality, and fails where one is larger than it should be.
+
+    - `lic-bench verify`
+    - `lic-bench verify results/mine -c webp,compressai`
+    """
+    from lic_bench import show, verify
+    from lic_bench.codec import split_specs
+
+    chosen = verify.checks([spec for text in codecs for spec in split_specs(text)])
+    with _resumable(), show.progress() as report:
+        verdicts = verify.verify(chosen, folder, jobs=jobs, report=report)
+    for verdict in verdicts:
+        typer.echo(f"{verdict}\n")
+    found = [verdict.fine for verdict in verdicts]
+    count = found.count
+    typer.echo(f"{count(True)} fine, {count(False)} not fine, {count(None)} without judgement")
+    if False in found:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -360,30 +409,17 @@ def runs(folder: Folder = _RESULTS) -> None:
         typer.echo(json.dumps(store.runs(), indent=2, ensure_ascii=False))
 
 
-def _specs(texts: list[str], plugins: list[Path]) -> list[str]:
-    """The specs that are asked for, each once; ``all`` stands for every codec that works here."""
-    from lic_bench.codec import split_specs
-    from lic_bench.registry import Registry
-
-    specs = dict.fromkeys(spec for text in texts for spec in split_specs(text))
-    if "all" in specs:
-        registry = Registry(plugins)
-        for entry in map(registry.entry, registry.names()):
-            if entry.problem is None:
-                specs[entry.name] = None
-            else:
-                typer.echo(f"Left out: {entry.name}: {entry.problem}", err=True)
-        del specs["all"]
-    return list(specs)
-
-
-def _points(texts: list[str]) -> dict[str, list[str]]:
-    """Operating points by spec, from ``10,50`` or ``jpeg=10,50``; under ``""`` those of all."""
-    points: dict[str, list[str]] = {}
-    for text in texts:
-        spec, _, values = text.rpartition("=")
-        points.setdefault(spec, []).extend(value.strip() for value in values.split(","))
-    return points
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Say, where a user stops a run, that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        Console(stderr=True).print(
+            "Stopped. What was measured is kept; the same command carries on from there.",
+            highlight=False,
+        )
+        raise typer.Exit(130) from None
 
 
 def _point(codec: Codec, text: str | None) -> Point:

@@ -77,10 +77,14 @@ class Codec(ABC):
     def check_point(self, point: Point) -> None:  # noqa: B027 - most codecs need none
         """Refuse an operating point that is out of range, before any work is done.
 
+        A run calls it for each of its points: weights that are to be fetched are fetched here.
+
         Raises
         ------
         SpecError
             With what is in range.
+        UnavailableError
+            Where what the point needs is not to be had, with the remedy.
         """
 
     @abstractmethod

@@ -7,15 +7,13 @@ with a name of its own.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from lic_bench.errors import SpecError, UndefinedError
-
-Method = Literal["pchip", "akima"]
+from lic_bench.interpolation import Array, Method, mean_difference
 
 
 @dataclass(frozen=True)
@@ -26,26 +24,59 @@ class Metric:
     label: str  # of an axis, with the unit
     rule: str  # how the images of a data set became one figure
     value: str  # column of the aggregate
+    images: str  # column of the measurements that is averaged
     rate: str = "bpp"  # column of the aggregate
+
+    @property
+    def pooled(self) -> bool:
+        """Whether an image counts as much as it has pixels."""
+        return self.rate == "bpp_pooled"
+
+    def from_mean(self, mean: Array) -> Array:
+        """The metric, in dB, from the mean of `images` over the images."""
+        if self.images.endswith("_db"):
+            return mean
+        with np.errstate(divide="ignore"):
+            loss = mean / 255**2 if self.images == "mse_rgb" else 1 - mean
+            return np.asarray(-10 * np.log10(loss))
 
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("psnr_rgb", "PSNR (RGB) [dB]", "mean of per-image PSNR", "psnr_rgb_db"),
+        Metric(
+            "psnr_rgb", "PSNR (RGB) [dB]", "mean of per-image PSNR", "psnr_rgb_db", "psnr_rgb_db"
+        ),
         Metric(
             "psnr_rgb_pooled",
             "PSNR (RGB) [dB]",
             "errors and bits pooled over all pixels",
             "psnr_rgb_pooled_db",
+            "mse_rgb",
             "bpp_pooled",  # the rule of CLIC 2018 pools both
         ),
-        Metric("psnr_y", "PSNR (Y, BT.601) [dB]", "mean of per-image PSNR", "psnr_y_db"),
-        Metric("psnr_y709", "PSNR (Y, BT.709) [dB]", "mean of per-image PSNR", "psnr_y709_db"),
-        Metric("ssim_rgb", "SSIM (RGB) [dB]", "dB of the mean SSIM", "ssim_rgb_db"),
-        Metric("ssim_y", "SSIM (Y) [dB]", "dB of the mean SSIM", "ssim_y_db"),
-        Metric("ms_ssim_rgb", "MS-SSIM (RGB) [dB]", "dB of the mean MS-SSIM", "ms_ssim_rgb_db"),
-        Metric("ms_ssim_y", "MS-SSIM (Y) [dB]", "dB of the mean MS-SSIM", "ms_ssim_y_db"),
+        Metric(
+            "psnr_y", "PSNR (Y, BT.601) [dB]", "mean of per-image PSNR", "psnr_y_db", "psnr_y_db"
+        ),
+        Metric(
+            "psnr_y709",
+            "PSNR (Y, BT.709) [dB]",
+            "mean of per-image PSNR",
+            "psnr_y709_db",
+            "psnr_y709_db",
+        ),
+        Metric("ssim_rgb", "SSIM (RGB) [dB]", "dB of the mean SSIM", "ssim_rgb_db", "ssim_rgb"),
+        Metric("ssim_y", "SSIM (Y) [dB]", "dB of the mean SSIM", "ssim_y_db", "ssim_y"),
+        Metric(
+            "ms_ssim_rgb",
+            "MS-SSIM (RGB) [dB]",
+            "dB of the mean MS-SSIM",
+            "ms_ssim_rgb_db",
+            "ms_ssim_rgb",
+        ),
+        Metric(
+            "ms_ssim_y", "MS-SSIM (Y) [dB]", "dB of the mean MS-SSIM", "ms_ssim_y_db", "ms_ssim_y"
+        ),
     )
 }
 """What `--metric` can name."""
@@ -124,7 +155,8 @@ def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
             pd.factorize(frame["dataset"])[0],
         )
     )
-    return frame.iloc[order].reset_index(drop=True)
+    ordered: pd.DataFrame = frame.iloc[order].reset_index(drop=True)
+    return ordered
 
 
 def _sizes(measurements: pd.DataFrame) -> dict[str, int]:
@@ -222,15 +254,30 @@ class BDRate:
         return f"undefined: {self.reason}" if self.percent is None else f"{self.percent:+z.1f} %"
 
 
+@dataclass(frozen=True)
+class BDQuality:
+    """A Bjøntegaard delta of quality (BD-PSNR), or why there is none. `str()` gives "+0.52 dB"."""
+
+    db: float | None = None
+    """Change of the metric from anchor to test at equal rate; positive: the test is better."""
+    overlap: tuple[float, float] | None = None
+    """The interval of rate, in bits per pixel, over which it was integrated."""
+    reason: str | None = None
+    """Why it is undefined."""
+
+    def __str__(self) -> str:
+        return f"undefined: {self.reason}" if self.db is None else f"{self.db:+z.2f} dB"
+
+
 def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> BDRate:
     """Compute the Bjøntegaard delta rate of a curve against an anchor.
 
     The mean, over the interval of quality that both curves cover, of the difference between their
     log rates, expressed in per cent: G. Bjøntegaard, "Calculation of average PSNR differences
     between RD-curves", VCEG-M33, 2001. Between the points log rate is interpolated over quality by
-    PCHIP (F. N. Fritsch and J. Butland, 1984), as is the practice since JCT-VC, instead of
-    VCEG-M33's cubic fit, or by H. Akima's method (1970), which C. Herglotz et al. found the more
-    accurate ("Beyond Bjøntegaard", ICIP 2022).
+    PCHIP, as is the practice since JCT-VC, instead of VCEG-M33's cubic fit; or by Akima's method,
+    which C. Herglotz et al. found the more accurate ("Beyond Bjøntegaard", ICIP 2022). The figures
+    are those of the package `bjontegaard`.
 
     Undefined for fewer than four points on either curve; for a curve on which rate and quality do
     not both increase from each point to the next; and for curves that cover no common interval.
@@ -240,33 +287,99 @@ def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> BDRate:
 
     Raises ValueError if the curves are of different metrics or data sets.
     """
+    reason = _not_comparable(anchor, test)
+    if reason is not None:
+        return BDRate(reason=reason)
+    low, high = max(anchor.value[0], test.value[0]), min(anchor.value[-1], test.value[-1])
+    if low >= high:
+        return BDRate(reason="the curves share no interval of quality")
+    [percent] = bd_rate_percents(
+        anchor.bpp[None], anchor.value[None], test.bpp[None], test.value[None], method
+    )
+    return BDRate(float(percent), (float(low), float(high)))
+
+
+def bd_quality(anchor: Curve, test: Curve, method: Method = "pchip") -> BDQuality:
+    """Compute the Bjøntegaard delta of quality of a curve against an anchor: BD-PSNR.
+
+    The mean, over the interval of log rate that both curves cover, of the difference between their
+    qualities, in dB. See `bd_rate`, also for what is undefined and for the error.
+    """
+    reason = _not_comparable(anchor, test)
+    if reason is not None:
+        return BDQuality(reason=reason)
+    low, high = max(anchor.bpp[0], test.bpp[0]), min(anchor.bpp[-1], test.bpp[-1])
+    if low >= high:
+        return BDQuality(reason="the curves share no interval of rate")
+    [db] = bd_qualities(
+        anchor.bpp[None], anchor.value[None], test.bpp[None], test.value[None], method
+    )
+    return BDQuality(float(db), (float(low), float(high)))
+
+
+def bd_rate_percents(
+    anchor_bpp: Array, anchor_value: Array, bpp: Array, value: Array, method: Method = "pchip"
+) -> Array:
+    """Compute many BD-rates at once, in per cent: those of the rows of (n, points) arrays.
+
+    Anchor and test may have different numbers of points. NaN where `bd_rate` is undefined.
+    """
+    defined = _rising(anchor_bpp, anchor_value) & _rising(bpp, value)
+    percents = np.full(len(bpp), np.nan)
+    if not defined.any():
+        return percents
+    percents[defined] = 100 * np.expm1(
+        mean_difference(
+            anchor_value[defined],
+            np.log(anchor_bpp[defined]),
+            value[defined],
+            np.log(bpp[defined]),
+            method,
+        )
+    )
+    return percents
+
+
+def bd_qualities(
+    anchor_bpp: Array, anchor_value: Array, bpp: Array, value: Array, method: Method = "pchip"
+) -> Array:
+    """Compute many Bjøntegaard deltas of quality at once, in dB; see `bd_rate_percents`."""
+    defined = _rising(anchor_bpp, anchor_value) & _rising(bpp, value)
+    found = np.full(len(bpp), np.nan)
+    if not defined.any():
+        return found
+    found[defined] = mean_difference(
+        np.log(anchor_bpp[defined]),
+        anchor_value[defined],
+        np.log(bpp[defined]),
+        value[defined],
+        method,
+    )
+    return found
+
+
+def _not_comparable(anchor: Curve, test: Curve) -> str | None:
+    """Why there is no Bjøntegaard delta between two curves, whether they overlap or not."""
     if (anchor.metric, anchor.dataset) != (test.metric, test.dataset):
         raise ValueError("a BD-rate compares two curves of one metric on one data set")
     for one in (anchor, test):
         if len(one.bpp) < 4:
-            return BDRate(reason=f"fewer than four points ({one.codec} has {len(one.bpp)})")
+            return f"fewer than four points ({one.codec} has {len(one.bpp)})"
         if not (np.isfinite(one.bpp).all() and np.isfinite(one.value).all() and one.bpp[0] > 0):
-            return BDRate(reason=f"{one.codec} has a rate or quality that is not a number")
-        if not ((np.diff(one.bpp) > 0).all() and (np.diff(one.value) > 0).all()):
-            return BDRate(reason=f"{one.codec} does not rise from each point to the next")
-    low, high = max(anchor.value[0], test.value[0]), min(anchor.value[-1], test.value[-1])
-    if low >= high:
-        return BDRate(reason="the curves share no interval of quality")
-    if test is anchor:
-        return BDRate(0.0, (float(low), float(high)))
+            return f"{one.codec} has a rate or quality that is not a number"
+        if not _rising(one.bpp[None], one.value[None]).all():
+            return f"{one.codec} does not rise from each point to the next"
+    return None
 
-    import bjontegaard  # type: ignore[import-untyped]  # brings pyplot, which takes half a second
 
-    percent = bjontegaard.bd_rate(
-        anchor.bpp,
-        anchor.value,
-        test.bpp,
-        test.value,
-        method,
-        require_matching_points=False,
-        min_overlap=0,
-    )
-    return BDRate(float(percent), (float(low), float(high)))
+def _rising(bpp: Array, value: Array) -> NDArray[np.bool_]:
+    """Whether each row is a curve that a Bjøntegaard delta is defined for."""
+    if bpp.shape[1] < 4:
+        return np.zeros(len(bpp), dtype=bool)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        rises = (np.diff(bpp) > 0).all(axis=1) & (np.diff(value) > 0).all(axis=1)
+    finite = np.isfinite(bpp).all(axis=1) & np.isfinite(value).all(axis=1)
+    return np.asarray(rises & finite & (bpp[:, 0] > 0))
 
 
 def bd_rates(

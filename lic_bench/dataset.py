@@ -7,6 +7,8 @@ the first of these folders that exists:
 2. ``$LIC_BENCH_CACHE/datasets/NAME``, where `fetch` puts them (in the user's cache folder if that
    variable is not set).
 
+A manifest may also ask for another data set's images with a border cut off: that one is fetched.
+
 Any other folder of images is a data set too. Images are found at every depth; hidden files and
 folders are left out, and links to folders are not followed.
 """
@@ -21,7 +23,7 @@ import uuid
 import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources, util
 from pathlib import Path, PurePosixPath
@@ -34,6 +36,8 @@ from lic_bench.errors import DatasetError, ImageError, UnavailableError
 
 if TYPE_CHECKING:  # rich takes its time, and most commands need no progress bar from here
     from rich.progress import Progress, TaskID
+
+    from lic_bench.image import Image
 
 _SUFFIXES = (
     ".png",
@@ -62,14 +66,27 @@ class ImageFile:
     """Of the file's bytes, in hexadecimal; empty where they cannot be read."""
     width: int
     height: int
-    """The size in pixels, upright."""
+    """The size in pixels, upright, without what is cut off."""
     error: str | None = None
+    cut: int = 0
+    """How many pixels are cut off at each of the four sides."""
+
+    @property
+    def content(self) -> str:
+        """What decides on its pixels: the file's SHA-256, and what is cut off."""
+        return f"{self.sha256} cut {self.cut}" if self.cut else self.sha256
 
     @property
     def key(self) -> str:
         """What its measurements are kept under: equal images are measured once."""
         # But an error names a file: it is that file's alone.
-        return self.sha256 if self.error is None else f"{self.sha256} {self.path}"
+        return self.content if self.error is None else f"{self.content} {self.path}"
+
+    def cropped(self, image: "Image") -> "Image":
+        """Cut the border off the file's pixels: uint8, height x width x 3."""
+        height, width, _ = image.shape
+        cut = self.cut
+        return image[cut : height - cut, cut : width - cut].copy() if cut else image
 
 
 @dataclass(frozen=True)
@@ -82,15 +99,16 @@ class Dataset:
     @property
     def digest(self) -> str:
         """SHA-256 over the names and contents of the images, in hexadecimal."""
-        lines = sorted(f"{image.name}\0{image.sha256}\n" for image in self.images)
+        lines = sorted(f"{image.name}\0{image.content}\n" for image in self.images)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is known of a published data set.
 
-    Its images come one by one (`address` and `files`), in a ZIP file (`archive`), or with an
-    installed Python package (`package`, `folder` and `files`).
+    Its images come one by one (`address` and `files`), in a ZIP file (`archive`), with an installed
+    Python package (`package`, `folder` and `files`), or are another data set's, cropped (`of` and
+    `cut`).
     """
 
     name: str
@@ -111,6 +129,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     archive_sha256: str = ""
     package: str = ""
     folder: str = ""
+    of: str = ""
+    """The known data set that these are crops of."""
+    cut: int = 0
+    """How many pixels are cut off at each of the four sides."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +155,12 @@ def known_datasets() -> list[KnownDataset]:
     """List the known data sets by name, each with its place or its problem; opens no image."""
     listing = []
     for _, m in sorted(_manifests().items()):
-        path, problem = None, None
+        path, problem, size = None, None, _whole(m).bytes
         try:
-            path = _home(m)
+            path = _home(_whole(m))
         except (DatasetError, UnavailableError) as error:
             problem = str(error)
-        listing.append(KnownDataset(m.name, m.summary, m.licence, m.images, m.bytes, path, problem))
+        listing.append(KnownDataset(m.name, m.summary, m.licence, m.images, size, path, problem))
     return listing
 
 
@@ -160,7 +182,9 @@ def load_dataset(spec: str | Manifest) -> Dataset:
         Where it is known, but not at hand.
     """
     if isinstance(spec, Manifest) or spec in _manifests():
-        return _load_known(_manifest(spec))
+        m = _manifest(spec)
+        whole = _load_known(_whole(m))
+        return Dataset(m.name, tuple(_cut(image, m.cut) for image in whole.images))
     name, given = "", spec
     if not _exists(spec) and re.match(r"[^=/\\]+=", spec):
         name, _, given = spec.partition("=")
@@ -199,7 +223,7 @@ def fetch(spec: str | Manifest, progress: bool = True) -> Path:
     DatasetError
         Where it is unknown or cannot be fetched, or what came is not what was published.
     """
-    m = _manifest(spec)
+    m = _whole(_manifest(spec))
     target = _cache() / m.name
     try:
         _load_known(m)
@@ -237,6 +261,21 @@ def _manifest(spec: str | Manifest) -> Manifest:
     if spec not in _manifests():
         raise _unknown(spec)
     return _manifests()[spec]
+
+
+def _whole(m: Manifest) -> Manifest:
+    """The data set whose files hold the images: another one where these are crops."""
+    return _manifest(m.of) if m.of else m
+
+
+def _cut(image: ImageFile, cut: int) -> ImageFile:
+    if image.error is not None or not cut:
+        return image
+    width, height = image.width - 2 * cut, image.height - 2 * cut
+    if min(width, height) < 1:
+        error = f"{image.path}: is too small for {cut} pixels to be cut off at each side"
+        return replace(image, width=0, height=0, error=error, cut=cut)
+    return replace(image, width=width, height=height, cut=cut)
 
 
 def _unknown(spec: str) -> DatasetError:

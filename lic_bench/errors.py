@@ -18,6 +18,10 @@ class UnavailableError(LicBenchError):
     """A codec or a data set is known but cannot be used here; the text says why and the remedy."""
 
 
+class CodecError(LicBenchError):
+    """A codec cannot encode an image: its program failed, or its format does not hold the size."""
+
+
 class BitstreamError(LicBenchError):
     """A bitstream is damaged, cut short, or of another format, version or model."""
 

@@ -56,8 +56,8 @@ def local_means(planes: Any) -> Any:
     return planes
 
 
-@local_means.register
-def _(planes: np.ndarray) -> NDArray[Any]:
+@local_means.register(np.ndarray)
+def _(planes: NDArray[Any]) -> NDArray[Any]:
     filtered = [cv2.sepFilter2D(plane, -1, _window(), _window()) for plane in planes]
     inside = slice(_BORDER, -_BORDER)
     together = np.stack(filtered) if len(filtered) > 1 else filtered[0][None]

@@ -185,7 +185,7 @@ def _original(file: ImageFile, device: str) -> _Original:
         raise ImageError(f"{file.path} cannot be read: {error.strerror}") from error
     if hashlib.sha256(content).hexdigest() != file.sha256:
         raise ImageError(f"{file.path} was altered during the run; repeat the command")
-    image = read_image(content, str(file.path))
+    image = file.cropped(read_image(content, str(file.path)))
     return _Original(image, metrics.Reference(on_device(image[None], device)))
 
 

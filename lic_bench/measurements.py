@@ -12,7 +12,7 @@ encode_s          seconds of wall time, measured while other workers run: for th
 decode_s          likewise
 error             why the measurement failed; the figures are then missing
 dataset_images    how many images the data set has, measured or not
-image_sha256      of the image file
+image_sha256      of the image file, and how much is cut off it
 identity          what the codec was made of: options, versions, weights; as JSON
 run, measured     the run that measured it (see `lic-bench runs`), and when, in UTC
 ================  ==================================================================================

@@ -8,16 +8,18 @@ from textwrap import fill
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from lic_bench import published as others
 from lic_bench.curves import aggregate, check_known, curve, metric_named
 from lic_bench.errors import SpecError, UndefinedError
 from lic_bench.files import written_whole
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 7,
     "axes.linewidth": 0.6,
@@ -38,16 +40,27 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "lic-bench",  # the same plot gives the same file
 }
-_SIZES = {"column": (3.5, 2.6), "wide": (7.16, 4.0)}  # inches; IEEE's and ACM's one and two columns
+SIZES = {"column": (3.5, 2.6), "wide": (7.16, 4.0)}  # inches; IEEE's and ACM's one and two columns
 
 _LETTER = 3.9  # points; mean width of a letter of 7-point type
 
 # The palette of M. Okabe and K. Ito, "Color Universal Design", 2008, without its yellow, which
 # hardly shows on white. 7 colours, 4 lines and 11 markers have no common factor, so that no two
 # of the first 28 codecs share both colour and line, and a marker comes back with others of both.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", (0, (4, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1)))
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "d", "p")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "d", "p")
+
+# What others published is grey, thin and hollow, and lies behind what was measured.
+_PUBLISHED: dict[str, Any] = {
+    "color": "0.4",
+    "linewidth": 0.7,
+    "markerfacecolor": "white",
+    "markeredgewidth": 0.6,
+    "markersize": 3.5,
+    "zorder": 1.5,
+}
+_PUBLISHED_MARKERS = 8  # at most so many on a curve, which may have a hundred points
 
 _UNDATED: dict[str, dict[str, None]] = {
     ".png": {},
@@ -66,6 +79,7 @@ def plot(
     ylim: tuple[float | None, float | None] | None = None,
     width: Literal["column", "wide"] = "column",
     xscale: Literal["linear", "log"] = "linear",
+    published: Sequence[str] = (),
 ) -> Figure:
     """Draw rate-distortion curves, one for each codec, ready for `save_plot`.
 
@@ -73,8 +87,12 @@ def plot(
     without `codecs` all codecs are drawn; `dataset` must be named if there are several. A codec
     keeps its colour and marker whichever others are drawn from the same measurements.
 
+    `published` names curves of others to set beside them, in grey and marked as published; see
+    `published.curve`. They are shown over the range of rates that was measured, or over `xlim`.
+
     Points that are not on a curve (see `curves.curve`) are left out with a UserWarning that says
-    why. Raises SpecError for an unknown metric, codec or data set, or when the data set is not
+    why, and so are published curves that lack the metric or lie outside that range. Raises
+    SpecError for an unknown metric, codec, data set or published curve, or when the data set is not
     named; UndefinedError if no point is left to draw.
     """
     if measurements.empty:
@@ -96,10 +114,15 @@ def plot(
         raise UndefinedError(f"There is nothing to draw on {dataset}: left out were {left_out}.")
     if left_out:
         warnings.warn(f"Left out of the plot: {left_out}.", stacklevel=2)
+    low, high = xlim or (None, None)
+    span = (
+        min(one.bpp[0] for one in curves) if low is None else low,
+        max(one.bpp[-1] for one in curves) if high is None else high,
+    )
 
     images = measurements[measurements["dataset"] == dataset]["image"].nunique()
-    with mpl.rc_context(_STYLE):
-        figure = Figure(_SIZES[width], layout="constrained")
+    with mpl.rc_context(STYLE):
+        figure = Figure(SIZES[width], layout="constrained")
         axes = figure.add_subplot()
         for one in curves:
             index = everyone.index(one.codec)
@@ -107,19 +130,59 @@ def plot(
                 one.bpp,
                 one.value,
                 label=one.codec,
-                color=_COLOURS[index % len(_COLOURS)],
+                color=COLOURS[index % len(COLOURS)],
                 linestyle=_LINES[index % len(_LINES)],
-                marker=_MARKERS[index % len(_MARKERS)],
+                marker=MARKERS[index % len(MARKERS)],
             )
+        drawn = [
+            _add_published(axes, name, dataset, metric, span, index)
+            for index, name in enumerate(dict.fromkeys(published))
+        ]
         axes.set(xlabel="Rate [bpp]", ylabel=metric_.label, xscale=xscale, xlim=xlim, ylim=ylim)
         title = f"{dataset}, {images} image{'s'[: images > 1]}, {metric_.rule}"
-        axes.set_title(fill(title, int(72 * figure.get_figwidth() / _LETTER)), parse_math=False)
+        lines = [title]
+        if sources := ", ".join(dict.fromkeys(filter(None, drawn))):
+            lines.append(f"grey: published ({sources}), not measured here")
+        letters = int(72 * figure.get_figwidth() / _LETTER)
+        axes.set_title("\n".join(fill(line, letters) for line in lines), parse_math=False)
         if xscale == "log":
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
         _add_legend(figure, axes)
     return figure
+
+
+def _add_published(
+    axes: Axes, name: str, dataset: str, metric: str, span: tuple[float, float], index: int
+) -> str | None:
+    """Draw the part of a published curve that lies in a span of rates; return its source."""
+    try:
+        one = others.curve(name, dataset, metric)
+    except UndefinedError as error:
+        warnings.warn(f"Left out of the plot: {error}", stacklevel=3)
+        return None
+    inside = (span[0] <= one.bpp) & (one.bpp <= span[1])
+    ends = [rate for rate in span if one.bpp[0] < rate < one.bpp[-1] and rate not in one.bpp]
+    rates = np.sort([*one.bpp[inside], *ends])
+    if not rates.size:
+        warnings.warn(
+            f"Left out of the plot: {name} was published from {one.bpp[0]:.3f} to "
+            f"{one.bpp[-1]:.3f} bpp, all outside of what is drawn.",
+            stacklevel=3,
+        )
+        return None
+    true = np.flatnonzero(np.isin(rates, one.bpp))
+    axes.plot(
+        rates,
+        np.interp(rates, one.bpp, one.value),
+        label=f"{name} (published)",
+        linestyle=_LINES[(index + 1) % len(_LINES)],
+        marker=MARKERS[index % len(MARKERS)],
+        markevery=list(true[:: -(-len(true) // _PUBLISHED_MARKERS) or 1]),
+        **_PUBLISHED,
+    )
+    return one.source
 
 
 def _add_legend(figure: Figure, axes: Axes) -> None:
@@ -148,5 +211,5 @@ def save_plot(figure: Figure, path: str | os.PathLike[str]) -> None:
     kind = path.suffix.lower()
     if kind not in _UNDATED:
         raise SpecError(f"{path}: the name of a plot must end in {', '.join(_UNDATED)}.")
-    with written_whole(path) as part, mpl.rc_context(_STYLE):
+    with written_whole(path) as part, mpl.rc_context(STYLE):
         figure.savefig(part, format=kind[1:], dpi=300, metadata=_UNDATED[kind])

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from lic_bench.codec import Codec, build, parse_spec
 from lic_bench.errors import SpecError, UnavailableError
+from lic_bench.programs import ProgramCodec
+from lic_bench.programs import load as load_programs
 
 GROUP = "lic_bench.codecs"
 
@@ -112,7 +114,7 @@ def identity(codec: Codec) -> str:
 
 
 def _source_hash(cls: type[Codec]) -> str:
-    file = inspect.getsourcefile(cls)
+    file = cls.source if issubclass(cls, ProgramCodec) else inspect.getsourcefile(cls)
     if file is None:
         raise SpecError(f"the codec {cls.name!r} is not defined in a file")
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
@@ -122,7 +124,7 @@ def _load_entry_point(point: EntryPoint) -> CodecEntry:
     origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
     try:
         cls = point.load()
-    except Exception as error:  # noqa: BLE001 - whatever a plugin's import raises is its own affair
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin's import raises
         return CodecEntry(point.name, origin, None, f"{point.value} does not load: {error}")
     if not (isinstance(cls, type) and issubclass(cls, Codec)):
         return CodecEntry(point.name, origin, None, f"{point.value} is no lic_bench.Codec")
@@ -131,17 +133,31 @@ def _load_entry_point(point: EntryPoint) -> CodecEntry:
 
 def _load_file(path: Path) -> list[CodecEntry]:
     path = path.resolve()
+    classes = [load_programs(path)] if path.suffix == ".toml" else _load_python(path)
+    for cls in classes:
+        name = getattr(cls, "name", None)
+        if not (isinstance(name, str) and re.fullmatch(r"[^\W_][\w.+-]*", name)):
+            raise SpecError(
+                f"{path}: {name!r} is no name for a codec; it needs one of letters, digits and "
+                "hyphens, as in name = 'my-codec'"
+            )
+    return [_checked(cls, cls.name, str(path)) for cls in classes]
+
+
+def _load_python(path: Path) -> list[type[Codec]]:
     module_name = f"lic_bench_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        raise SpecError(f"{path} is no Python file; --plugin takes one such as my_codec.py")
+        raise SpecError(
+            f"{path} is neither Python nor TOML; --plugin takes a file such as my_codec.py"
+        )
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
     except FileNotFoundError:
         raise SpecError(f"there is no plugin file {path}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpecError(f"{path} does not load: {type(error).__name__}: {error}") from error
     classes = [
         value
@@ -155,14 +171,7 @@ def _load_file(path: Path) -> list[CodecEntry]:
         raise SpecError(
             f"{path} holds no codec: it needs a subclass of lic_bench.Codec with encode and decode"
         )
-    for cls in classes:
-        name = getattr(cls, "name", None)
-        if not (isinstance(name, str) and re.fullmatch(r"[^\W_][\w.+-]*", name)):
-            raise SpecError(
-                f"{path}: {name!r} is no name for a codec; {cls.__name__} needs one of letters, "
-                "digits and hyphens, as in name = 'my-codec'"
-            )
-    return [_checked(cls, cls.name, str(path)) for cls in classes]
+    return classes
 
 
 def _checked(cls: type[Codec], name: str, origin: str) -> CodecEntry:

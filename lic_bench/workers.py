@@ -39,6 +39,9 @@ ENVIRONMENT = {
     # to the system, and have its pages zeroed for the next one: a fifth of a measurement's time.
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+    # Networks are loaded once and kept: loky would take a worker that grows by one for leaking, and
+    # start another.
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e12",
 }
 """What a worker's libraries read when they are loaded."""
 
@@ -65,7 +68,7 @@ def measure_all(
         Called for each task as it goes out, to add what would be too large to hold for all.
     """
     bundles = _Bundles(tasks, jobs)
-    workers = _start(jobs)
+    workers = start(jobs)
     running: dict[Future[list[tuple[Measurement, float]]], Bundle[Label]] = {}
     lost: Bundle[Label] = []
     try:
@@ -98,7 +101,7 @@ def measure_all(
                 for label, task in lost:
                     yield label, task, _measure_alone(task)
                 lost.clear()
-                workers = _start(jobs)
+                workers = start(jobs)
     finally:
         workers.shutdown(kill_workers=True)
 
@@ -170,7 +173,7 @@ def _measure(tasks: list[Task]) -> list[tuple[Measurement, float]]:
 
 
 def _measure_alone(task: Task) -> Measurement:
-    worker = _start(1)
+    worker = start(1)
     try:
         measurement: Measurement = worker.submit(measure, task).result()
     except BrokenProcessPool as error:
@@ -185,7 +188,8 @@ def _measure_alone(task: Task) -> Measurement:
         worker.shutdown(kill_workers=True)
 
 
-def _start(jobs: int) -> loky.ProcessPoolExecutor:
+def start(jobs: int) -> loky.ProcessPoolExecutor:
+    """Start worker processes, each held to one thread."""
     return loky.ProcessPoolExecutor(
         max_workers=jobs, env=ENVIRONMENT, initializer=_begin, initargs=(os.getpid(),)
     )

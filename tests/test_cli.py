@@ -163,7 +163,7 @@ def test_encode_and_decode(photo: Image, tmp_path: Path) -> None:
         (["run", "-d", "empty"], "holds no images"),
         (["run", "-c", "jpeg:quality=3"], "jpeg has no option 'quality'; it has: subsampling"),
         (["run", "-p", "jpeg=0:9:0"], "'0:9:0' is no operating point"),
-        (["run", "-c", "content-weighted", "-p", "9"], "9 is no rate level: 1 to 6"),
+        (["run", "-c", "content-weighted", "-p", "9"], "9 is no rate level: 1 to 8"),
         (["run", "--anchor", "webp"], "'webp' is none of the run's codecs"),
         (["run", "--plugin", "no.py"], "no.py"),
         (["run", "--plugin", "plugin.py", "-c", "absent"], "libabsent is not installed; pip"),
@@ -195,7 +195,7 @@ def test_what_failed_is_told_and_sets_the_exit_code(photo: Image, tmp_path: Path
         cwd=tmp_path,
         code=1,
     )
-    assert "Left out: absent: libabsent is not installed" in told
+    assert "Left out: the codec 'absent' cannot be used here: libabsent is not installed" in told
     assert "good.png, fails: ValueError: no such luck" in told
     assert re.search(r"failed: bad.png, \S+ \d+ and \d+ more: .*bad.png: is empty", told)
     table = pd.read_parquet(tmp_path / "out" / "measurements.parquet")

@@ -1,6 +1,7 @@
 """What holds for every codec that comes with lic-bench."""
 
 import io
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -117,6 +118,11 @@ def test_jpeg_is_subsampled_as_asked(subsampling: str, photo: Image) -> None:
         )
 
 
+def unsigned(codestream: bytes) -> bytes:
+    """A codestream without the version that signs it: the system's OpenJPEG may be another."""
+    return re.sub(rb"OpenJPEG version [0-9.]+", b"", codestream)
+
+
 @pytest.mark.parametrize("ratio", [192, 48, 12])
 @pytest.mark.parametrize("size", [(300, 451), (300, 300), (33, 32), (5, 3), (1, 1)])
 def test_glymurs_and_pillows_codestreams_are_equal(
@@ -134,7 +140,7 @@ def test_glymurs_and_pillows_codestreams_are_equal(
         quality_mode="rates",
         quality_layers=[ratio],
     )
-    assert stream == pillows.getvalue()
+    assert unsigned(stream) == unsigned(pillows.getvalue())
 
 
 def test_jpeg2000_is_irreversible_with_colour_transform(photo: Image, tmp_path: Path) -> None:

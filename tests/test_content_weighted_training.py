@@ -1,5 +1,10 @@
 """The training of the codec content-weighted, on a few seconds' scale."""
 
+import csv
+import subprocess
+import sys
+from dataclasses import replace
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -9,15 +14,18 @@ pytest.importorskip("safetensors")
 
 from lic_bench import SpecError  # noqa: E402
 from lic_bench.codecs.content_weighted.codec import ContentWeighted  # noqa: E402
+from lic_bench.codecs.content_weighted.inference import Model  # noqa: E402
 from lic_bench.codecs.content_weighted.model import Settings  # noqa: E402
+from lic_bench.codecs.content_weighted.start import blocks, layout  # noqa: E402
 from lic_bench.codecs.content_weighted.training import (  # noqa: E402
     Plan,
     Session,
+    multiplier_for,
     plan_for,
     train,
 )
-from lic_bench.learned.command import TrainingOptions  # noqa: E402
 from lic_bench.learned.data import Photographs, load  # noqa: E402
+from lic_bench.learned.options import TrainingOptions  # noqa: E402
 from lic_bench.learned.training import Clock, Recipe  # noqa: E402
 
 
@@ -30,6 +38,15 @@ def folder(tmp_path_factory):
         waves = 128 + 80 * np.sin((x * rng.normal() + y * rng.normal()) / 8)[..., None]
         pixels = waves + rng.normal(0, 8, (96, 96, 3))
         PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path / f"{i:02}.png")
+    return path
+
+
+@pytest.fixture(scope="module")
+def large(folder, tmp_path_factory):
+    """Photographs that a crop of 128 pixels fits into."""
+    path = tmp_path_factory.mktemp("large")
+    for name in sorted(folder.iterdir()):
+        PIL.Image.open(name).resize((160, 144)).save(path / name.name)
     return path
 
 
@@ -81,10 +98,6 @@ def session(plan, photographs, out):
 
 
 def plan_with_layout(plan, photographs):
-    from dataclasses import replace
-
-    from lic_bench.codecs.content_weighted.start import blocks, layout
-
     found = layout(blocks(photographs.images, 100_000, plan.seed), plan.settings.n)
     return replace(plan, settings=replace(plan.settings, coefficients=len(found.coefficients)))
 
@@ -109,6 +122,29 @@ def test_a_training_with_other_options_is_not_continued(photographs, tmp_path):
     session(paper(), photographs, tmp_path).save()
     with pytest.raises(SpecError, match="seed"):
         session(paper(seed=1), photographs, tmp_path)
+    with pytest.raises(SpecError, match="steps"):
+        session(paper(steps=(("code", 4), ("context", 3))), photographs, tmp_path)
+    longer = session(paper(steps=(("code", 8), ("map", 6), ("context", 3))), photographs, tmp_path)
+    assert longer.trainer.steps == 8
+
+
+def test_without_the_map_everything_is_kept_and_the_map_costs_nothing(photographs, tmp_path):
+    plan = replace(fast(), steps=(("code", 10), ("context", 3)))
+    made = session(plan, photographs, tmp_path)
+    made.run(Clock(None), lambda text: None)
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(made.export())
+    model = Model(path, "cpu")
+    image = photographs.images[0].numpy()
+    for point in range(2):
+        symbols = model.symbols(image[None], point)
+        assert symbols[0, :15].all()
+        assert np.array_equal(symbols, model.symbols(image[None], point, with_map=False))
+        # 15 planes of 144 sites, none with a chance of 0 above 2^-15.
+        code_alone = symbols[0].copy()
+        assert model.coder.cost(code_alone, point) > 100
+        _, chances = model.coder._symbols(code_alone, point)
+        assert -np.log2(chances[: 15 * 144] / 2**16).sum() < 1
 
 
 def test_the_papers_rate_loss_switches_at_the_target(photographs, tmp_path):
@@ -121,6 +157,25 @@ def test_the_papers_rate_loss_switches_at_the_target(photographs, tmp_path):
         if expected:
             loss.backward()
             assert p.grad.unique().numel() == 1 and p.grad.min() > 0
+
+
+@pytest.mark.parametrize("multipliers", [(300.0, 60.0), (60.0,)])
+def test_half_precision_changes_the_loss_little(multipliers, photographs, tmp_path):
+    """What a GPU does by the fast recipe, bfloat16 and channels last, done here on the CPU."""
+    plan = fast()
+    settings = replace(plan.settings, points=len(multipliers))
+    made = session(replace(plan, settings=settings, multipliers=multipliers), photographs, tmp_path)
+    for made.stage in range(4):
+        made.trainer = made._trainer()
+        losses = []
+        for made.channels_last in (False, True):
+            loss, _ = made._loss(0)
+            losses.append(loss.item())
+        assert losses[1] == pytest.approx(losses[0], rel=0.03)
+        loss.backward()
+        trained = [p.grad for group in made.trainer.optimiser.param_groups for p in group["params"]]
+        assert all(torch.isfinite(grad).all() for grad in trained if grad is not None)
+        assert sum(grad is not None for grad in trained) > 0
 
 
 def test_training_lowers_the_loss(photographs, tmp_path):
@@ -137,27 +192,41 @@ def test_plans_follow_the_options(photographs, tmp_path):
     assert plan.keep == pytest.approx((0.2, 0.5))
     assert plan.recipe == Recipe("paper", 1e-4, 32, 128)
     plan = plan_for(TrainingOptions((tmp_path,), tmp_path, recipe="fast"), photographs)
-    assert plan.settings.points == 6 and plan.rate == "entropy"
+    assert plan.settings.points == 8 and plan.rate == "entropy"
     assert list(plan.multipliers) == sorted(plan.multipliers, reverse=True)
+    options = TrainingOptions((tmp_path,), tmp_path, recipe="fast", without_map=True)
+    without = plan_for(options, photographs)
+    assert plan.with_map and not without.with_map
+    assert sum(n for _, n in plan.steps) == sum(n for _, n in without.steps)
+    assert replace(plan, steps=()) == replace(without, steps=())
 
 
-def test_the_command_leaves_weights_that_work(folder, tmp_path, capsys):
+def test_rates_that_were_measured_give_their_multipliers(photographs, tmp_path):
+    # MODEL_CARD.md, Kodak.
+    assert multiplier_for(0.177) == pytest.approx(700)
+    assert multiplier_for(0.289) == pytest.approx(220)
+    assert multiplier_for(0.630) == pytest.approx(35)
+    rates = np.geomspace(0.05, 2, 50)
+    multipliers = [multiplier_for(bpp) for bpp in rates]
+    assert multipliers == sorted(multipliers, reverse=True)
+    for bpp in (0.0, -1.0, 0.01, 24.0, float("nan")):
+        with pytest.raises(SpecError, match="out of reach"):
+            multiplier_for(bpp)
+    options = TrainingOptions((tmp_path,), tmp_path, target_bpp=(0.5, 1.5))
+    with pytest.raises(SpecError, match="64 channels holds up to 1 "):
+        plan_for(options, photographs)
+
+
+def test_the_command_leaves_weights_that_work(folder, large, tmp_path, capsys):
     options = TrainingOptions(
         (folder,), tmp_path, recipe="fast", width=8, code_channels=64, batch=2, steps=12
     )
     # Crops are of 128 pixels: larger photographs are wanted.
     with pytest.raises(ValueError, match="128"):
         train(options)
-    large = tmp_path / "large"
-    large.mkdir()
-    for path in sorted(folder.iterdir()):
-        PIL.Image.open(path).resize((160, 144)).save(large / path.name)
-    (large / "damaged.jpg").write_bytes(b"\xff\xd8 and no more")
-    train(
-        TrainingOptions(
-            (large,), tmp_path / "out", recipe="fast", width=8, code_channels=64, batch=2, steps=12
-        )
-    )
+    damaged = tmp_path / "damaged.jpg"
+    damaged.write_bytes(b"\xff\xd8 and no more")
+    train(replace(options, images=(large, damaged), out=tmp_path / "out"))
     said = capsys.readouterr().out
     assert "skipped damaged.jpg" in said and "done" in said
     out = tmp_path / "out"
@@ -165,5 +234,82 @@ def test_the_command_leaves_weights_that_work(folder, tmp_path, capsys):
         "MODEL_CARD.md", "checkpoint.pt", "log.csv", "loss.png", "samples", "weights.safetensors",
     }  # fmt: skip
     image = np.asarray(PIL.Image.open(large / "00.png"))
-    codec = ContentWeighted(weights=str(out / "weights.safetensors"))
+    weights = out / "weights.safetensors"
+    codec = ContentWeighted(weights=str(weights))
+    assert codec.points == tuple(range(1, 9))
     assert codec.decode(codec.encode(image, 6)).shape == image.shape
+
+    # From these weights on other photographs, where the start would be laid out otherwise.
+    others = tmp_path / "others"
+    others.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(17):
+        noise = rng.integers(0, 256, (130, 130, 3), dtype=np.uint8)
+        PIL.Image.fromarray(noise).save(others / f"{i}.png")
+    onwards = replace(options, images=(others,), out=tmp_path / "onwards", weights=weights)
+    train(replace(onwards, steps=4))
+    found = Model(tmp_path / "onwards" / "weights.safetensors", "cpu")
+    assert found.settings == Model(weights, "cpu").settings
+    with pytest.raises(SpecError, match="8 rate levels"):
+        train(replace(onwards, target_bpp=(0.3,)))
+
+
+def test_one_rate_is_enough(large, tmp_path):
+    options = TrainingOptions(
+        (large,), tmp_path, recipe="fast", width=8, code_channels=64, batch=2, steps=8,
+        target_bpp=(0.4,),
+    )  # fmt: skip
+    train(options)
+    image = np.asarray(PIL.Image.open(large / "00.png"))
+    codec = ContentWeighted(weights=str(tmp_path / "weights.safetensors"))
+    assert codec.points == (1,)
+    decoded = codec.decode(codec.encode(image, 1))
+    assert np.abs(decoded.astype(int) - image).mean() < 20
+
+
+@pytest.mark.slow
+def test_the_papers_recipe_goes_from_photographs_to_bitstreams(photographs, tmp_path):
+    """All stages: error and rate fall, and a bitstream comes back."""
+    options = TrainingOptions(
+        (), tmp_path, width=16, code_channels=32, steps=500, target_bpp=(0.15,)
+    )
+    # So few steps need a higher learning rate than the paper's.
+    plan = replace(plan_for(options, photographs), recipe=Recipe("paper", 1e-3, 4, 48))
+    made = session(plan, photographs, tmp_path)
+    made.run(Clock(None), print, every=25)
+    with (tmp_path / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(dict.fromkeys(row["stage"] for row in rows)) == ["code", "map", "context"]
+    code = [float(row["mse"]) for row in rows if row["stage"] == "code"]
+    kept = [float(row["kept"]) for row in rows if row["stage"] == "map"]
+    assert code[-1] < 0.8 * code[0]
+    # On its way to 0.3: that is 0.15 bpp of the 0.5 that 32 channels hold.
+    assert 0.3 < kept[-1] < kept[0] - 0.05
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(made.export())
+    image = photographs.images[3].numpy()
+    stream = ContentWeighted(weights=str(path)).encode(image, 1)
+    decoded = ContentWeighted(weights=str(path)).decode(stream)
+    # Better than one grey for all.
+    assert np.square(decoded.astype(float) - image).mean() < 0.9 * image.astype(float).var()
+
+
+@pytest.mark.slow
+def test_training_runs_without_the_rest_of_lic_bench(large, tmp_path):
+    """`python -m lic_bench.codecs.content_weighted` where only four packages are to be had."""
+    script = (
+        "import runpy, sys\n"
+        "for name in ('typer', 'msgspec', 'pandas', 'matplotlib', 'constriction', 'skimage', 'cv2',"
+        " 'rich', 'loky', 'pyarrow'): sys.modules[name] = None\n"
+        "runpy.run_module('lic_bench.codecs.content_weighted', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", script, "--images", str(large), "--out", str(tmp_path)]
+    command += ["--recipe", "fast", "--width", "8", "--code-channels", "64"]
+    command += ["--batch", "2", "--steps", "4"]
+    done = subprocess.run([*command, "--target-bpp", "0.2,0.5"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "no matplotlib" in done.stdout
+    assert ContentWeighted(weights=str(tmp_path / "weights.safetensors")).points == (1, 2)
+    wrong = subprocess.run([*command, "--target-bpp", "99"], capture_output=True, text=True)
+    assert wrong.returncode == 1
+    assert wrong.stderr == "error: --target-bpp 99 is out of reach: 0.05 to 2\n"

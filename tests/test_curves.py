@@ -1,6 +1,7 @@
 from itertools import pairwise
 from typing import Any
 
+import bjontegaard
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
 
-from lic_bench.curves import METRICS, BDRate, Curve, aggregate, bd_rate, bd_rates, curve
+from lic_bench.curves import (
+    METRICS,
+    BDQuality,
+    BDRate,
+    Curve,
+    aggregate,
+    bd_qualities,
+    bd_quality,
+    bd_rate,
+    bd_rate_percents,
+    bd_rates,
+    curve,
+)
 from lic_bench.errors import SpecError, UndefinedError
 
 METHODS = ["pchip", "akima"]
@@ -307,6 +320,61 @@ class TestBDRate:
                 bd_rate(a, make(a.bpp, a.value, **other), method)
 
 
+@pytest.mark.filterwarnings("ignore:.*overlap")
+@pytest.mark.parametrize("method", [*METHODS, "cubic"])
+class TestAgainstThePackageBjontegaard:
+    @settings(deadline=None)
+    @given(curves(), curves())
+    def test_bd_rate(self, method: Any, a: Curve, b: Curve) -> None:
+        expected = bjontegaard.bd_rate(
+            a.bpp, a.value, b.bpp, b.value, method, require_matching_points=False
+        )
+        found = bd_rate(a, b, method).percent
+        if method == "cubic" and expected > 1e6:  # 10 to the power of a fit that runs away
+            assert found == pytest.approx(expected, rel=1e-3)
+        else:
+            assert found == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+    @settings(deadline=None)
+    @given(curves(), curves())
+    def test_bd_psnr(self, method: Any, a: Curve, b: Curve) -> None:
+        found = bd_quality(a, b, method)
+        if max(a.bpp[0], b.bpp[0]) >= min(a.bpp[-1], b.bpp[-1]):
+            assert found.reason == "the curves share no interval of rate"
+            return
+        expected = bjontegaard.bd_psnr(
+            a.bpp, a.value, b.bpp, b.value, method, require_matching_points=False
+        )
+        assert found.db == pytest.approx(expected, rel=1e-6, abs=1e-6)
+        assert found.overlap == (max(a.bpp[0], b.bpp[0]), min(a.bpp[-1], b.bpp[-1]))
+
+
+@pytest.mark.parametrize("method", [*METHODS, "cubic"])
+def test_many_at_once_are_each_alone(method: Any) -> None:
+    rng = np.random.default_rng(0)
+    rates = [np.cumsum(rng.uniform(0.05, 0.3, (50, n)), axis=1) for n in (5, 9)]
+    values = [27 + np.cumsum(rng.uniform(0.5, 3, (50, n)), axis=1) for n in (5, 9)]
+    rates[0][3, 2] = rates[0][3, 1]
+    values[1][7, 4] = np.inf
+    values[0][11] += 100
+    arrays = (rates[0], values[0], rates[1], values[1])
+    percents, qualities = (many(*arrays, method) for many in (bd_rate_percents, bd_qualities))
+    for i in range(50):
+        a, b = (make(r[i], v[i]) for r, v in zip(rates, values, strict=True))
+        alone, quality = bd_rate(a, b, method), bd_quality(a, b, method)
+        assert percents[i] == pytest.approx(np.nan if alone.reason else alone.percent, nan_ok=True)
+        assert qualities[i] == pytest.approx(np.nan if quality.reason else quality.db, nan_ok=True)
+    assert np.isnan(percents[[3, 7, 11]]).all() and np.isnan(percents).sum() == 3
+    few = [array[:, :3] for array in arrays[:2]]
+    assert np.isnan(bd_rate_percents(*few, *arrays[2:], method)).all()
+
+
+def test_a_bd_quality_prints() -> None:
+    assert str(BDQuality(0.523)) == "+0.52 dB"
+    assert str(BDQuality(-0.001)) == "+0.00 dB"
+    assert str(BDQuality(reason="no")) == "undefined: no"
+
+
 def test_a_bd_rate_prints() -> None:
     assert str(BDRate(-23.44)) == "-23.4 %"
     assert str(BDRate(10.0)) == "+10.0 %"
@@ -339,3 +407,11 @@ def test_bd_rates_compares_every_codec_with_the_anchor() -> None:
     assert found["left_out"].tolist() == ["", "", "lossless on an image", ""]
     with pytest.raises(SpecError, match="did you mean jpeg"):
         bd_rates(aggregate(frame), "jpg")
+
+
+@pytest.mark.parametrize("delta", [bd_rate_percents, bd_qualities])
+def test_many_curves_of_a_single_point_have_no_delta(delta: Any) -> None:
+    rising = np.array([[0.1, 0.2, 0.4, 0.8]] * 3)
+    one = np.array([[0.3]] * 3)
+    assert np.isnan(delta(rising, 30 * rising, one, 30 * one)).all()
+    assert np.isnan(delta(one, 30 * one, rising, 30 * rising)).all()

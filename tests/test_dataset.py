@@ -181,14 +181,16 @@ def test_the_manifests():
         "clic2020-professional-valid",
         "div2k-valid",
         "kodak",
+        "kodak-crops",
         "sample",
     ]
     for line in known:
         text = resources.files("lic_bench.datasets").joinpath(f"{line.name}.toml").read_bytes()
         m = msgspec.toml.decode(text, type=Manifest)
         assert m.name == line.name
-        assert bool(m.archive) + bool(m.address) + bool(m.package) == 1
-        assert len(m.files) == (0 if m.archive else m.images)
+        assert bool(m.archive) + bool(m.address) + bool(m.package) + bool(m.of) == 1
+        assert len(m.files) == (0 if m.archive or m.of else m.images)
+        assert (m.cut > 0) == bool(m.of)
         assert all(len(digest) == 64 for digest in m.files.values())
         assert len(m.archive_sha256) == (64 if m.archive else 0)
         if m.package:
@@ -196,7 +198,7 @@ def test_the_manifests():
             assert line.problem is None
         else:
             assert line.path is None
-            assert f"lic-bench datasets fetch {m.name}" in line.problem
+            assert f"lic-bench datasets fetch {m.of or m.name}" in line.problem
             assert line.problem.count("\n") == 1
 
 
@@ -268,6 +270,55 @@ def test_a_set_at_hand_is_checked(tmp_path, monkeypatch):
     (folder / "b.png").mkdir()
     with pytest.raises(DatasetError, match=r"without b\.png"):
         load_dataset(m)
+
+
+# Crops of another data set
+
+
+def crops(cut):
+    about = {"name": "s-crops", "summary": "", "licence": "", "source": "", "images": 4}
+    return Manifest(**about, of="sample", cut=cut)
+
+
+def test_crops_of_a_known_set():
+    whole, cropped = load_dataset("sample"), load_dataset(crops(8))
+    assert cropped.name == "s-crops"
+    assert [image.name for image in cropped.images] == [image.name for image in whole.images]
+    assert cropped.digest != whole.digest
+    for before, after in zip(whole.images, cropped.images, strict=True):
+        assert (after.width, after.height) == (before.width - 16, before.height - 16)
+        assert after.sha256 == before.sha256
+        assert after.key != before.key
+        pixels = np.array(PIL.Image.open(before.path).convert("RGB"))
+        found = after.cropped(pixels)
+        assert found.shape == (after.height, after.width, 3)
+        assert (found == pixels[8:-8, 8:-8]).all()
+        assert found.flags.c_contiguous
+        assert before.cropped(pixels) is pixels
+    assert fetch(crops(8)) == whole.images[0].path.parent
+
+
+def test_an_image_that_is_too_small_to_be_cropped():
+    sizes = [(image.width, image.height, image.error) for image in load_dataset(crops(160)).images]
+    assert sizes[0] == (192, 192, None)
+    assert sizes[1][:2] == (0, 0)  # of 451 x 300
+    assert "chelsea.png: is too small for 160 pixels" in sizes[1][2]
+
+
+def test_crops_are_measured_apart_from_whole_images(tmp_path, monkeypatch):
+    import lic_bench
+    from lic_bench import dataset
+
+    known = {"sample": dataset._manifests()["sample"], "s-crops": crops(100)}
+    monkeypatch.setattr(dataset, "_manifests", lambda: known)
+    table = lic_bench.run(["none"], ["sample", "s-crops"], out=tmp_path, jobs=1)
+    assert table["error"].isna().all()
+    assert len(table) == 8
+    sizes = table.set_index(["dataset", "image"])
+    whole, cut = (sizes.loc[(name, "chelsea.png")] for name in ("sample", "s-crops"))
+    assert (whole["width"], whole["height"]) == (451, 300)
+    assert (cut["width"], cut["height"]) == (251, 100)
+    assert cut["bytes"] == pytest.approx(251 * 100 * 3, abs=100)  # raw samples
 
 
 # Fetching

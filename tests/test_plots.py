@@ -14,6 +14,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from lic_bench import published
 from lic_bench.curves import METRICS, aggregate
 from lic_bench.errors import LicBenchError, SpecError, UndefinedError
 from lic_bench.plots import plot, save_plot
@@ -144,6 +145,55 @@ def test_lossless_codecs_are_left_out_aloud() -> None:
         assert list(lines(plot(frame))) == ["jpeg"]
     with pytest.raises(UndefinedError, match=r"nothing to draw on kodak.*none \(lossless"):
         plot(frame, codecs=["none"])
+
+
+def test_published_curves_are_drawn_as_what_they_are() -> None:
+    figure = plot(measurements("jpeg", "jpeg2000"), published=["vtm", "webp@tfc"])
+    (axes,) = figure.axes
+    names = ["jpeg", "jpeg2000", "vtm (published)", "webp@tfc (published)"]
+    assert texts(figure) == names
+    assert "grey: published (compressai, tfc), not measured here" in axes.get_title()
+    drawn = lines(figure)
+    for name in names[2:]:
+        theirs = published.curve(name.removesuffix(" (published)"), "kodak")
+        at, values = drawn[name].get_data()
+        marked = np.array(drawn[name].get_markevery())
+        assert np.isin(at[marked], theirs.bpp).all()  # markers are points that were published
+        inside = (theirs.bpp >= 0.125) & (theirs.bpp <= 2)
+        assert set(theirs.bpp[inside]) <= set(at)
+        np.testing.assert_allclose(values, np.interp(at, theirs.bpp, theirs.value))
+        assert (at[0], at[-1]) == (0.125, 2)  # the range of rates that was measured, all of it
+        seen = axes.transData.transform(drawn[name].get_xydata())
+        figure.draw_without_rendering()
+        assert axes.bbox.count_contains(seen) == len(seen)
+        colour = to_rgb(drawn[name].get_color())
+        assert len(set(colour)) == 1  # grey
+        assert drawn[name].get_linewidth() < drawn["jpeg"].get_linewidth()
+        assert drawn[name].get_zorder() < drawn["jpeg"].get_zorder()
+        assert drawn[name].get_markerfacecolor() == "white" != drawn["jpeg"].get_markerfacecolor()
+    looks = {(drawn[name].get_marker(), str(drawn[name]._dash_pattern)) for name in names[2:]}
+    assert len(looks) == 2
+
+
+def test_what_others_published_nothing_of_is_told() -> None:
+    frame = measurements("jpeg")
+    with pytest.warns(UserWarning, match="vtm was not published in psnr_y on kodak"):
+        assert list(lines(plot(frame, metric="psnr_y", published=["vtm"]))) == ["jpeg"]
+    with pytest.warns(UserWarning, match=r"vtm was published from 0.048 to 3.633 bpp, all outside"):
+        plot(frame, published=["vtm"], xlim=(5, 6))
+    with pytest.raises(SpecError, match="did you mean vtm"):
+        plot(frame, published=["vmt"])
+    with pytest.raises(SpecError, match="No curves are published on clic"):
+        plot(measurements("jpeg", dataset="clic"), published=["vtm"])
+
+
+def test_a_single_published_point_is_seen() -> None:
+    frame = measurements("jpeg", dataset="kodak-crops")
+    drawn = lines(plot(frame, metric="ssim_y", published=["content-weighted-cvpr2018"]))
+    [line] = [line for name, line in drawn.items() if name != "jpeg"]
+    assert line.get_xdata().tolist() == [0.6714]
+    assert line.get_markevery() == [0]
+    assert line.get_marker() not in ("", "None")
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:

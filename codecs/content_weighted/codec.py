@@ -21,6 +21,20 @@ WEIGHTS = Path(__file__).with_name("weights.safetensors")
 _NEEDED = ("torch", "safetensors", "constriction")
 
 
+def _levels(path: Path) -> tuple[int, ...]:
+    """The operating points of a file of weights, read from its header alone."""
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(size, 1 << 24)))
+        metadata = json.loads(header["__metadata__"]["content-weighted"])
+        return tuple(range(1, int(metadata["settings"]["points"]) + 1))
+    except OSError as error:
+        raise SpecError(f"weights={path} cannot be read: {error.strerror}") from error
+    except (struct.error, ValueError, KeyError, TypeError) as error:
+        raise SpecError(f"weights={path} is no file of content-weighted weights") from error
+
+
 class ContentWeighted(Codec):
     """The content-weighted codec, with the weights that come along or others.
 
@@ -33,14 +47,15 @@ class ContentWeighted(Codec):
     """
 
     name = "content-weighted"
-    points: Sequence[Point] = (1, 2, 3, 4, 5, 6)
+    points: Sequence[Point] = _levels(WEIGHTS) if WEIGHTS.exists() else ()
     point_unit = "rate level"
 
     def __init__(self, weights: str = "", device: str = "cpu") -> None:
         self._weights = Path(weights).resolve() if weights else WEIGHTS
-        self._device = device
+        self.device = device
+        self.batch_size = 1 if device == "cpu" else 8
         if weights:
-            self.points = tuple(range(1, _points(self._weights) + 1))
+            self.points = _levels(self._weights)
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -68,10 +83,16 @@ class ContentWeighted(Codec):
         self._index(point)
 
     def encode(self, image: Image, point: Point) -> bytes:
-        return self._model().encode(image, self._index(point))
+        return self.encode_batch([image], point)[0]
 
     def decode(self, stream: bytes) -> Image:
-        return self._model().decode(stream)
+        return self.decode_batch([stream])[0]
+
+    def encode_batch(self, images: Sequence[Image], point: Point) -> list[bytes]:
+        return self._model().encode(images, self._index(point))
+
+    def decode_batch(self, streams: Sequence[bytes]) -> list[Image]:
+        return self._model().decode(streams)
 
     def importance_map(self, image: Image, point: Point) -> Image:
         """Show where the bits go: the importance map in colour, of the image's size.
@@ -98,23 +119,10 @@ class ContentWeighted(Codec):
     def _model(self) -> Model:
         from lic_bench.codecs.content_weighted.inference import load_model
 
-        return load_model(self._weights, self._device)
+        return load_model(self._weights, self.device)
 
 
 def _learned() -> Path:
     import lic_bench
 
     return Path(lic_bench.__file__).with_name("learned")
-
-
-def _points(path: Path) -> int:
-    """The number of operating points in a file of weights, read from its header alone."""
-    try:
-        with path.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(size, 1 << 24)))
-        return int(json.loads(header["__metadata__"]["content-weighted"])["settings"]["points"])
-    except OSError as error:
-        raise SpecError(f"weights={path} cannot be read: {error.strerror}") from error
-    except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise SpecError(f"weights={path} is no file of content-weighted weights") from error

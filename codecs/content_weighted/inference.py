@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -42,7 +42,7 @@ class Model:
 
     def __init__(self, path: Path, device: str) -> None:
         self.device = torch.device(device)
-        self.settings = Settings(**stored_settings(path))
+        self.settings = Settings(**stored_metadata(path)["settings"])
         net, context = read_weights(path)
         self.net = ContentWeightedNet(self.settings).eval().to(self.device)
         self.net.load_state_dict(net)
@@ -56,47 +56,72 @@ class Model:
         weights = hashlib.sha256(path.read_bytes()).digest()[:4]
         self.format = Format(MAGIC, VERSION, weights, self.settings.points)
 
-    def encode(self, image: Image, point: int) -> bytes:
-        """Encode uint8, H x W x 3, at an operating point given by its index."""
-        height, width, _ = image.shape
-        header = Header(width, height, point)
+    def encode(self, images: Sequence[Image], point: int) -> list[bytes]:
+        """Encode images of one size, uint8, H x W x 3, at the operating point of an index."""
+        height, width, _ = images[0].shape
         # Refuse what does not fit before there is work.
-        pack(self.format, header, b"")
-        return pack(self.format, header, self.coder.encode(self.symbols(image, point), point))
+        pack(self.format, Header(width, height, point), b"")
+        return [
+            self.stream(symbols, height, width, point)
+            for symbols in self.symbols(np.stack(images), point)
+        ]
 
-    def decode(self, stream: bytes) -> Image:
-        """Decode to uint8, H x W x 3."""
-        header, payload = unpack(self.format, stream)
-        rows, columns = -(-header.height // STRIDE), -(-header.width // STRIDE)
-        bits = self.coder.decode(payload, rows, columns, header.point)
-        code = bits[self.settings.levels - 1 :]
-        return self.reconstruct(code, header.height, header.width, header.point)
+    def stream(self, symbols: NDArray[np.uint8], height: int, width: int, point: int) -> bytes:
+        """The stream of an image's `symbols`."""
+        payload = self.coder.encode(symbols, point)
+        return pack(self.format, Header(width, height, point), payload)
 
-    def reconstruct(self, code: NDArray[np.uint8], height: int, width: int, point: int) -> Image:
-        """From the masked code, n x H/8 x W/8 rounded up, to pixels: uint8, H x W x 3."""
-        index = torch.tensor([point], device=self.device)
+    def decode(self, streams: Sequence[bytes]) -> list[Image]:
+        """Decode streams of images of one size to uint8, H x W x 3."""
+        codes, points = [], []
+        for stream in streams:
+            header, payload = unpack(self.format, stream)
+            rows, columns = -(-header.height // STRIDE), -(-header.width // STRIDE)
+            bits = self.coder.decode(payload, rows, columns, header.point)
+            codes.append(bits[self.settings.levels - 1 :])
+            points.append(header.point)
+        pixels = self.reconstruct(np.stack(codes), points)
+        return [np.ascontiguousarray(image[: header.height, : header.width]) for image in pixels]
+
+    def reconstruct(self, code: NDArray[np.uint8], points: Sequence[int]) -> NDArray[np.uint8]:
+        """From masked codes, B x n x H x W, to pixels: uint8, B x 8H x 8W x 3."""
+        index = torch.tensor(points, device=self.device)
 
         def run(part: Tensor) -> Tensor:
             return self.net.decode(part.float(), index)
 
-        x = _tiled(run, torch.from_numpy(code)[None], 1, STRIDE, self.device)
-        pixels = x[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-        image: Image = np.ascontiguousarray(pixels[:height, :width])
-        return image
+        x = _tiled(run, torch.from_numpy(code), 1, STRIDE, self.device)
+        pixels: NDArray[np.uint8] = (
+            x.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        )
+        return pixels
 
     def estimate(self, image: Image, point: int) -> float:
         """The payload by the context model's own probabilities, in bits."""
-        return self.coder.cost(self.symbols(image, point), point)
+        return self.coder.cost(self.symbols(image[None], point)[0], point)
 
-    def symbols(self, image: Image, point: int, with_map: bool = True) -> NDArray[np.uint8]:
+    def symbols(
+        self, images: NDArray[np.uint8], point: int, with_map: bool = True
+    ) -> NDArray[np.uint8]:
         """What is coded: L - 1 planes of the importance map, then n masked code channels.
 
-        uint8, 0 or 1, (L - 1 + n) x H/8 x W/8, rounded up. Without the map all channels are kept.
+        Parameters
+        ----------
+        images
+            uint8, B x H x W x 3.
+        point
+            Index of the operating point.
+        with_map
+            Otherwise all channels are kept.
+
+        Returns
+        -------
+        uint8, 0 or 1, B x (L - 1 + n) x H/8 x W/8, rounded up.
         """
-        height, width, _ = image.shape
-        x = torch.tensor(image).permute(2, 0, 1)[None].float()
+        _, height, width, _ = images.shape
+        x = torch.tensor(images).permute(0, 3, 1, 2).float()
         x = pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
-        index = torch.tensor([point], device=self.device)
+        index = torch.full((len(x),), point, device=self.device)
 
         def run(part: Tensor) -> Tensor:
             codes = self.net.encode(part, index)
@@ -104,12 +129,12 @@ class Model:
             code = codes.bits * self.net.mask(p)
             return torch.cat([self.net.planes(p), code], 1).to(torch.uint8)
 
-        symbols: NDArray[np.uint8] = _tiled(run, x, STRIDE, 1, self.device)[0].numpy()
+        symbols: NDArray[np.uint8] = _tiled(run, x, STRIDE, 1, self.device).numpy()
         return symbols
 
     def level(self, image: Image, point: int) -> NDArray[np.uint8]:
         """The importance map: 1 to L, H/8 x W/8, rounded up."""
-        planes = self.symbols(image, point)[: self.settings.levels - 1]
+        planes = self.symbols(image[None], point)[0, : self.settings.levels - 1]
         level: NDArray[np.uint8] = (1 + planes.sum(0)).astype(np.uint8)
         return level
 
@@ -140,8 +165,8 @@ def weights_file(
     return to_safetensors({k: v.cpu().contiguous() for k, v in tensors.items()}, {_METADATA: text})
 
 
-def stored_settings(path: Path) -> dict[str, int]:
-    """The settings of the network in a file of weights.
+def stored_metadata(path: Path) -> dict[str, Any]:
+    """What a file of weights says of itself: ``settings`` of the network, plan of the ``training``.
 
     Raises
     ------
@@ -152,8 +177,8 @@ def stored_settings(path: Path) -> dict[str, int]:
         metadata = file.metadata() or {}
     if _METADATA not in metadata:
         raise UnavailableError(f"{path} holds no weights of the codec content-weighted")
-    settings: dict[str, int] = json.loads(metadata[_METADATA])["settings"]
-    return settings
+    found: dict[str, Any] = json.loads(metadata[_METADATA])
+    return found
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -190,7 +215,9 @@ def _tiled(
     """
     rows, columns = x.shape[-2] // taken, x.shape[-1] // taken
     joined: Tensor | None = None
-    with torch.inference_mode():
+    # Full float32 on a GPU too, and the same from run to run: others decode what is encoded here.
+    exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    with torch.inference_mode(), exact:
         for top in range(0, rows, _TILE):
             for left in range(0, columns, _TILE):
                 bottom, right = min(top + _TILE, rows), min(left + _TILE, columns)

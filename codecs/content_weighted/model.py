@@ -53,6 +53,11 @@ class Settings:
     points: int = 1
     coefficients: int = 0
 
+    @property
+    def steered(self) -> bool:
+        """Whether gains and biases set the operating point."""
+        return self.points > 1 or self.coefficients > 0
+
 
 class Residual(nn.Module):
     """ReLU(x + ReLU(conv(ReLU(conv(x))))): with a ReLU before the sum too, as released."""
@@ -171,7 +176,7 @@ class ContentWeightedNet(nn.Module):
             self.analysis = nn.Conv2d(3, m, 16, stride=8, padding=4, bias=False)
             self.digits = Digits(n, settings.points)
             self.synthesis = nn.ConvTranspose2d(n, 3, 16, stride=8, padding=4, bias=False)
-        if settings.points > 1:
+        if settings.steered:
             self.gain = nn.Parameter(torch.ones(settings.points, m or n))
             self.bias = nn.Parameter(torch.zeros(settings.points, m or n))
             self.code_gain = nn.Parameter(torch.ones(settings.points, n))
@@ -191,8 +196,8 @@ class ContentWeightedNet(nn.Module):
         feature = self.encoder(x)
         z = self.conv4(feature)
         if self.settings.coefficients:
-            z = z + self.analysis(x)
-        if self.settings.points > 1:
+            z = z + _precisely(self.analysis, x)
+        if self.settings.steered:
             z = z * self.gain[point][:, :, None, None] + self.bias[point][:, :, None, None]
         if self.settings.coefficients:
             e, bits = self.digits(z, point)
@@ -201,7 +206,7 @@ class ContentWeightedNet(nn.Module):
             e = torch.sigmoid(z)
             bits = binarize(e)
         importance = self.importance(feature)
-        if self.settings.points > 1:
+        if self.settings.steered:
             importance = importance + self.importance_bias[point][:, None, None, None]
         return Codes(e, bits, torch.sigmoid(importance))
 
@@ -236,9 +241,20 @@ class ContentWeightedNet(nn.Module):
         -------
         B x 3 x 8H x 8W, 8-bit steps in float, not clipped.
         """
-        if self.settings.points > 1:
+        if self.settings.steered:
             code = code * self.code_gain[point][:, :, None, None]
         x: Tensor = self.decoder(code)
         if self.settings.coefficients:
-            x = x + self.synthesis(code)
+            x = x + _precisely(self.synthesis, code)
         return x * 127.5 + 127.5
+
+
+def _precisely(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply a layer in float32, even where a training computes in bfloat16 around it.
+
+    The linear path carries coefficients of many steps and samples of 8 bits: more digits than
+    bfloat16 has.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        result: Tensor = layer(x.float())
+    return result

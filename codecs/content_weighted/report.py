@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import platform
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import PIL.Image
 import torch
 
-from lic_bench.codecs.content_weighted.model import STRIDE
+from lic_bench.codecs.content_weighted.model import STRIDE, ContentWeightedNet
 from lic_bench.learned.losses import ms_ssim, mse, ssim
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 _SAMPLES = 4
 
 
-def report(session: Session) -> None:
+def report(session: Session, say: Callable[[str], None]) -> None:
     """Write everything that can be written at this stage of the training."""
     table = _samples(session)
     if find_spec("matplotlib") is not None:
         _loss_curve(session.out)
+    else:
+        say("loss.png is not drawn: there is no matplotlib; log.csv has the losses")
     if session.finished:
         (session.out / "weights.safetensors").write_bytes(session.export())
         (session.out / "MODEL_CARD.md").write_text(_card(session, table))
@@ -37,7 +40,9 @@ def _samples(session: Session) -> str:
     """Reconstruct held-out photographs; returns a table with PSNR, SSIM and MS-SSIM."""
     folder = session.out / "samples"
     folder.mkdir(exist_ok=True)
-    net = session.codec.net.eval()
+    # A copy that is not compiled: photographs of many sizes would be compiled for one by one.
+    net = ContentWeightedNet(session.plan.settings).to(session.device)
+    net.load_state_dict(session.codec.net.state_dict())
     with_map = "map" in [name for name, _ in session.plan.steps[: session.stage]] or (
         not session.finished and session.plan.steps[session.stage][0] == "map"
     )
@@ -61,7 +66,6 @@ def _samples(session: Session) -> str:
             pixels = y[0].to(torch.uint8).permute(1, 2, 0).cpu().numpy()
             stem = f"{Path(name).stem}-{index + 1}"
             PIL.Image.fromarray(pixels).save(folder / f"{stem}.png")
-    net.train()
     table = "\n".join(rows) + "\n"
     (folder / "samples.md").write_text(table)
     return table
@@ -103,7 +107,7 @@ Trained on {device} ({platform.processor() or platform.machine()}) in
 {plan}
 ```
 
-The loss is in `log.csv` and `loss.png`.
+The losses are in `log.csv`.
 
 ## Held-out photographs
 

@@ -50,7 +50,7 @@ def blocks(images: list[Tensor], count: int, seed: int) -> NDArray[np.float32]:
 
 def _dct() -> NDArray[np.float64]:
     k = np.arange(STRIDE)
-    matrix = np.cos((2 * k[None] + 1) * k[:, None] * np.pi / (2 * STRIDE)) / 2
+    matrix: NDArray[np.float64] = np.cos((2 * k[None] + 1) * k[:, None] * np.pi / (2 * STRIDE)) / 2
     matrix[0] /= np.sqrt(2)
     return matrix
 

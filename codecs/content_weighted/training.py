@@ -9,6 +9,8 @@
     Everything together, under a rate target or a Lagrange multiplier for each operating point.
 ``context``
     The context model of the entropy coder, on the codes of the finished network.
+
+A training without the importance map has no stage ``map``: its network keeps all channels.
 """
 
 from __future__ import annotations
@@ -20,10 +22,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lic_bench.codecs.content_weighted.inference import read_weights, stored_settings, weights_file
+from lic_bench.codecs.content_weighted.inference import (
+    read_weights,
+    stored_metadata,
+    weights_file,
+)
 from lic_bench.codecs.content_weighted.model import STRIDE, ContentWeightedNet, Settings
 from lic_bench.codecs.content_weighted.report import report
 from lic_bench.codecs.content_weighted.start import blocks, layout, start
@@ -34,7 +41,7 @@ from lic_bench.learned.losses import LOSSES, distortion
 from lic_bench.learned.training import Clock, Figures, Log, Recipe, Trainer, restore, save
 
 if TYPE_CHECKING:
-    from lic_bench.learned.command import TrainingOptions
+    from lic_bench.learned.options import TrainingOptions
 
 COLUMNS = [
     "stage", "step", "seconds", "loss", "distortion", "mse", "bpp", "map_bpp", "kept",
@@ -53,6 +60,10 @@ class Plan:
     """What is held down: the paper's sum of the importance, or the bits of a context model."""
     multipliers: tuple[float, ...] = ()
     """For ``entropy``: MSE, in squared 8-bit steps, that one bit per pixel is worth, by point."""
+    price: float = 0.03
+    """For ``entropy``: bits that a kept symbol is charged on top of its own, for the work that it
+    makes. Without it the map ends up keeping everything: to a good context model a 0 that is likely
+    costs less than the map that would cut it off."""
     keep: tuple[float, ...] = (0.33,)
     """For ``importance``: r/n, the share of the code that may be kept, by point."""
     weight: float = 1.0
@@ -63,6 +74,11 @@ class Plan:
     """Features a channel of the entropy coder's context model."""
     seed: int = 0
     held_out: int = 16
+
+    @property
+    def with_map(self) -> bool:
+        """Whether the importance map is trained; without, all channels are kept."""
+        return "map" in dict(self.steps)
 
 
 class Codec(nn.Module):
@@ -94,18 +110,44 @@ def symbols(planes: Tensor, mask: Tensor, code: Tensor) -> Symbols:
 
 
 class Session:
-    """A training in its folder: resumed from its checkpoint if there is one."""
+    """A training in its folder: resumed from its checkpoint if there is one.
 
-    def __init__(self, plan: Plan, images: Photographs, out: Path, device: torch.device) -> None:
+    Parameters
+    ----------
+    plan
+        What is trained, and how.
+    images
+        Photographs, on the CPU.
+    out
+        The folder.
+    device
+        Where it runs; the photographs are moved there.
+    weights
+        Weights to begin with.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        images: Photographs,
+        out: Path,
+        device: torch.device,
+        weights: Path | None = None,
+    ) -> None:
         self.plan, self.out, self.device = plan, out, device
         self.photographs, self.held_out = images.split(plan.held_out, plan.seed)
         torch.manual_seed(plan.seed)
         self.codec = Codec(plan.settings)
         self.channels_last = plan.recipe.name == "fast" and device.type == "cuda"
-        if plan.settings.coefficients:
+        if weights is not None:
+            self._begin_with(weights)
+        elif plan.settings.coefficients:
             found = layout(blocks(images.images, 100_000, plan.seed), plan.settings.n)
             start(self.codec.net, list(plan.multipliers), found)
             self._start_context()
+        if not plan.with_map:
+            self._keep_all()
+        self.photographs, self.held_out = self.photographs.to(device), self.held_out.to(device)
         self.codec.to(device)
         if self.channels_last:
             self.codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -116,7 +158,7 @@ class Session:
         out.mkdir(parents=True, exist_ok=True)
         self.log = Log(out / "log.csv", COLUMNS)
         self.trainer = self._trainer()
-        state = restore(self.checkpoint, device)
+        state = restore(self.checkpoint)
         if state is not None:
             self._restore(state)
 
@@ -129,6 +171,23 @@ class Session:
                 codes = codec.net.encode(x, torch.full((len(x),), index))
                 chance = codes.bits.mean((0, 2, 3)).clamp(1e-4, 1 - 1e-4)
                 codec.context.bias[index, -len(chance) :] = torch.logit(chance)
+
+    def _begin_with(self, weights: Path) -> None:
+        net, context = read_weights(weights)
+        self.codec.net.load_state_dict(net)
+        small = self.codec.context
+        with torch.no_grad():
+            small.weight.copy_(context["weight"][: small.channels])
+            small.own.copy_(context["own"][: small.channels])
+            small.bias.copy_(context["bias"][:, : small.channels])
+
+    def _keep_all(self) -> None:
+        """Set the importance to 1 everywhere, and its planes to near certain."""
+        weight, bias = self.codec.net.importance[-1].parameters()
+        with torch.no_grad():
+            weight.zero_()
+            bias.fill_(30.0)  # the sigmoid of that is 1 in float32
+            self.codec.context.bias[:, : self.plan.settings.levels - 1] = 11.0
 
     @property
     def checkpoint(self) -> Path:
@@ -161,17 +220,6 @@ class Session:
                 saved = clock.seconds()
         self.save()
 
-    def begin_with(self, weights: Path) -> None:
-        """Take network and context model from a file of weights."""
-        net, context = read_weights(weights)
-        self.codec.net.load_state_dict(net)
-        small = self.codec.context
-        with torch.no_grad():
-            small.weight.copy_(context["weight"][: small.channels])
-            small.own.copy_(context["own"][: small.channels])
-            small.bias.copy_(context["bias"][:, : small.channels])
-        self.trainer = self._trainer()
-
     def compile(self) -> None:
         """Compile the parts of the network that are plain convolutions."""
         self.codec.net.encoder.compile()
@@ -194,7 +242,8 @@ class Session:
     def _restore(self, state: dict[str, Any]) -> None:
         asked, found = _plain(self.plan), dict(state["plan"])
         # The schedule may be stretched; anything else would make it another training.
-        differing = [key for key in asked if key != "steps" and asked[key] != found.get(key)]
+        asked["steps"], found["steps"] = ([name for name, _ in x["steps"]] for x in (asked, found))
+        differing = [key for key in asked if asked[key] != found.get(key)]
         if differing:
             raise SpecError(
                 f"{self.out} holds a training with other options ({', '.join(differing)}); "
@@ -283,9 +332,9 @@ class Session:
         pixels = x.shape[-1] * x.shape[-2]
         d = self.distortion(x, y)
         figures: Figures = {
-            "distortion": float(d.detach().mean()),
-            "mse": float((x - y.detach()).square().mean()),
-            "kept": float(mask.detach().mean()),
+            "distortion": d.detach().mean(),
+            "mse": (x - y.detach()).square().mean(),
+            "kept": mask.detach().mean(),
         }
         if self.plan.rate == "entropy":
             multiplier = torch.tensor(self.plan.multipliers, device=self.device)[point]
@@ -295,9 +344,11 @@ class Session:
             r_map = bits(logits[:, : levels - 1], s.x[:, : levels - 1], s.active[:, : levels - 1])
             r_code = bits(logits[:, levels - 1 :], s.x[:, levels - 1 :], s.active[:, levels - 1 :])
             bpp_map, bpp_code = r_map / pixels, r_code / pixels
-            figures["map_bpp"] = float(bpp_map.detach().mean())
-            figures["bpp"] = float((bpp_map + bpp_code).detach().mean())
-            bpp = bpp_code + bpp_map if name == "map" else bpp_code
+            figures["map_bpp"] = bpp_map.detach().mean()
+            figures["bpp"] = (bpp_map + bpp_code).detach().mean()
+            bpp = bpp_code
+            if name == "map":
+                bpp = bpp_code + bpp_map + self.plan.price * mask.sum((1, 2, 3)) / pixels
             # Points of low rate, whose losses are large, would drown the others.
             weight = multiplier.rsqrt()
             loss = ((d + multiplier * bpp) * weight).mean()
@@ -338,8 +389,8 @@ class Session:
         multipliers = self.plan.multipliers or (1.0,) * self.plan.settings.points
         multiplier = torch.tensor(multipliers, device=self.device)[point]
         loss = (r * (multiplier / multiplier.mean()).sqrt()).mean()
-        bpp, map_bpp = float(r.detach().mean()), float(r_map.detach().mean())
-        return loss, {"bpp": bpp, "map_bpp": map_bpp, "kept": float(s.active[:, split:].mean())}
+        bpp, map_bpp = r.detach().mean(), r_map.detach().mean()
+        return loss, {"bpp": bpp, "map_bpp": map_bpp, "kept": s.active[:, split:].mean()}
 
     def export(self) -> bytes:
         """The weights of a finished training, as a safetensors file."""
@@ -370,7 +421,7 @@ class Session:
         # The 0.97 quantile: a map that cuts off too much costs more than one that keeps too much.
         short = (target - p) * levels
         loss = torch.maximum(0.97 * short, -0.03 * short).mean()
-        return loss, {"distortion": float(loss.detach())}
+        return loss, {"distortion": loss.detach()}
 
 
 def _plain(plan: Plan) -> dict[str, Any]:
@@ -380,53 +431,114 @@ def _plain(plan: Plan) -> dict[str, Any]:
 
 
 def plan_for(options: TrainingOptions, images: Photographs) -> Plan:
-    """Fill in what a user left open."""
-    on_gpu = options.device != "cpu"
-    steps = options.steps
-    if options.recipe == "paper":
-        n = options.code_channels or 64
-        total = steps or 360_000
-        return Plan(
-            settings=Settings(options.width or 128, n, 16, max(len(options.target_bpp), 1)),
-            recipe=Recipe("paper", 1e-4, options.batch or 32),
-            loss=options.loss,
-            # A target counts the kept bits of the code, before entropy coding, as in the paper.
-            keep=tuple(bpp * STRIDE**2 / n for bpp in options.target_bpp) or (0.33,),
-            weight=0.96 if n <= 64 else 9.6,
-            steps=_shares(total, {"code": 0.45, "map": 0.45, "context": 0.1}),
-            seed=options.seed,
-        )
-    n = options.code_channels or 288
-    multipliers = tuple(map(multiplier_for, options.target_bpp)) or MULTIPLIERS
-    found = layout(blocks(images.images, 100_000, options.seed), n)
-    settings = Settings(
-        options.width or (96 if on_gpu else 32), n, 16, len(multipliers), len(found.coefficients)
+    """Fill in what a user left open.
+
+    Raises
+    ------
+    SpecError
+        Where a rate is out of reach, or there are not as many as the weights have points.
+    """
+    stored = stored_metadata(options.weights) if options.weights is not None else None
+    trained = dict(stored.get("training", {}).get("steps", ())) if stored is not None else {}
+    if trained and "map" not in trained and not options.without_map:
+        raise SpecError(f"{options.weights} was trained without the importance map: add --no-map")
+    plan = (_paper if options.recipe == "paper" else _fast)(options, images, stored)
+    given, points = len(options.target_bpp), plan.settings.points
+    if given not in (0, points):
+        raise SpecError(f"{options.weights} has {points} rate levels: give as many --target-bpp")
+    return plan
+
+
+def _paper(options: TrainingOptions, images: Photographs, stored: dict[str, Any] | None) -> Plan:
+    n = options.code_channels or 64
+    settings = Settings(options.width or 128, n, 16, max(len(options.target_bpp), 1))
+    if stored is not None:
+        settings = Settings(**stored["settings"])
+        n = settings.n
+    for bpp in options.target_bpp:
+        if not 0 < bpp <= n / STRIDE**2:
+            raise SpecError(
+                f"--target-bpp {bpp:g} is out of reach: a code of {n} channels holds up to "
+                f"{n / STRIDE**2:g} bits a pixel; see --code-channels"
+            )
+    shares = {"code": 0.45, "map": 0.45, "context": 0.1}
+    return Plan(
+        settings=settings,
+        recipe=Recipe("paper", 1e-4, options.batch or 32),
+        loss=options.loss,
+        # A target counts the kept bits of the code, before entropy coding, as in the paper.
+        keep=tuple(bpp * STRIDE**2 / n for bpp in options.target_bpp) or (0.33,) * settings.points,
+        weight=0.96 if n <= 64 else 9.6,
+        steps=_shares(options, 360_000, shares),
+        seed=options.seed,
     )
-    shares = {"code": 0.06, "map-start": 0.03, "map": 0.76, "context": 0.15}
-    if options.weights is not None:
-        settings = Settings(**stored_settings(options.weights))
+
+
+def _fast(options: TrainingOptions, images: Photographs, stored: dict[str, Any] | None) -> Plan:
+    on_gpu = options.device != "cpu"
+    multipliers = tuple(map(multiplier_for, options.target_bpp))
+    if stored is not None:
+        settings = Settings(**stored["settings"])
+        multipliers = multipliers or tuple(stored.get("training", {}).get("multipliers", ()))
+        if len(multipliers) != settings.points:
+            raise SpecError(
+                f"{options.weights} was not trained by this recipe: give --target-bpp for its "
+                f"{settings.points} rate levels"
+            )
         shares = {"map": 0.85, "context": 0.15}
+    else:
+        n = options.code_channels or 320
+        multipliers = multipliers or MULTIPLIERS
+        found = layout(blocks(images.images, 100_000, options.seed), n)
+        width = options.width or (96 if on_gpu else 32)
+        settings = Settings(width, n, 16, len(multipliers), len(found.coefficients))
+        shares = {"code": 0.06, "map-start": 0.03, "map": 0.76, "context": 0.15}
     return Plan(
         settings=settings,
         recipe=Recipe("fast", 5e-4, options.batch or (32 if on_gpu else 8)),
         loss=options.loss,
         rate="entropy",
         multipliers=multipliers,
-        steps=_shares(steps or (60_000 if on_gpu else 8_000), shares),
+        steps=_shares(options, 60_000 if on_gpu else 8_000, shares),
         seed=options.seed,
     )
 
 
-MULTIPLIERS = (700.0, 400.0, 220.0, 120.0, 65.0, 35.0)
-"""Of the six usual operating points."""
+MULTIPLIERS = (1500.0, 850.0, 480.0, 270.0, 150.0, 85.0, 45.0, 24.0)
+"""Of the eight usual operating points."""
+
+# Multipliers and the rates that they led to, in bpp: means over the 24 Kodak images, real bytes,
+# of weights trained with them on MSE and MS-SSIM at a width of 32 (MODEL_CARD.md).
+_RATES = (
+    (700.0, 0.177), (400.0, 0.226), (220.0, 0.289), (120.0, 0.375), (65.0, 0.484), (35.0, 0.630),
+)  # fmt: skip
 
 
 def multiplier_for(bpp: float) -> float:
-    """The Lagrange multiplier that gives about this rate on photographs such as Kodak's."""
-    return float(62 * bpp**-1.35)
+    """The Lagrange multiplier that led to this rate on Kodak.
+
+    Between the rates that were measured, and beyond them, by straight lines in logarithms.
+
+    Raises
+    ------
+    SpecError
+        Where the rate is far from all that were measured.
+    """
+    if not 0.05 <= bpp <= 2:
+        raise SpecError(f"--target-bpp {bpp:g} is out of reach: 0.05 to 2")
+    multipliers, rates = np.log(np.array(_RATES).T)
+    upper = int(np.searchsorted(rates, np.log(bpp)).clip(1, len(rates) - 1))
+    slope = (multipliers[upper] - multipliers[upper - 1]) / (rates[upper] - rates[upper - 1])
+    return float(np.exp(multipliers[upper] + slope * (np.log(bpp) - rates[upper])))
 
 
-def _shares(total: int, shares: dict[str, float]) -> tuple[tuple[str, int], ...]:
+def _shares(
+    options: TrainingOptions, usual: int, shares: dict[str, float]
+) -> tuple[tuple[str, int], ...]:
+    """The stages' steps; without the map, what goes before the context model is one stage."""
+    if options.without_map:
+        shares = {"code": 1 - shares["context"], "context": shares["context"]}
+    total = options.steps or usual
     return tuple((name, max(round(total * share), 1)) for name, share in shares.items())
 
 
@@ -450,12 +562,10 @@ def train(options: TrainingOptions) -> None:
         raise SpecError(f"{len(images.images)} photographs are too few; 17 is the least")
     console(f"{len(images.images)} photographs, decoded in {clock.seconds():.0f} s")
     plan = plan_for(options, images)
-    session = Session(plan, images.to(device), options.out, device)
-    if options.weights is not None and session.trainer.step == 0 and session.stage == 0:
-        session.begin_with(options.weights)
+    session = Session(plan, images, options.out, device, options.weights)
     if options.compiled:
         session.compile()
     session.run(clock, console)
-    report(session)
+    report(session, console)
     state = "done" if session.finished else "to go on, repeat the command"
     console(f"{options.out}: {session.seconds:.0f} s of training, {state}")

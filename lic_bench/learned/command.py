@@ -7,37 +7,17 @@ a function that takes `TrainingOptions`. Nothing large is imported before it is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from lic_bench.errors import SpecError, UnavailableError
+from lic_bench.learned.options import TrainingOptions
 
 GROUP = "lic_bench.trainers"
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What a user asks of a training; None leaves the choice to the codec."""
-
-    images: tuple[Path, ...]
-    out: Path
-    minutes: float | None = None
-    target_bpp: tuple[float, ...] = ()
-    loss: str = "mse"
-    recipe: Literal["paper", "fast"] = "paper"
-    weights: Path | None = None
-    width: int | None = None
-    code_channels: int | None = None
-    batch: int | None = None
-    steps: int | None = None
-    device: str = "cpu"
-    compiled: bool = False
-    seed: int = 0
 
 
 def train(
@@ -65,6 +45,9 @@ def train(
     ] = None,
     width: Annotated[int | None, typer.Option(help="Channels of the first layer.")] = None,
     code_channels: Annotated[int | None, typer.Option(help="Channels of the code.")] = None,
+    without_map: Annotated[
+        bool, typer.Option("--no-map", help="Without the importance map, to see what it is worth.")
+    ] = False,
     batch: Annotated[int | None, typer.Option(help="Crops in a batch.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the whole training.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
@@ -93,6 +76,7 @@ def train(
         weights=weights,
         width=width,
         code_channels=code_channels,
+        without_map=without_map,
         batch=batch,
         steps=steps,
         device=device,

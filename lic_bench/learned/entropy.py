@@ -261,7 +261,8 @@ class _Grid:
 
 def _rounded(values: NDArray[Any], places: int) -> NDArray[np.int64]:
     """Whole multiples of 2^-places. The values have few binary digits: the products are exact."""
-    return np.rint(values.astype(np.float64) * (1 << places)).astype(np.int64)
+    rounded: NDArray[np.int64] = np.rint(values.astype(np.float64) * (1 << places)).astype(np.int64)
+    return rounded
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-Figures = dict[str, float]
+Figures = dict[str, float | Tensor]
+"""What is logged of a step. Tensors stay on the device, so that the CPU need not wait for it."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ class Trainer:
         self.step += 1
         self._update_average()
         return {
-            "loss": float(value.detach()),
-            "gradient_norm": float(norm),
+            "loss": value.detach(),
+            "gradient_norm": norm,
             "rate_factor": factor,
             **figures,
         }
@@ -164,11 +165,12 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     part.replace(path)
 
 
-def restore(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """Read a checkpoint; None where there is none."""
+def restore(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint, onto the CPU; None where there is none."""
     if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    # Not onto the GPU: Adam counts its steps on the CPU, and is slow where they lie elsewhere.
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
 
@@ -177,7 +179,7 @@ class Log:
 
     def __init__(self, path: Path, columns: list[str]) -> None:
         self._path, self._columns = path, columns
-        self._sums: dict[str, float] = {}
+        self._sums: Figures = {}
         self._counts: dict[str, int] = {}
         if not path.exists():
             with path.open("w", newline="") as file:
@@ -189,9 +191,9 @@ class Log:
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def write(self, **fixed: object) -> Figures:
+    def write(self, **fixed: object) -> dict[str, float]:
         """Write a row, with `fixed` in the columns of that name; return the means."""
-        means = {name: total / self._counts[name] for name, total in self._sums.items()}
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
         row: dict[str, object] = {**means, **fixed}
         with self._path.open("a", newline="") as file:

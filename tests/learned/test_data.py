@@ -52,6 +52,40 @@ def test_a_batch_depends_on_seed_and_step_alone():
     assert first.shape == (5, 3, 32, 32) and first.dtype == torch.float32
 
 
+def crop_by_crop(photographs, step, size, side, seed):
+    """A batch as `Photographs.batch` describes it, with an operation of its own for each crop."""
+    rng = np.random.default_rng((seed, 2, step))
+    taken = round(side / rng.uniform(0.6, 1.0)) if rng.random() < 0.5 else side
+    areas = np.array([image.shape[0] * image.shape[1] for image in photographs.images])
+    drawn = []
+    while len(drawn) < size:
+        index = int(rng.choice(len(areas), p=areas / areas.sum()))
+        if min(photographs.images[index].shape[:2]) >= side:
+            drawn.append(photographs.images[index].numpy())
+    crops = []
+    for image in drawn:
+        span = min(taken, *image.shape[:2])
+        top = rng.integers(image.shape[0] - span + 1)
+        left = rng.integers(image.shape[1] - span + 1)
+        crop = np.rot90(image[top : top + span, left : left + span], rng.integers(4))
+        crop = np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
+        x = torch.from_numpy(crop).permute(2, 0, 1)[None].float().contiguous()
+        if span != side:
+            x = torch.nn.functional.interpolate(x, (side, side), mode="bilinear", antialias=True)
+            x = x.round().clamp(0, 255)
+        crops.append(x)
+    return torch.cat(crops)
+
+
+def test_a_batch_is_what_its_crops_are_one_by_one():
+    """Nor may it change from one version to the next: trainings would not go on as they began."""
+    mixed = Photographs([*make(2, 40, 60).images, *make(3).images], [""] * 5)
+    for step in range(40):
+        expected = crop_by_crop(mixed, step, 6, 32, seed=3)
+        found = mixed.batch(step, 6, 32, seed=3)
+        assert torch.equal(found, expected) and found.stride() == expected.stride()
+
+
 def test_crops_are_flipped_turned_and_scaled():
     ramp = torch.arange(64, dtype=torch.uint8)[None, :, None].expand(64, 64, 3).contiguous()
     photographs = Photographs([ramp], ["ramp"])

@@ -1,0 +1,336 @@
+"""Tables for a paper: BD-rates and operating points as Markdown, LaTeX (booktabs) and CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lic_bench.comparison import Side, compare
+from lic_bench.curves import METRICS, Metric, aggregate, bd_rates, check_known, curve, metric_named
+from lic_bench.errors import SpecError, UndefinedError
+
+UNDEFINED = "--"
+"""What stands where there is no figure."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table and how its cells are written."""
+
+    name: str
+    """In the frame."""
+    title: str
+    digits: int | None = None
+    """Behind the point; none for text."""
+    signed: bool = False
+
+    def cell(self, value: object) -> str:
+        """A cell as text: figures with the same number of digits all the way down."""
+        if self.digits is None:
+            return "" if pd.isna(value) else str(value)  # type: ignore[call-overload]
+        if pd.isna(value):  # type: ignore[call-overload]
+            return UNDEFINED
+        return f"{value:{'+' if self.signed else ''}z.{self.digits}f}"
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table with all that a reader must know of it."""
+
+    caption: str
+    """Data set, number of images, averaging, anchor, rates: in one line."""
+    columns: tuple[Column, ...]
+    frame: pd.DataFrame
+    """The figures at full precision; its columns are those of `columns`."""
+    label: str
+    """For `\\ref`."""
+    notes: tuple[str, ...] = ()
+    """Why figures are missing."""
+
+    def markdown(self) -> str:
+        """As a table of GitHub's Markdown, below its caption."""
+        titles = [_markdown_escaped(column.title) for column in self.columns]
+        lines = [_markdown_escaped(self.caption), "", _row(titles)]
+        lines.append(_row("---" if column.digits is None else "---:" for column in self.columns))
+        lines += [_row(map(_markdown_escaped, cells)) for cells in self._cells()]
+        return "\n".join(lines) + "\n"
+
+    def latex(self) -> str:
+        """As a floating table of LaTeX, for the package booktabs."""
+        layout = "".join("l" if column.digits is None else "r" for column in self.columns)
+        titles = [_latex_escaped(column.title) for column in self.columns]
+        rows = [[_latex_cell(cell) for cell in cells] for cells in self._cells()]
+        body: list[str] = []
+        for before, cells in zip([None, *rows], rows, strict=False):
+            # Rows of one codec stand together, where codecs have several.
+            if before and before[0] != cells[0] and len(rows) > self.frame.iloc[:, 0].nunique():
+                body.append(r"\addlinespace")
+            body.append(" & ".join(cells) + r" \\")
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"  \centering",
+                rf"  \caption{{{_latex_escaped(self.caption)}}}",
+                rf"  \label{{{self.label}}}",
+                rf"  \begin{{tabular}}{{{layout}}}",
+                r"    \toprule",
+                "    " + " & ".join(titles) + r" \\",
+                r"    \midrule",
+                *(f"    {line}" for line in body),
+                r"    \bottomrule",
+                r"  \end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+    def csv(self) -> str:
+        """As comma-separated values at full precision, below the caption in a line with ``#``."""
+        figures = self.frame.to_csv(index=False, lineterminator="\n")
+        return f"# {self.caption}\n{figures}"
+
+    def _cells(self) -> Iterable[list[str]]:
+        for row in self.frame.itertuples(index=False):
+            yield [column.cell(value) for column, value in zip(self.columns, row, strict=True)]
+
+
+FORMATS: dict[str, Callable[[PaperTable], str]] = {
+    "markdown": PaperTable.markdown,
+    "latex": PaperTable.latex,
+    "csv": PaperTable.csv,
+}
+
+
+def bd_rate_table(
+    measurements: pd.DataFrame,
+    anchor: str,
+    *,
+    metrics: Sequence[str] = ("psnr_rgb", "ms_ssim_rgb"),
+    codecs: Sequence[str] | None = None,
+    dataset: str | None = None,
+    intervals: bool = False,
+) -> PaperTable:
+    """Set all codecs against an anchor: BD-rates in several metrics, in per cent.
+
+    Parameters
+    ----------
+    codecs
+        By default all.
+    dataset
+        Needed where the measurements are of several.
+    intervals
+        Beside each BD-rate the ends of its 95 % confidence interval, see `comparison.compare`.
+
+    Raises
+    ------
+    SpecError
+        For what does not exist, or where the data set is not named.
+    UndefinedError
+        Where there is nothing to show.
+    """
+    averages, dataset, codecs = _chosen(measurements, dataset, codecs)
+    check_known(f"codec measured on {dataset}", anchor, averages["codec"].unique())
+    kinds = [metric_named(name) for name in metrics]
+    columns = [Column("codec", "Codec")]
+    cells: dict[str, list[object]] = {"codec": list(codecs)}
+    notes: dict[str, None] = {}
+    for kind in kinds:
+        found = bd_rates(averages, anchor, kind.name).set_index("codec").loc[list(codecs)]
+        cells[kind.name] = list(found["bd_rate_percent"])
+        columns.append(Column(kind.name, f"{_title(kind)} [%]", 1, signed=True))
+        if intervals:
+            ends = [_interval(measurements, anchor, codec, kind.name, dataset) for codec in codecs]
+            for k, end in enumerate(("low", "high")):
+                cells[f"{kind.name}_{end}"] = [pair[k] for pair in ends]
+                columns.append(Column(f"{kind.name}_{end}", f"{end} [%]", 1, signed=True))
+        for codec, row in found.iterrows():
+            if row["undefined"] is not None and not pd.isna(row["undefined"]):
+                notes[f"{codec}: BD-rate in {kind.name} undefined: {row['undefined']}"] = None
+            if row["left_out"]:
+                notes[f"{codec}: left out: {row['left_out']}"] = None
+    between = ", with the low and high ends of 95 % confidence intervals" if intervals else ""
+    caption = (
+        f"BD-rate{between} against {anchor} on {_what(averages, dataset)}, by PCHIP; negative: "
+        f"fewer bits at equal quality. {_averaging(kinds)} {_rates(averages, codecs)}"
+    )
+    return PaperTable(
+        caption, tuple(columns), pd.DataFrame(cells), f"tab:bd-rate-{_slug(dataset)}", tuple(notes)
+    )
+
+
+def points_table(
+    measurements: pd.DataFrame,
+    *,
+    metrics: Sequence[str] = tuple(METRICS),
+    codecs: Sequence[str] | None = None,
+    dataset: str | None = None,
+) -> PaperTable:
+    """List every operating point of each codec: its rate, and its quality in each metric.
+
+    See `bd_rate_table` for parameters and errors. SSIM and MS-SSIM stand as they are and in dB.
+    """
+    averages, dataset, codecs = _chosen(measurements, dataset, codecs)
+    kinds = [metric_named(name) for name in metrics]
+    columns = [Column("codec", "Codec"), Column("point", "Point")]
+    rates = dict.fromkeys(kind.rate for kind in kinds)
+    if np.allclose(averages["bpp"], averages["bpp_pooled"], equal_nan=True):
+        rates = {"bpp": None}  # images of one size
+    columns += [Column(name, _RATES[name], 4) for name in rates]
+    for kind in kinds:
+        if kind.images == kind.name:  # a mean that was put in dB
+            columns.append(Column(kind.name, _title(kind), 4))
+        columns.append(Column(kind.value, f"{_title(kind)} [dB]", 2))
+    rows = pd.concat([averages[averages["codec"] == codec] for codec in codecs])
+    whole = rows[rows["complete"]]
+    notes = [
+        f"{codec}: left out: not measured on every image: "
+        + ", ".join("" if pd.isna(point) else str(point) for point in some)
+        for codec, some in rows[~rows["complete"]].groupby("codec", sort=False)["point"]
+    ]
+    frame = whole[[column.name for column in columns]].reset_index(drop=True)
+    caption = (
+        f"Operating points on {_what(averages, dataset)}. {_averaging(kinds)} "
+        f"{_rates(averages, codecs)}"
+    )
+    return PaperTable(caption, tuple(columns), frame, f"tab:points-{_slug(dataset)}", tuple(notes))
+
+
+def rates_table(
+    measurements: pd.DataFrame,
+    rates: Sequence[float],
+    *,
+    metrics: Sequence[str] = ("psnr_rgb", "ms_ssim_rgb"),
+    codecs: Sequence[str] | None = None,
+    dataset: str | None = None,
+) -> PaperTable:
+    """Compare codecs at given rates, in bits per pixel: what lies between points is interpolated.
+
+    By PCHIP over log rate; nothing is extrapolated. See `bd_rate_table` for the other parameters
+    and the errors.
+    """
+    from scipy.interpolate import PchipInterpolator  # type: ignore[import-untyped]
+
+    if not rates or min(rates) <= 0:
+        raise SpecError("rates are numbers of bits per pixel over 0, as in 0.25,0.5,1")
+    averages, dataset, codecs = _chosen(measurements, dataset, codecs)
+    kinds = [metric_named(name) for name in metrics]
+    wanted = np.log(rates)
+    blocks, notes = [], []
+    for codec in codecs:
+        block = pd.DataFrame({"codec": codec, "bpp": list(rates)})
+        for kind in kinds:
+            one = curve(averages, dataset, codec, kind.name)
+            rising = len(one.bpp) > 1 and bool((np.diff(one.bpp) > 0).all()) and one.bpp[0] > 0
+            if rising:
+                found = PchipInterpolator(np.log(one.bpp), one.value, extrapolate=False)(wanted)
+            else:
+                found = np.full(len(rates), np.nan)
+                notes.append(f"{codec}: {kind.name}: no curve to interpolate on")
+            block[kind.value] = found
+            if rising and np.isnan(found).any():
+                notes.append(
+                    f"{codec}: measured from {one.bpp[0]:.3f} to {one.bpp[-1]:.3f} bpp; "
+                    "nothing is extrapolated"
+                )
+        blocks.append(block)
+    columns = [Column("codec", "Codec"), Column("bpp", _RATES["bpp"], 3)]
+    columns += [Column(kind.value, f"{_title(kind)} [dB]", 2) for kind in kinds]
+    caption = (
+        f"Quality at equal rate on {_what(averages, dataset)}, interpolated by PCHIP over log "
+        f"rate. {_averaging(kinds)} {_rates(averages, codecs)}"
+    )
+    frame = pd.concat(blocks, ignore_index=True)
+    return PaperTable(
+        caption, tuple(columns), frame, f"tab:rates-{_slug(dataset)}", tuple(dict.fromkeys(notes))
+    )
+
+
+_RATES = {"bpp": "Rate [bpp]", "bpp_pooled": "Rate, pooled [bpp]"}
+
+
+def _chosen(
+    measurements: pd.DataFrame, dataset: str | None, codecs: Sequence[str] | None
+) -> tuple[pd.DataFrame, str, list[str]]:
+    """The averages on the wanted data set, its name, and the wanted codecs."""
+    if measurements.empty:
+        raise UndefinedError("There are no measurements to make a table of.")
+    datasets = list(measurements["dataset"].unique())
+    if dataset is None and len(datasets) > 1:
+        raise SpecError(f"Name the data set with --dataset: {', '.join(datasets)}.")
+    dataset = dataset or datasets[0]
+    check_known("data set", dataset, datasets)
+    averages = aggregate(measurements[measurements["dataset"] == dataset])
+    measured = list(averages["codec"].unique())
+    for codec in codecs or ():
+        check_known(f"codec measured on {dataset}", codec, measured)
+    return averages, dataset, list(codecs or measured)
+
+
+def _interval(
+    measurements: pd.DataFrame, anchor: str, codec: str, metric: str, dataset: str
+) -> tuple[float, float]:
+    sides = [
+        Side(name, name, measurements[measurements["codec"] == name]) for name in (anchor, codec)
+    ]
+    rate = compare(sides[0], sides[1], metric=metric, dataset=dataset).rate
+    return rate.low, rate.high
+
+
+def _what(averages: pd.DataFrame, dataset: str) -> str:
+    images = int(averages["images"].max())
+    return f"{dataset} ({images} image{'s'[: images != 1]})"
+
+
+def _title(kind: Metric) -> str:
+    """A metric without its unit: ``PSNR (RGB)``."""
+    return kind.label.removesuffix(" [dB]") + (", pooled" if kind.pooled else "")
+
+
+def _averaging(kinds: Sequence[Metric]) -> str:
+    """What was averaged how: ``PSNR (RGB): mean of per-image PSNR; ...``."""
+    rules: dict[str, list[str]] = {}
+    for kind in kinds:
+        rules.setdefault(kind.rule, []).append(_title(kind))
+    return "; ".join(f"{', '.join(labels)}: {rule}" for rule, labels in rules.items()) + "."
+
+
+def _rates(averages: pd.DataFrame, codecs: Sequence[str]) -> str:
+    bpp = averages.loc[averages["codec"].isin(codecs) & averages["complete"], "bpp"]
+    return "" if bpp.empty else f"Rates from {bpp.min():.3f} to {bpp.max():.3f} bpp."
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _markdown_escaped(text: str) -> str:
+    return re.sub(r"([\\`*_<>|]|(?<=\])\()", r"\\\1", text)
+
+
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "{}$&#_%"},
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+}
+
+
+def _latex_escaped(text: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def _latex_cell(text: str) -> str:
+    """A cell; LaTeX sets a figure's sign as a hyphen unless told that it is mathematics."""
+    return f"${text}$" if re.fullmatch(r"[+-][\d.]+", text) else _latex_escaped(text)
