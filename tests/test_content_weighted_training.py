@@ -203,9 +203,9 @@ def test_plans_follow_the_options(photographs, tmp_path):
 
 def test_rates_that_were_measured_give_their_multipliers(photographs, tmp_path):
     # MODEL_CARD.md, Kodak.
-    assert multiplier_for(0.177) == pytest.approx(700)
-    assert multiplier_for(0.289) == pytest.approx(220)
-    assert multiplier_for(0.630) == pytest.approx(35)
+    assert multiplier_for(0.143) == pytest.approx(1500)
+    assert multiplier_for(0.305) == pytest.approx(270)
+    assert multiplier_for(0.738) == pytest.approx(24)
     rates = np.geomspace(0.05, 2, 50)
     multipliers = [multiplier_for(bpp) for bpp in rates]
     assert multipliers == sorted(multipliers, reverse=True)
