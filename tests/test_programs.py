@@ -29,7 +29,10 @@ from lic_bench.registry import identity
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 # It keeps the picture's file as it is, behind what it was told, so that a test can look.
-PROGRAM = f"""#!{sys.executable} -S
+# Not the virtual environment's: the path to that may hold a space, which a shebang cannot.
+PYTHON = Path(sys.executable).resolve()
+
+PROGRAM = f"""#!{PYTHON} -S
 import json, os, sys
 what, source, target, *rest = sys.argv[1:]
 with open(source, "rb") as file:
@@ -191,7 +194,7 @@ def test_what_goes_wrong_in_a_program_is_told(
     code, message = FAILING[case]
     monkeypatch.setattr(programs, "_MAXIMUM_BYTES", 1 << 20)
     stream = codec(tmp_path).encode(noise, None)
-    start = f"#!{sys.executable} -S\nimport os, sys, time\n_, what, source, target = sys.argv\n"
+    start = f"#!{PYTHON} -S\nimport os, sys, time\n_, what, source, target = sys.argv\n"
     script(tmp_path / "program", start + code + "\n")
     mine = codec(tmp_path, timeout_s=1 if message.endswith("1 s") else 60)
     error = {"encode": CodecError, "decode": BitstreamError}[what]
@@ -205,7 +208,7 @@ def test_a_program_that_hangs_dies_with_what_it_started(noise: Image, tmp_path: 
     started = tmp_path / "started"
     script(
         tmp_path / "program",
-        f"""#!{sys.executable}
+        f"""#!{PYTHON}
 import subprocess, time
 child = subprocess.Popen(["sleep", "1000"])
 open({str(started)!r}, "w").write(str(child.pid))
