@@ -28,10 +28,10 @@ from lic_bench.registry import identity
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
-# It keeps the picture's file as it is, behind what it was told, so that a test can look.
 # Not the virtual environment's: the path to that may hold a space, which a shebang cannot.
 PYTHON = Path(sys.executable).resolve()
 
+# It keeps the picture's file as it is, behind what it was told, so that a test can look.
 PROGRAM = f"""#!{PYTHON} -S
 import json, os, sys
 what, source, target, *rest = sys.argv[1:]
