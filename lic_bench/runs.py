@@ -219,8 +219,9 @@ def _points(
     for spec, codec in codecs.items():
         chosen = texts.get(spec, texts.get(""))
         points[spec] = tuple(codec.points if chosen is None else parse_points(codec, chosen))
-        for point in points[spec]:
-            codec.check_point(point)
+        if chosen is None:  # those that were typed are checked where they are read
+            for point in codec.points:
+                codec.check_point(point)
     return points
 
 

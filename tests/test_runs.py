@@ -365,3 +365,26 @@ def test_an_image_that_spoils_its_batch_spoils_no_other(tmp_path):
     frame = lic_bench.run(["batched"], [str(folder)], out=tmp_path / "out", plugins=[plugin])
     assert frame.error.isna().all()
     assert len(frame) == 6
+
+
+def test_what_a_usual_point_needs_is_checked_before_any_work(tmp_path: Path) -> None:
+    plugin = tmp_path / "needy.py"
+    plugin.write_text(
+        """
+from lic_bench import Codec, UnavailableError
+
+class Needy(Codec):
+    name = "needy"
+    points = (1, 2)
+
+    def check_point(self, point):
+        if point == 2:
+            raise UnavailableError("the weights of point 2 are missing")
+
+    def encode(self, image, point): ...
+    def decode(self, stream): ...
+"""
+    )
+    with pytest.raises(UnavailableError, match="point 2 are missing"):
+        plan(["needy"], ["sample"], plugins=[plugin])
+    assert plan(["needy"], ["sample"], points={"needy": ["1"]}, plugins=[plugin]).points
