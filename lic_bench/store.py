@@ -12,6 +12,7 @@ the latest run saw them. `Store.current` gives the measurements of these.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = "store.sqlite"
 
-_FORMAT = 1
+_FORMAT = 2
 _SCHEMA = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, started TEXT NOT NULL, finished TEXT, provenance TEXT NOT NULL
@@ -52,6 +53,26 @@ CREATE TABLE measurements (
 ) STRICT;
 CREATE TABLE bitstreams (
     measurement INTEGER PRIMARY KEY REFERENCES measurements, stream BLOB NOT NULL
+) STRICT;
+"""
+_SINCE_FORMAT_2 = """
+CREATE TABLE decodes (
+    measurement INTEGER NOT NULL REFERENCES measurements,
+    circumstances TEXT NOT NULL,
+    checked TEXT NOT NULL,
+    differing INTEGER, largest INTEGER,
+    error TEXT,
+    PRIMARY KEY (measurement, circumstances)
+) STRICT;
+CREATE TABLE matches (
+    target TEXT NOT NULL,
+    measurement INTEGER NOT NULL REFERENCES measurements,
+    PRIMARY KEY (target, measurement)
+) STRICT;
+CREATE TABLE brought_curves (
+    codec TEXT NOT NULL, dataset TEXT NOT NULL, position INTEGER NOT NULL,
+    bpp REAL NOT NULL, metrics TEXT NOT NULL, source TEXT NOT NULL,
+    PRIMARY KEY (codec, dataset, position)
 ) STRICT;
 """
 
@@ -266,7 +287,12 @@ class Store:
 
     def _prepare(self) -> None:
         with self._errors():
-            if self._db.execute("PRAGMA user_version").fetchone()[0] == _FORMAT:
+            found = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if found == _FORMAT:
+                return
+            if found == 1 and not os.access(self.path, os.W_OK):
+                # It can be read all the same: what it lacks is made in memory.
+                self._db.executescript(_SINCE_FORMAT_2.replace("CREATE TABLE", "CREATE TEMP TABLE"))
                 return
         with self._transaction():
             # Read again: another process may have made the tables while this one waited.
@@ -278,11 +304,14 @@ class Store:
                 )
             if found == _FORMAT:
                 return
-            if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise StoreError(
-                    f"{self.path} is a database of something else; choose another --out"
-                )
-            for statement in _SCHEMA.split(";")[:-1]:
+            schema = _SINCE_FORMAT_2
+            if found == 0:
+                if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    raise StoreError(
+                        f"{self.path} is a database of something else; choose another --out"
+                    )
+                schema = _SCHEMA + _SINCE_FORMAT_2
+            for statement in schema.split(";")[:-1]:
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {_FORMAT}")
 

@@ -101,6 +101,35 @@ def test_a_full_disk_is_told_and_loses_nothing(store: Store, run: int) -> None:
         assert again.measured(1) == {KEY}
 
 
+@pytest.fixture
+def of_format_1(store: Store, run: int) -> Path:
+    store.add(run, KEY, GOOD)
+    for table in ("decodes", "matches", "brought_curves"):
+        store._db.execute(f"DROP TABLE {table}")
+    store._db.execute("PRAGMA user_version = 1")
+    store.__exit__()
+    return store.path
+
+
+def test_a_store_of_an_older_version_gains_what_it_lacks(of_format_1: Path) -> None:
+    with Store(of_format_1) as store:
+        assert store.kept(KEY) == GOOD
+    with sqlite3.connect(of_format_1) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("SELECT count(*) FROM decodes").fetchone() == (0,)
+
+
+def test_an_older_one_that_cannot_be_written_is_read(
+    of_format_1: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    content = of_format_1.read_bytes()
+    with Store(of_format_1) as store:
+        assert store.kept(KEY) == GOOD
+        assert store._db.execute("SELECT count(*) FROM decodes").fetchone() == (0,)
+    assert of_format_1.read_bytes() == content
+
+
 def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     with Store(path) as store:
