@@ -102,12 +102,12 @@ def test_a_full_disk_is_told_and_loses_nothing(store: Store, run: int) -> None:
 
 
 @pytest.fixture
-def of_format_1(store: Store, run: int) -> Path:
-    store.add(run, KEY, GOOD)
-    for table in ("decodes", "matches", "brought_curves"):
-        store._db.execute(f"DROP TABLE {table}")
-    store._db.execute("PRAGMA user_version = 1")
-    store.__exit__()
+def of_format_1(tmp_path: Path) -> Path:
+    with Store(tmp_path / "old.sqlite") as store:
+        store.add(store.begin({}, [DATASET], {"toy": "{}"}), KEY, GOOD)
+        for table in ("decodes", "matches", "brought_curves"):
+            store._db.execute(f"DROP TABLE {table}")
+        store._db.execute("PRAGMA user_version = 1")
     return store.path
 
 
