@@ -5,11 +5,12 @@ An interrupted run therefore resumes, a second run costs nothing, a new codec co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from functools import cached_property
+from itertools import chain, product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lic_bench import metrics, provenance
 from lic_bench.codec import Codec, Point, parse_points, point_text
@@ -17,7 +18,7 @@ from lic_bench.dataset import Dataset, ImageFile, load_dataset
 from lic_bench.errors import SpecError
 from lic_bench.measure import Task, check_device
 from lic_bench.registry import Registry, identity
-from lic_bench.store import FILE_NAME, Key, Store
+from lic_bench.store import FILE_NAME, Key, Measurement, Store
 from lic_bench.workers import cores, measure_all
 
 if TYPE_CHECKING:
@@ -40,30 +41,66 @@ class Plan:
         """What each spec's codec is made of."""
         return {spec: identity(codec) for spec, codec in self.codecs.items()}
 
-    def tasks(self) -> dict[Key, Task]:
+    def tasks(self) -> Iterator[tuple[Key, Task]]:
         """Every measurement once, image by image, so that a worker keeps its image.
 
         Those of codecs that take batches come last, point by point.
         """
-        tasks: dict[Key, Task] = {}
-        identities = self.identities()
+        alone = [one for one in self._settings.values() if one.batch_size == 1]
+        batches = [one for one in self._settings.values() if one.batch_size > 1]
+        images = self._images.values()
+        pairs = chain(
+            product(images, alone), ((image, one) for one, image in product(batches, images))
+        )
+        for image, one in pairs:
+            key = Key(image.key, one.identity, point_text(one.point))
+            yield (
+                key,
+                Task(
+                    image,
+                    one.codec,
+                    one.identity,
+                    one.point,
+                    one.batch_size,
+                    self.plugins,
+                    self.device,
+                ),
+            )
 
-        def add(image: ImageFile, spec: str, point: Point) -> None:
-            size = self.codecs[spec].batch_size
-            task = Task(image, spec, identities[spec], point, size, self.plugins, self.device)
-            tasks.setdefault(Key(image.key, task.identity, point_text(point)), task)
+    def __len__(self) -> int:
+        """How many measurements there are in it."""
+        return len(self._images) * len(self._settings)
 
-        images = [image for dataset in self.datasets for image in dataset.images]
-        alone = {spec for spec, codec in self.codecs.items() if codec.batch_size == 1}
-        for image, spec in product(images, self.points):
-            if spec in alone:
-                for point in self.points[spec]:
-                    add(image, spec, point)
-        for spec, points in self.points.items():
-            if spec not in alone:
-                for point, image in product(points, images):
-                    add(image, spec, point)
-        return tasks
+    def __contains__(self, key: Key) -> bool:
+        """Whether a measurement is one of those."""
+        return key.image_key in self._images and (key.identity, key.point) in self._settings
+
+    @cached_property
+    def _images(self) -> dict[str, ImageFile]:
+        """The images of all data sets, equal ones once."""
+        images: dict[str, ImageFile] = {}
+        for image in chain.from_iterable(dataset.images for dataset in self.datasets):
+            images.setdefault(image.key, image)
+        return images
+
+    @cached_property
+    def _settings(self) -> dict[tuple[str, str], _Setting]:
+        """The codecs at their points, those once that two specs spell differently."""
+        settings: dict[tuple[str, str], _Setting] = {}
+        for spec, made in self.identities().items():
+            for point in self.points[spec]:
+                setting = _Setting(spec, made, point, self.codecs[spec].batch_size)
+                settings.setdefault((made, point_text(point)), setting)
+        return settings
+
+
+class _Setting(NamedTuple):
+    """A codec at an operating point."""
+
+    codec: str
+    identity: str
+    point: Point
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +115,11 @@ class Progress:
     """Those that this run has made, failed ones included."""
     failed: int = 0
     latest: Task | None = None
+
+    def after(self, task: Task, measurement: Measurement) -> Progress:
+        """How far it has come with one measurement more."""
+        failed = self.failed + (measurement.error is not None)
+        return replace(self, done=self.done + 1, failed=failed, latest=task)
 
 
 def run(
@@ -180,26 +222,14 @@ def execute(
         Where the store cannot be opened or written. What was measured before stays.
     """
     with Store(out / FILE_NAME) as store:
-        measured = store.measured(metrics.VERSION)
-        outdated = store.outdated(metrics.VERSION)
-        tasks = plan.tasks()
-        work = [(key, task) for key, task in tasks.items() if key not in measured]
-        jobs = max(1, min(jobs or cores(), len(work)))
+        known = sum(key in plan for key in store.measured(metrics.VERSION))
+        progress = Progress(planned=len(plan), remembered=known)
+        jobs = max(1, min(jobs or cores(), len(plan) - known))
         run = store.begin(_provenance(plan, jobs), plan.datasets, plan.identities())
-        progress = Progress(planned=len(tasks), remembered=len(tasks) - len(work))
         report(progress)
-
-        def complete(key: Key, task: Task) -> Task:
-            return replace(task, kept=store.kept(key)) if key in outdated else task
-
-        for key, task, measurement in measure_all(work, jobs, complete) if work else ():
-            store.add(run, key, measurement)
-            progress = replace(
-                progress,
-                done=progress.done + 1,
-                failed=progress.failed + (measurement.error is not None),
-                latest=task,
-            )
+        work = unmeasured(store, plan.tasks())
+        for task, measurement in measured(store, run, work, len(plan) - known, jobs):
+            progress = progress.after(task, measurement)
             report(progress)
         store.finish(run)
         from lic_bench import measurements  # brings pandas: not before the workers have begun
@@ -207,6 +237,42 @@ def execute(
         frame = measurements.frame(store)
     names = [dataset.name for dataset in plan.datasets]
     return frame[frame.dataset.isin(names) & frame.codec.isin(list(plan.codecs))]
+
+
+def unmeasured(store: Store, tasks: Iterable[tuple[Key, Task]]) -> Iterator[tuple[Key, Task]]:
+    """Those of the tasks that a store does not remember, looked up one by one as they are wanted.
+
+    What another run adds meanwhile is thus not done again. A bitstream that needs new metrics only
+    goes with its task.
+    """
+    for key, task in tasks:
+        version = store.metrics_version(key)
+        if version is None:
+            yield key, task
+        elif version != metrics.VERSION:
+            yield key, replace(task, kept=store.kept(key))
+
+
+def measured(
+    store: Store, run: int, work: Iterable[tuple[Key, Task]], count: int, jobs: int
+) -> Iterator[tuple[Task, Measurement]]:
+    """Make measurements in worker processes, and give each as soon as it is in the store.
+
+    Parameters
+    ----------
+    run
+        The run's number in the store.
+    work
+        Drawn upon as workers become free, so that it may be long.
+    count
+        How many there are, or a few more.
+    jobs
+        How many processes.
+    """
+    if count:
+        for key, task, measurement in measure_all(work, count, jobs):
+            store.add(run, key, measurement)
+            yield task, measurement
 
 
 def _points(

@@ -189,13 +189,31 @@ class Store:
         with self._transaction():
             self._db.execute("UPDATE runs SET finished = ? WHERE id = ?", (_now(), run))
 
-    def measured(self, metrics_version: int) -> set[Key]:
+    def measured(self, metrics_version: int) -> Iterator[Key]:
         """The measurements that succeeded, with the metrics of this version."""
-        return self._keys("error IS NULL AND metrics_version = ?", metrics_version)
+        with self._errors():
+            for row in self._db.execute(
+                """
+                SELECT m.image_key, i.text, m.point
+                FROM measurements m JOIN identities i ON i.id = m.identity
+                WHERE m.error IS NULL AND m.metrics_version = ?
+                """,
+                (metrics_version,),
+            ):
+                yield Key(*row)
 
-    def outdated(self, metrics_version: int) -> set[Key]:
-        """The measurements whose bitstream is kept but whose metrics are of another version."""
-        return self._keys("error IS NULL AND metrics_version != ?", metrics_version)
+    def metrics_version(self, key: Key) -> int | None:
+        """Of which version a measurement's metrics are; nothing where it failed or is not there."""
+        with self._errors():
+            row = self._db.execute(
+                """
+                SELECT metrics_version FROM measurements
+                WHERE image_key = ? AND identity = (SELECT id FROM identities WHERE text = ?)
+                    AND point = ? AND error IS NULL
+                """,
+                (key.image_key, key.identity, key.point),
+            ).fetchone()
+        return None if row is None else int(row[0])
 
     def add(self, run: int, key: Key, measurement: Measurement) -> None:
         """Remember a measurement; it replaces a failed one, and one with older metrics."""
@@ -314,17 +332,6 @@ class Store:
             for statement in schema.split(";")[:-1]:
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {_FORMAT}")
-
-    def _keys(self, condition: str, *values: object) -> set[Key]:
-        with self._errors():
-            rows = self._db.execute(
-                f"""
-                SELECT m.image_key, i.text, m.point
-                FROM measurements m JOIN identities i ON i.id = m.identity WHERE {condition}
-                """,  # noqa: S608 - the conditions are ours
-                values,
-            )
-            return {Key(*row) for row in rows}
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

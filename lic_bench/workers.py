@@ -12,10 +12,10 @@ import signal
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice, takewhile
+from itertools import islice
 from typing import TypeVar
 
 import loky
@@ -52,7 +52,7 @@ def cores() -> int:
 
 
 def measure_all(
-    tasks: Sequence[tuple[Label, Task]], jobs: int, complete: Callable[[Label, Task], Task]
+    tasks: Iterable[tuple[Label, Task]], count: int, jobs: int
 ) -> Iterator[tuple[Label, Task, Measurement]]:
     """Make measurements in worker processes; they come back as they are done.
 
@@ -61,21 +61,21 @@ def measure_all(
     Parameters
     ----------
     tasks
-        Each with a label that comes back beside its measurement.
+        Each with a label that comes back beside its measurement; drawn upon as they go out, so that
+        there may be very many.
+    count
+        How many there are, or a few more.
     jobs
         How many processes.
-    complete
-        Called for each task as it goes out, to add what would be too large to hold for all.
     """
-    bundles = _Bundles(tasks, jobs)
+    bundles = _Bundles(tasks, count, jobs)
     workers = start(jobs)
     running: dict[Future[list[tuple[Measurement, float]]], Bundle[Label]] = {}
     lost: Bundle[Label] = []
     try:
         while True:
             # One bundle more than workers for each of them, so that none waits for its next.
-            for incomplete in islice(bundles, 2 * jobs - len(running)):
-                bundle = [(label, complete(label, task)) for label, task in incomplete]
+            for bundle in islice(bundles, 2 * jobs - len(running)):
                 try:
                     running[workers.submit(_measure, [task for _, task in bundle])] = bundle
                 except BrokenProcessPool:
@@ -115,39 +115,41 @@ class _Bundles(Iterator[Bundle[Label]]):
     so far, and of a fair share of the rest.
     """
 
-    def __init__(self, tasks: Sequence[tuple[Label, Task]], jobs: int) -> None:
-        self._tasks, self._next, self._jobs = tasks, 0, jobs
+    def __init__(self, tasks: Iterable[tuple[Label, Task]], count: int, jobs: int) -> None:
+        self._tasks, self._rest, self._jobs = iter(tasks), count, jobs
+        self._ahead = next(self._tasks, None)
         self._took: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=20))
 
     def __next__(self) -> Bundle[Label]:
-        rest = len(self._tasks) - self._next
-        if not rest:
+        if self._ahead is None:
             raise StopIteration
-        first = self._tasks[self._next][1]
-        if first.batch_size > 1:
-            return self._batch(first)
-        bundle: Bundle[Label] = []
-        seconds = 0.0
-        for i in range(self._next, len(self._tasks)):
-            label, task = self._tasks[i]
-            seconds += self._expected(task)
-            too_much = seconds > _BUNDLE_S or len(bundle) >= rest / (2 * self._jobs)
-            if bundle and (too_much or task.image != bundle[0][1].image):
-                break
-            bundle.append((label, task))
-        self._next += len(bundle)
+        first = self._ahead[1]
+        bundle = list(self._batch(first) if first.batch_size > 1 else self._alone(first))
+        self._rest -= len(bundle)
         return bundle
 
-    def _batch(self, first: Task) -> Bundle[Label]:
+    def _alone(self, first: Task) -> Iterator[tuple[Label, Task]]:
+        """The next tasks of one image, as many as take about `_BUNDLE_S`."""
+        most = max(1.0, self._rest / (2 * self._jobs))
+        seconds = length = 0.0
+        while (ahead := self._ahead) is not None:
+            task = ahead[1]
+            seconds += self._expected(task)
+            length += 1
+            too_much = length > 1 and (seconds > _BUNDLE_S or length > most)
+            if too_much or task.image != first.image or task.batch_size > 1:
+                return
+            self._ahead = next(self._tasks, None)
+            yield ahead
+
+    def _batch(self, first: Task) -> Iterator[tuple[Label, Task]]:
         """What a codec is to be given together: its next images at one operating point."""
-        bundle = list(
-            takewhile(
-                lambda item: (item[1].codec, item[1].point) == (first.codec, first.point),
-                self._tasks[self._next : self._next + first.batch_size],
-            )
-        )
-        self._next += len(bundle)
-        return bundle
+        for _ in range(first.batch_size):
+            ahead = self._ahead
+            if ahead is None or (ahead[1].codec, ahead[1].point) != (first.codec, first.point):
+                return
+            self._ahead = next(self._tasks, None)
+            yield ahead
 
     def took(self, task: Task, seconds: float) -> None:
         """Learn how long a task took."""

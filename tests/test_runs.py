@@ -3,6 +3,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,10 @@ import pytest
 
 import lic_bench
 from lic_bench import Image, SpecError, UnavailableError, compare, metrics, write_image
+from lic_bench.measure import Task
 from lic_bench.runs import Progress, execute, plan
 from lic_bench.store import Store
+from lic_bench.workers import measure_all
 
 # Codecs that write a line each time they encode, and that fail as their point says.
 PLUGIN = """
@@ -189,7 +193,7 @@ def test_new_metrics_decode_kept_bitstreams_and_encode_nothing(
     changed = ["decode_s", "run", "measured"]
     pd.testing.assert_frame_equal(again.drop(columns=changed), first.drop(columns=changed))
     with Store.open(plugin.parent / "out") as store:
-        assert len(store.measured(metrics.VERSION)) == 6
+        assert len(set(store.measured(metrics.VERSION))) == 6
 
 
 COMMAND = [
@@ -211,7 +215,7 @@ def test_a_run_that_was_killed_carries_on(plugin: Path, images: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     with Store.open(folder / "out") as store:
-        kept = store.measured(metrics.VERSION)
+        kept = set(store.measured(metrics.VERSION))
     assert 40 < len(kept) < planned  # a second of each worker's work may be lost, not more
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive  # a worker ends with its parent
@@ -242,7 +246,7 @@ def test_ctrl_c_keeps_what_was_measured_and_says_so(plugin: Path, images: Path) 
     assert "What was measured is kept; the same command carries on" in errors
     assert "Traceback" not in errors
     with Store.open(plugin.parent / "out") as store:
-        assert len(store.measured(metrics.VERSION)) > 10
+        assert len(set(store.measured(metrics.VERSION))) > 10
 
 
 def test_progress_is_reported(plugin: Path, images: Path) -> None:
@@ -253,6 +257,23 @@ def test_progress_is_reported(plugin: Path, images: Path) -> None:
     told.clear()
     execute(planned, plugin.parent / "out", report=told.append)
     assert [(p.planned, p.remembered, p.done) for p in told] == [(6, 6, 0)]
+
+
+def test_work_is_drawn_as_workers_become_free(plugin: Path, images: Path) -> None:
+    [(_, task), *_] = plan(["toy"], [str(images)], plugins=[plugin]).tasks()
+    drawn = 0
+
+    def endless() -> Iterator[tuple[int, Task]]:
+        nonlocal drawn
+        while True:
+            drawn += 1
+            yield drawn, task
+
+    made = measure_all(endless(), count=1_000_000, jobs=1)
+    labels = [label for label, _, _ in islice(made, 5)]
+    made.close()
+    assert sorted(labels) == [1, 2, 3, 4, 5]
+    assert drawn < 1000
 
 
 @pytest.mark.parametrize(
