@@ -36,6 +36,7 @@ class Avif(Codec):
     name = "avif"
     points = (10, 20, 30, 40, 50, 60, 70, 80)
     point_unit = "quality"
+    point_range = (0, 100)
 
     def __init__(
         self, tune: Tune = "psnr", speed: int = 4, subsampling: Subsampling = "4:4:4"

@@ -37,6 +37,7 @@ class Heif(Codec):
     name = "heif"
     points = (8, 14, 20, 26, 32, 38, 44, 50, 56)
     point_unit = "quality"
+    point_range = (0, 100)
 
     def __init__(
         self, subsampling: Subsampling = "4:4:4", tune: Tune = "psnr", preset: Preset = "slower"

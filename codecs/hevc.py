@@ -43,6 +43,7 @@ class Hevc(Codec):
     name = "hevc"
     points = (47, 44, 41, 38, 35, 32, 29, 26, 23)
     point_unit = "QP"
+    point_range = (51, 0)
 
     def __init__(self, preset: Preset = "slower") -> None:
         self._preset = preset
@@ -70,6 +71,7 @@ class Hevc(Codec):
     def decode(self, stream: bytes) -> Image:
         import av
 
+        _check_units(stream)
         decoder = av.CodecContext.create("hevc", "r")
         decoder.thread_count = 1
         decoder.options = {"max_pixels": str(_MAXIMUM_PIXELS), "err_detect": "explode"}
@@ -118,6 +120,15 @@ def _encode(image: Image, preset: str, **parameters: object) -> bytes:
         window = av.BitStreamFilterContext(crop, "hevc")
         packets = [cut for packet in [*packets, None] for cut in window.filter(packet)]
     return b"".join(map(bytes, packets))
+
+
+def _check_units(stream: bytes) -> None:
+    """Refuse what is not one picture, before the decoder keeps any number of them in memory."""
+    # The six bits behind a start code (H.265, 7.3.1.2): parameter sets of video, sequence and
+    # picture, then a picture that stands alone, in one slice.
+    units = [header[0] >> 1 & 63 for header in re.findall(rb"\x00\x00\x01(.)", stream, re.DOTALL)]
+    if units not in ([32, 33, 34, 19], [32, 33, 34, 20]):
+        raise BitstreamError("the HEVC stream does not hold one picture and its parameter sets")
 
 
 def _planes(frame: VideoFrame) -> list[NDArray[np.uint16]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +14,11 @@ from lic_bench import BitstreamError, Codec, Point, SpecError
 
 if TYPE_CHECKING:
     from lic_bench import Image
+
+_MAXIMUM_PIXELS = 1 << 27
+# What is between markers in the pixels' data: stuffed bytes and restart markers are part of it.
+_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7]")
+_SOF0, _SOS, _EOI = b"\xff\xc0", b"\xff\xda", b"\xff\xd9"
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
@@ -28,6 +35,7 @@ class Jpeg(Codec):
     name = "jpeg"
     points = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 95)
     point_unit = "quality"
+    point_range = (1, 100)
 
     def __init__(self, subsampling: Subsampling = "4:2:0") -> None:
         self._subsampling = subsampling
@@ -56,6 +64,7 @@ class Jpeg(Codec):
     def decode(self, stream: bytes) -> Image:
         from PIL import Image as PillowImage
 
+        _check_header(stream)
         try:
             with PillowImage.open(io.BytesIO(stream), formats=["JPEG"]) as picture:
                 pixels = np.array(picture)
@@ -64,3 +73,21 @@ class Jpeg(Codec):
         if pixels.ndim != 3 or pixels.shape[2] != 3:
             raise BitstreamError(f"the JPEG stream holds {picture.mode} samples, not RGB")
         return pixels
+
+
+def _check_header(stream: bytes) -> None:
+    """Refuse what is no stream of ours: libjpeg would decode as many scans as a stream holds."""
+    position, frame = 2, b""
+    while (marker := stream[position : position + 2]) != _SOS:
+        if marker[:1] != b"\xff" or len(stream) < position + 4:
+            raise BitstreamError("this is no JPEG stream, or it ends within its header")
+        (length,) = struct.unpack_from(">H", stream, position + 2)
+        if marker == _SOF0:
+            frame = stream[position + 5 : position + 9]
+        position += 2 + length
+    end = _END_OF_SCAN.search(stream, position + 2)
+    if len(frame) < 4 or (end is not None and end[0] != _EOI):
+        raise BitstreamError("the JPEG stream is damaged, or not one scan of the baseline kind")
+    height, width = struct.unpack(">HH", frame)
+    if not 0 < height * width <= _MAXIMUM_PIXELS:
+        raise BitstreamError(f"the JPEG stream is damaged: it claims {width}x{height} pixels")

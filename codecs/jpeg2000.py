@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 # How a codestream of ours begins: markers SOC and SIZ, and what SIZ holds (ISO/IEC 15444-1, A.5.1).
 _SIZ = struct.Struct(">4sHH8IH9s")
+# What COD holds (A.6.1): kind, progression, layers, transform of colours, levels, code blocks.
+_COD = struct.Struct(">BBHBBBB")
+# What SOT holds (A.4.2), and the marker SOD behind it.
+_SOT = struct.Struct(">HHIBB2s")
+_COD_MARKER, _QCD_MARKER, _COM_MARKER, _SOT_MARKER = (bytes([255, m]) for m in b"\x52\x5c\x64\x90")
+_SOD_MARKER = b"\xff\x93"
 _MAXIMUM_PIXELS = 1 << 27
 
 
@@ -39,6 +45,7 @@ class Jpeg2000(Codec):
     name = "jpeg2000"
     points = (192.0, 128.0, 96.0, 64.0, 48.0, 32.0, 24.0, 16.0, 12.0)
     point_unit = "compression ratio"
+    point_range = (1000.0, 1.0)
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -102,6 +109,28 @@ def _check_header(stream: bytes) -> None:
         raise BitstreamError(
             f"the codestream is damaged: it claims {width}x{height} pixels in tiles"
         )
+    _check_structure(stream)
+
+
+def _check_structure(stream: bytes) -> None:
+    """Refuse what others may write: precincts of a few pixels cost kilobytes for each pixel."""
+    position = _SIZ.size
+    try:
+        while (marker := stream[position : position + 2]) != _SOT_MARKER:
+            if marker == _COD_MARKER:
+                kind, _, layers, _, _, *blocks = _COD.unpack_from(stream, position + 4)
+                # No precincts, one layer, blocks of 64x64.
+                if (kind, layers, blocks) != (0, 1, [4, 4]):
+                    raise BitstreamError("the codestream has other precincts, layers or blocks")
+            elif marker not in (_QCD_MARKER, _COM_MARKER):
+                raise BitstreamError(f"the codestream has a marker {marker.hex()} in its header")
+            position += 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
+        _, _, length, _, _, behind = _SOT.unpack_from(stream, position + 2)
+    except struct.error:
+        raise BitstreamError("the JPEG 2000 codestream ends within its header") from None
+    # The tile has no header of its own, and nothing follows it but the marker EOC.
+    if behind != _SOD_MARKER or 0 < length < len(stream) - position - 2:
+        raise BitstreamError("the codestream has more than one part of one tile")
 
 
 @contextmanager

@@ -31,6 +31,7 @@ class JpegXl(Codec):
     name = "jpegxl"
     points = (0, 10, 20, 35, 50, 65, 75, 85, 90)
     point_unit = "quality"
+    point_range = (0, 99)
 
     def __init__(self, effort: int = 7) -> None:
         if not 1 <= effort <= 10:
@@ -96,6 +97,9 @@ def _size(stream: bytes) -> tuple[int, int]:
         width = height * numerator // denominator
     else:
         width = side()
+    # Our pictures have every property by default. Others may bring frames and channels without end.
+    if not read(1):
+        raise BitstreamError("the JPEG XL stream is no single picture of 8-bit RGB")
     if height * width > _MAXIMUM_PIXELS:
         raise BitstreamError(f"the JPEG XL stream is damaged: it claims {width}x{height} pixels")
     return height, width

@@ -28,7 +28,7 @@ class NoCodec(Codec):
         if len(stream) < _SIZE.size:
             raise BitstreamError("the stream of raw samples ends within its header")
         width, height = _SIZE.unpack_from(stream)
-        if len(stream) != _SIZE.size + 3 * width * height:
+        if not width * height or len(stream) != _SIZE.size + 3 * width * height:
             raise BitstreamError(f"the stream of raw samples is not of {width}x{height} pixels")
         samples = np.frombuffer(stream, np.uint8, offset=_SIZE.size)
         return samples.reshape(height, width, 3).copy()

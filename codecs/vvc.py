@@ -51,6 +51,7 @@ class Vvc(Codec):
     name = "vvc"
     points = (50, 46, 42, 38, 34, 30, 26, 22)
     point_unit = "QP"
+    point_range = (63, 0)
 
     def __init__(self, preset: Preset = "medium") -> None:
         self._preset = preset
@@ -89,7 +90,12 @@ class Vvc(Codec):
         limits = ["-max_pixels", str(_MAXIMUM_PIXELS), "-err_detect", "explode", "-xerror"]
         source = ["-threads", "1", *limits, "-f", "vvc", "-i", "pipe:0"]
         try:
-            output, _ = _ffmpeg([*_QUIET, *source, *_Y4M_OUTPUT], stream[1:], _DECODE_TIMEOUT_S)
+            output, _ = _ffmpeg(
+                # Two pictures are as wrong as any number, which would have to be kept in memory.
+                [*_QUIET, *source, "-frames:v", "2", *_Y4M_OUTPUT],
+                stream[1:],
+                _DECODE_TIMEOUT_S,
+            )
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             raise BitstreamError(f"the VVC stream does not decode: {error}") from error
         image = _from_y4m(output)

@@ -32,6 +32,7 @@ class Webp(Codec):
     name = "webp"
     points = (0, 5, 10, 20, 35, 50, 65, 75, 85, 90)
     point_unit = "quality"
+    point_range = (0, 100)
 
     def __init__(self, method: int = 4) -> None:
         if not 0 <= method <= 6:

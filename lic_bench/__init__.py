@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lic_bench.dataset import Dataset, fetch, known_datasets, load_dataset
     from lic_bench.errors import (
         BitstreamError,
+        BroughtError,
         CodecError,
         DatasetError,
         ImageError,
@@ -40,6 +41,7 @@ __all__ = [
     "METRICS",
     "BDRate",
     "BitstreamError",
+    "BroughtError",
     "Codec",
     "CodecError",
     "Curve",

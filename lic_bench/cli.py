@@ -5,6 +5,7 @@ Each command imports what it needs when it is called, so that help and listings 
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -16,14 +17,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lic_bench.bring.command import bring, forget
 from lic_bench.check import check
 from lic_bench.errors import BitstreamError, LicBenchError, SpecError
 from lic_bench.evaluate import compare, table, time
 from lic_bench.learned.command import train
+from lic_bench.names import printable
 from lic_bench.report.command import report
 
 if TYPE_CHECKING:
     from lic_bench.codec import Codec, Point
+    from lic_bench.decodes import Verdict
+    from lic_bench.targets import Target
 
 app = typer.Typer(
     help="The bench on which learned and classical image codecs meet on equal terms.",
@@ -38,6 +43,8 @@ datasets_app = typer.Typer(
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
 app.command()(train)
 app.command()(check)
+app.command()(bring)
+app.command()(forget)
 app.command()(compare)
 app.command()(table)
 app.command()(time)
@@ -56,12 +63,12 @@ Folder = Annotated[
 
 def main() -> None:
     """Run the command line; what a user can mend is told without a traceback."""
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # nor do workers import from the current folder
     try:
         app()
     except LicBenchError as error:
-        Console(stderr=True, soft_wrap=True).print(
-            f"lic-bench: {error}", markup=False, highlight=False
-        )
+        text = "\n".join(map(printable, f"lic-bench: {error}".split("\n")))
+        Console(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False)
         sys.exit(2)
 
 
@@ -105,6 +112,13 @@ def run(
             help="Operating points: 10,50,90 or 10:90:20, for all codecs or, after SPEC=, for one.",
         ),
     ] = [],
+    match: Annotated[
+        list[str],
+        typer.Option(
+            metavar="bpp=RATE|METRIC=DB",
+            help="Search the point of each image that meets this rate or quality, too.",
+        ),
+    ] = [],
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; one a core.")
     ] = None,
@@ -115,6 +129,33 @@ def run(
         Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept and resumed.")
     ] = _RESULTS,
     plugin: Plugins = [],
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0, help="For one measurement, which fails after it; 0: no limit."
+        ),
+    ] = 600,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GB",
+            min=0,
+            help="For one worker, on Linux; 0: no limit. Most there is, or none with a GPU.",
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Measure on a Dask cluster: tcp://HOST:8786 of its scheduler."
+        ),
+    ] = None,
+    check_decode: Annotated[
+        bool,
+        typer.Option(
+            "--check-decode",
+            help="Decode each bitstream again, with other threads or on a GPU, and compare.",
+        ),
+    ] = False,
     anchor: Annotated[
         str | None,
         typer.Option(metavar="SPEC", help="The anchor of the BD-rates; jpeg, or the first codec."),
@@ -128,15 +169,17 @@ def run(
     - `lic-bench run --codecs jpeg,jpeg2000 --dataset kodak`
     - `lic-bench run -c jpeg:subsampling=4:4:4 -d "~/my photos" --points 5:95:5`
     - `lic-bench run -c jpeg,jpeg2000 -p jpeg=10,50,90 -p jpeg2000=96,48,24 -o results/three`
+    - `lic-bench run -c jpeg,jpeg2000 -d kodak --match bpp=0.25 --match psnr_rgb=32`
     - `lic-bench run --plugin my_codec.py --codecs my-codec,jpeg`
     """
     from lic_bench import show
-    from lic_bench.runs import execute, plan
+    from lic_bench.runs import execute, plan, workers_for
     from lic_bench.specs import expand, points_by_spec
 
     specs = expand(codecs, plugin)
     if anchor is not None and anchor not in specs:
         raise SpecError(f"the anchor {anchor!r} is none of the run's codecs: {', '.join(specs)}")
+    targets = _targets(match)
     planned = plan(
         specs,
         [str(Path(name).expanduser()) if name.startswith("~") else name for name in dataset],
@@ -144,11 +187,25 @@ def run(
         device=device,
         plugins=plugin,
     )
+    workers = workers_for(
+        planned, jobs=jobs, timeout_s=timeout, memory_gb=memory, scheduler=scheduler
+    )
     with _resumable(), show.progress() as report:
-        measurements = execute(planned, out, jobs=jobs, report=report)
+        measurements = execute(planned, out, workers=workers, report=report)
+        if targets:
+            from lic_bench.matching import match as search
+
+            measurements = search(planned, targets, out, workers=workers, report=report)
+        verdicts: list[Verdict] = []
+        if check_decode:
+            from lic_bench import decodes
+
+            verdicts = decodes.check(planned, out, jobs=jobs, timeout_s=timeout, report=report)
     show.summary(measurements, anchor or ("jpeg" if "jpeg" in specs else specs[0]))
+    if targets:
+        show.matches(measurements, targets, anchor)
     show.written(measurements, out)
-    if show.failures(measurements):
+    if show.differences(verdicts) | show.failures(measurements):
         raise typer.Exit(1)
 
 
@@ -415,11 +472,23 @@ def _resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        Console(stderr=True).print(
-            "Stopped. What was measured is kept; the same command carries on from there.",
+        from lic_bench import provenance
+
+        Console(stderr=True, soft_wrap=True).print(
+            "Stopped. What was measured is kept; the same command carries on from there:\n"
+            f"  {provenance.command()}",
+            markup=False,
             highlight=False,
         )
         raise typer.Exit(130) from None
+
+
+def _targets(texts: list[str]) -> list[Target]:
+    if not texts:
+        return []
+    from lic_bench.targets import parse_target  # brings pandas
+
+    return list(dict.fromkeys(map(parse_target, texts)))
 
 
 def _point(codec: Codec, text: str | None) -> Point:

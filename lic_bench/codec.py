@@ -50,6 +50,12 @@ class Codec(ABC):
     point_unit: ClassVar[str] = ""
     """What the operating points are, in a word or two: ``quality``, ``compression ratio``."""
 
+    point_range: tuple[int, int] | tuple[float, float] | None = None
+    """The lowest rate's operating point and the highest's, for a search to try any between them.
+
+    Between integers it tries integers. None: it is held to `points`.
+    """
+
     device: str = "cpu"
     """Where it runs: ``cpu``, ``cuda``, ``cuda:1``."""
 

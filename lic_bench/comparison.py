@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from lic_bench import curves, paired, published
 from lic_bench.curves import METRICS, Curve, check_known
 from lic_bench.errors import SpecError, UndefinedError
 from lic_bench.interpolation import Array
-from lic_bench.measurements import load
+from lic_bench.measurements import display_names, load
 from lic_bench.paired import Bootstrapped
 from lic_bench.store import FILE_NAME
 
@@ -33,7 +34,10 @@ _APART = 0.5  # per cent of rate: images nearer to the median than this are no o
 
 @dataclass(frozen=True)
 class Side:
-    """What is compared: the measurements of one codec, or a published curve."""
+    """What is compared: the measurements of one codec, or a published curve.
+
+    A curve that was brought in as averages is compared as a published one is: without images.
+    """
 
     label: str
     codec: str
@@ -79,7 +83,7 @@ class Comparison:
     dataset: str
     metric: str
     images: int
-    """How many; 0 beside a published curve, which is an average."""
+    """How many; 0 beside a published curve, or one brought in, which are averages."""
     rate: Delta
     quality: Delta
     overlap: float
@@ -134,8 +138,9 @@ def sides(text: str, folder: Path) -> list[Side]:
     codecs = list(table["codec"].unique())
     if codec is not None:
         check_known(f"codec measured in {where}", codec, codecs)
+    names = display_names(table)
     return [
-        Side(f"{where}:{one}", one, table[table["codec"] == one])
+        Side(f"{where}:{names[one]}", one, table[table["codec"] == one])
         for one in codecs
         if codec in (None, one)
     ]
@@ -290,10 +295,12 @@ def _paired(anchor: Side, test: Side, dataset: str) -> tuple[list[pd.DataFrame |
         else side.measurements[side.measurements["dataset"] == dataset]
         for side in (anchor, test)
     ]  # fmt: skip
-    measured = [table for table in tables if table is not None]
+    measured = [table for table in tables if _of_images(table)]
+    if not measured:
+        return tables, []
     key = "image_sha256"
     if any(table[key].isna().any() or _ambiguous(table) for table in measured):
-        key = "image"  # what was brought in from elsewhere has no images to sum
+        key = "image"  # a table that has no sums of its images
     successes = [set(table.loc[table["error"].isna(), key]) for table in measured]
     common = set.intersection(*successes)
     if not common:
@@ -303,7 +310,7 @@ def _paired(anchor: Side, test: Side, dataset: str) -> tuple[list[pd.DataFrame |
         )
     notes = []
     for side, table in zip((anchor, test), tables, strict=True):
-        if table is not None:
+        if _of_images(table):
             extra = list(table.loc[~table[key].isin(common), "image"].unique())
             if extra:
                 notes.append(
@@ -312,12 +319,17 @@ def _paired(anchor: Side, test: Side, dataset: str) -> tuple[list[pd.DataFrame |
                 )
     names = dict(zip(measured[0][key], measured[0]["image"], strict=True))
     return [
-        None if table is None
+        table if not _of_images(table)
         else table[table[key].isin(common)].assign(
             image=lambda rows: rows[key].map(names), dataset_images=len(common)
         )
         for table in tables
     ], notes  # fmt: skip
+
+
+def _of_images(table: pd.DataFrame | None) -> TypeGuard[pd.DataFrame]:
+    """Whether there are measurements of images, not averages alone."""
+    return table is not None and bool(table["image"].notna().any())
 
 
 def _ambiguous(table: pd.DataFrame) -> bool:
@@ -349,7 +361,7 @@ def _images(
     parts = [
         paired.image_curves(table, replace(one, codec=table["codec"].iloc[0]))
         for table, one in zip(tables, found, strict=True)
-        if table is not None and one.points
+        if _of_images(table) and one.points
     ]
     if len(parts) < 2:
         nothing = Bootstrapped(np.nan, np.nan, np.empty(0))

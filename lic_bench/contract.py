@@ -34,7 +34,7 @@ import numpy as np
 
 from lic_bench.codec import Codec, Point, point_text
 from lic_bench.dataset import load_dataset
-from lic_bench.errors import BitstreamError, LicBenchError
+from lic_bench.errors import BitstreamError, LicBenchError, SpecError
 from lic_bench.image import Image, read_image
 from lic_bench.metrics import compare
 from lic_bench.registry import Registry
@@ -207,6 +207,27 @@ def rate_and_quality_rise(subject: Subject) -> str:
     return f"{len(points)} operating points, {low} to {high}"
 
 
+def rate_rises_along_the_range(subject: Subject) -> str:
+    """The ends of the range of operating points are possible, and the rate rises along it."""
+    codec = subject.codec()
+    if codec.point_range is None:
+        return "no range"
+    image = _photo(168, 168)
+    rates = []
+    with _process(subject) as process:
+        for point in codec.point_range:
+            try:
+                codec.check_point(point)
+            except SpecError as error:
+                raise ContractError(f"an end of the range is refused: {error}") from error
+            rates.append(len(process.encode(image, point)))
+    low, high = map(point_text, codec.point_range)
+    told = f"{rates[0]} bytes at {low}, {rates[1]} at {high}"
+    if rates[0] >= rates[1]:
+        raise ContractError(f"the rate does not rise along the range: {told}")
+    return told
+
+
 def survives_truncation(subject: Subject) -> str:
     """A stream that is cut short is refused, or decodes to the right size."""
 
@@ -258,6 +279,7 @@ CHECKS: tuple[Check, ...] = (
     is_deterministic,
     bytes_suffice,
     rate_and_quality_rise,
+    rate_rises_along_the_range,
     survives_truncation,
     survives_flipped_bits,
     refuses_foreign_streams,

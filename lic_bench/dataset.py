@@ -15,26 +15,30 @@ folders are left out, and links to folders are not followed.
 
 import difflib
 import hashlib
+import math
 import os
 import re
 import shutil
 import stat
 import uuid
 import zipfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources, util
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
 
 from lic_bench.errors import DatasetError, ImageError, UnavailableError
+from lic_bench.names import printable
 
 if TYPE_CHECKING:  # rich takes its time, and most commands need no progress bar from here
+    from pooch import HTTPDownloader  # type: ignore[import-untyped]
     from rich.progress import Progress, TaskID
 
     from lic_bench.image import Image
@@ -54,12 +58,18 @@ _SUFFIXES = (
 )
 
 
+_LARGEST_FILE = 1 << 31
+_SLACK = 1 << 20
+_ZIP_KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """An image of a data set; one that cannot be read has an `error`, and a size of 0 x 0."""
 
     name: str
-    """The path below the data set's folder, with ``/`` between its parts."""
+    """The path below the data set's folder, with ``/`` between its parts; printable: what would
+    steer a terminal is an escape such as ``\\n``, and a backslash is two."""
     path: Path
     """Absolute."""
     sha256: str
@@ -80,7 +90,7 @@ class ImageFile:
     def key(self) -> str:
         """What its measurements are kept under: equal images are measured once."""
         # But an error names a file: it is that file's alone.
-        return self.content if self.error is None else f"{self.content} {self.path}"
+        return self.content if self.error is None else f"{self.content} {_text(str(self.path))}"
 
     def cropped(self, image: "Image") -> "Image":
         """Cut the border off the file's pixels: uint8, height x width x 3."""
@@ -133,6 +143,25 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The known data set that these are crops of."""
     cut: int = 0
     """How many pixels are cut off at each of the four sides."""
+
+    def __post_init__(self) -> None:
+        """Refuse names that lead out of the folder of their data set.
+
+        Raises
+        ------
+        DatasetError
+            With the name.
+        """
+        for text in (self.name, self.folder or ".", *self.files):
+            path = PurePosixPath(text)
+            if not text or path.is_absolute() or ".." in path.parts or "\0" in text:
+                raise DatasetError(
+                    f"the manifest of {self.name!r}: {text!r} leads out of its folder"
+                )
+        if "/" in self.name or (self.package and not self.package.isidentifier()):
+            raise DatasetError(
+                f"the manifest of {self.name!r}: its name or package is no plain name"
+            )
 
 
 @dataclass(frozen=True)
@@ -239,7 +268,7 @@ def fetch(spec: str | Manifest, progress: bool = True) -> Path:
             target.rename(staging)  # what is good in it need not come again
         staging.mkdir(parents=True, exist_ok=True)
         _fetch_into(staging, m, progress).rename(target)
-    except (DatasetError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except (DatasetError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         try:
             _images(m, target)  # complete all the same: another fetch was faster
         except DatasetError:
@@ -362,10 +391,15 @@ def _walk(root: Path) -> list[Path]:
         ) from error
 
     images = []
-    for folder, folders, files in os.walk(root, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        visible = (Path(folder, name) for name in files if not name.startswith("."))
-        images += [path for path in visible if path.suffix.lower() in _SUFFIXES]
+    try:
+        for folder, folders, files in os.walk(root, onerror=refuse):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            visible = (Path(folder, name) for name in files if not name.startswith("."))
+            images += [path for path in visible if path.suffix.lower() in _SUFFIXES]
+    except RecursionError:
+        raise DatasetError(
+            f"{root}: its folders lie too deep in one another; give the one that holds the images"
+        ) from None
     return images
 
 
@@ -380,20 +414,54 @@ def _dataset(name: str, root: Path, paths: Iterable[Path]) -> Dataset:
 def _image_file(path: Path, root: Path) -> ImageFile:
     from lic_bench.image import image_size
 
-    name, sha256 = _text(path.relative_to(root).as_posix()), ""
+    name, sha256, shown = _text(path.relative_to(root).as_posix()), "", printable(str(path))
     try:
         if not path.is_file():  # opening a pipe would wait for ever
-            raise ImageError(f"{path}: is not a file, or a link that leads nowhere; remove it")
+            raise ImageError(f"{shown}: is not a file, or a link that leads nowhere; remove it")
+        if path.stat().st_size > _LARGEST_FILE:  # it may be sparse, and take no room
+            raise ImageError(
+                f"{shown}: has more than 2 GiB, as no image of ours; cut it into tiles"
+            )
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return ImageFile(name, path, sha256, *image_size(path))
-    except (OSError, ImageError) as error:
+    except OSError as error:
+        reason = f"{shown}: cannot be read ({error.strerror}); make it readable"
+        return ImageFile(name, path, sha256, 0, 0, reason)
+    except ImageError as error:
         return ImageFile(name, path, sha256, 0, 0, str(error))
 
 
 def _text(name: str) -> str:
-    """Make text of a file name, which on some systems may be any bytes."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    """Make text of a file name, which may hold any character and, on some systems, any bytes."""
+    # Two names stay two.
+    return printable(name.replace("\\", "\\\\"))
+
+
+class _Allowance:
+    """A file that takes what a server sends, as long as that is not far more than was promised."""
+
+    def __init__(self, m: Manifest):
+        self._left = 2 * m.bytes + _SLACK if m.bytes else math.inf
+        self._file: IO[bytes]
+
+    def wrap(self, download: "HTTPDownloader") -> Callable[[str, str, object], None]:
+        """Have a downloader of pooch write here, and from here into its file."""
+
+        def limited(url: str, path: str, puppy: object) -> None:
+            with Path(path).open("w+b") as self._file:
+                download(url, self, puppy)
+
+        return limited
+
+    def write(self, piece: bytes) -> None:
+        self._left -= len(piece)
+        if self._left < 0:
+            raise DatasetError("the server sends more than twice of what was published")
+        self._file.write(piece)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 class _Bar:
@@ -416,7 +484,7 @@ class _Bar:
 
 def _fetch_into(staging: Path, m: Manifest, progress: bool) -> Path:
     """Fetch what is not yet in the staging folder; return the folder of the images."""
-    import pooch  # type: ignore[import-untyped]
+    import pooch
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
@@ -429,9 +497,10 @@ def _fetch_into(staging: Path, m: Manifest, progress: bool) -> Path:
         done = sum(path.stat().st_size for path in there)
         bar = _Bar(bars, bars.add_task(m.name, total=m.bytes or None, completed=done))
         downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 18)
+        allowance = _Allowance(m)
         for name, sha256 in files.items():
             url = m.archive or m.address + quote(name)
-            pooch.retrieve(url, sha256, name, staging, downloader=downloader)
+            pooch.retrieve(url, sha256, name, staging, downloader=allowance.wrap(downloader))
     folder = staging
     if m.archive:
         folder = staging / uuid.uuid4().hex
@@ -445,6 +514,8 @@ def _unpack(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
         members = [(PurePosixPath(info.filename), info) for info in opened.infolist()]
         for path, info in members:
+            if info.flag_bits & 1 or info.compress_type not in _ZIP_KINDS:
+                raise DatasetError(f"{archive}: {info.filename!r} is encrypted or oddly compressed")
             inside = (folder / path).resolve().is_relative_to(folder.resolve())
             if not inside or ".." in path.parts or stat.S_ISLNK(info.external_attr >> 16):
                 raise DatasetError(f"{archive}: {info.filename!r} leads out of the archive")
@@ -458,6 +529,9 @@ def _unpack(archive: Path, folder: Path) -> None:
         if sum(info.file_size for _, info in images) > 10 * archive.stat().st_size:
             raise DatasetError(f"{archive}: unpacks to more than ten times its size")
         tops = {path.parts[0] if len(path.parts) > 1 else "" for path, _ in images}
+        paths = [path for path, _ in images]
+        if len({*paths}) < len(paths) or {*paths} & {up for path in paths for up in path.parents}:
+            raise DatasetError(f"{archive}: holds two files in one place")
         for path, info in images:
             target = folder / (path.relative_to(*tops) if len(tops) == 1 else path)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,10 @@ class StoreError(LicBenchError):
     """A store cannot be opened or written, or was written by a newer lic-bench."""
 
 
+class BroughtError(LicBenchError):
+    """Results from elsewhere cannot be read, or hold what cannot be right."""
+
+
 class OutputError(LicBenchError):
     """A file cannot be written."""
 

@@ -207,6 +207,13 @@ def table(
         str | None,
         typer.Option(metavar="RATES", help="Quality at these rates in bpp instead: 0.25,0.5,1."),
     ] = None,
+    match: Annotated[
+        str | None,
+        typer.Option(
+            metavar="bpp=RATE|METRIC=DB",
+            help="Each image at the point that `run --match` found for this rate or quality.",
+        ),
+    ] = None,
     interval: Annotated[
         bool, typer.Option("--interval", help="95 % confidence intervals beside the BD-rates.")
     ] = False,
@@ -232,19 +239,23 @@ def table(
     - `lic-bench table --anchor jpeg --metric psnr_rgb,ms_ssim_rgb`
     - `lic-bench table --points --metric all --out points.csv`
     - `lic-bench table results/mine -d kodak --at 0.25,0.5,1 --out rates.tex`
+    - `lic-bench table -d kodak --match bpp=0.25 --format latex`
     """
     from lic_bench import tables
     from lic_bench.codec import split_specs
     from lic_bench.curves import METRICS, check_known
     from lic_bench.files import written_whole
     from lic_bench.measurements import load
+    from lic_bench.targets import parse_target
 
     chosen = layout or _FORMATS.get(out.suffix if out else ".md", "")
     if not chosen:
         raise SpecError(f"{out}: the name of a table ends in {', '.join(_FORMATS)}; or --format")
     check_known("format", chosen, tables.FORMATS)
-    if sum((points, at is not None, interval)) > 1:
-        raise SpecError("--points, --at and --interval are of different tables: give one of them")
+    if sum((points, at is not None, match is not None, interval)) > 1:
+        raise SpecError(
+            "--points, --at, --match and --interval are of different tables: give one of them"
+        )
     names = _listed(metric)
     measurements = load(folder)
     shared: dict[str, Any] = {
@@ -256,6 +267,8 @@ def table(
         made = tables.points_table(measurements, **shared)
     elif at is not None:
         made = tables.rates_table(measurements, _numbers("--at", at), **shared)
+    elif match is not None:
+        made = tables.match_table(measurements, parse_target(match), anchor=anchor, **shared)
     else:
         measured = list(measurements["codec"].unique())
         default = "jpeg" if "jpeg" in measured or not measured else measured[0]

@@ -11,7 +11,7 @@ to convert the file; nothing is squashed in silence.
 - More than 8 bits a sample are refused; so are CMYK, YCCK, Lab, HSV and YCbCr samples that the
   format itself does not turn into RGB, as JPEG does.
 - The EXIF orientation is applied. ICC profiles are ignored.
-- Files with several frames or pages are refused.
+- Files with several frames or pages are refused, and JPEGs with more than 100 scans.
 - Files that are empty, damaged or cut short are refused; so are images of more than twice
   `PIL.Image.MAX_IMAGE_PIXELS` (179 million pixels), against decompression bombs.
 """
@@ -32,6 +32,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from lic_bench.errors import ImageError
 from lic_bench.files import written_whole
+from lic_bench.names import printable
 
 Image: TypeAlias = NDArray[np.uint8]
 """Height x width x 3, sRGB."""
@@ -39,6 +40,8 @@ Image: TypeAlias = NDArray[np.uint8]
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 _MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA")
 _WRITERS = {".png": "PNG", ".ppm": "PPM", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
+# Each scan of a progressive JPEG costs as much as a whole image; encoders write ten or so.
+_START_OF_SCAN, _SCANS = b"\xff\xda", 100
 # A PNG may give its orientation behind the pixels, in a chunk that holds one of these.
 _PNG_EXIF = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
@@ -126,6 +129,10 @@ def _opened(source: Path | bytes, name: str) -> Iterator[ImageFile]:
                 raise ImageError(f"{name}: is empty; fetch or export it again")
             with PIL.Image.open(stream, formats=_FORMATS) as image:
                 _check_header(image, name)
+                if image.format == "JPEG":
+                    stream.seek(0)
+                    if stream.read().count(_START_OF_SCAN) > _SCANS:
+                        raise ImageError(f"{name}: has more than {_SCANS} scans; export it again")
                 yield image
     except ImageError:
         raise
@@ -143,9 +150,8 @@ def _opened(source: Path | bytes, name: str) -> Iterator[ImageFile]:
 
 def _check_header(image: ImageFile, name: str) -> None:
     """Refuse what can be seen before the pixels are decoded."""
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise _refusal(name, f"holds {frames} frames", "-delete 1--1")
+    if getattr(image, "is_animated", False):  # n_frames would look for them all
+        raise _refusal(name, "holds several frames", "-delete 1--1")
     # Once decoded, 16-bit RGB is called "RGB": only the description of the raw data tells.
     raw = image.tile[0].args if image.tile else None
     bits = image.tag_v2.get(BITSPERSAMPLE, (1,)) if isinstance(image, TiffImageFile) else (1,)
@@ -172,5 +178,4 @@ def _refusal(name: str, what: str, options: str) -> ImageError:
 
 def _shown(source: Path | bytes, name: str | None = None) -> str:
     """Return the name of an image, on one line and fit for a terminal."""
-    name = name or ("image" if isinstance(source, bytes) else str(source))
-    return name if name.isprintable() else ascii(name)
+    return printable(name or ("image" if isinstance(source, bytes) else str(source)))

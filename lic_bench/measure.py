@@ -25,6 +25,13 @@ from lic_bench.image import Image, read_image
 from lic_bench.registry import Registry, identity
 from lic_bench.store import Measurement
 
+_REASON_LENGTH = 1000
+_LARGEST_STREAM = 999_000_000  # bytes; SQLite takes a little more in a row
+
+
+class ExhaustedError(Exception):
+    """There was no memory left; what has taken it may be any codec that the process measured."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -41,12 +48,20 @@ class Task:
     plugins: tuple[Path, ...] = ()
     device: str = "cpu"
     """Where the metrics are computed: ``cpu``, ``cuda``, ``cuda:1``."""
+    on_gpu: bool = False
+    """Whether codec or metrics want a GPU."""
     kept: Measurement | None = None
     """A measurement of before whose bitstream needs new metrics only."""
 
 
 def measure(task: Task) -> Measurement:
-    """Make a measurement. Whatever goes wrong ends up in its ``error``, in one line."""
+    """Make a measurement. Whatever else goes wrong ends up in its ``error``.
+
+    Raises
+    ------
+    ExhaustedError
+        Where there was no memory for it.
+    """
     measurement = task.kept or Measurement()
     try:
         original = _original(task.image, task.device)
@@ -58,12 +73,29 @@ def measure(task: Task) -> Measurement:
             measurement = replace(measurement, stream=stream, encode_s=seconds)
         return _decode(task, original, measurement, stream)
     except ImageError as error:
-        return replace(measurement, error=str(error))
-    except Exception as error:  # noqa: BLE001 - a codec may raise anything; the run goes on
-        text = " ".join(str(error).split())
-        return replace(
-            measurement, error=f"{type(error).__name__}: {text}" if text else repr(error)
-        )
+        if isinstance(error.__cause__, MemoryError):
+            raise ExhaustedError(f"MemoryError while {task.image.path} was read") from None
+        return replace(measurement, error=_printable(str(error)))
+    except BaseException as error:  # noqa: BLE001 - a codec may raise anything; the run goes on
+        error.__traceback__ = None  # it may hold what there is no memory for
+        told = reason(error)
+        if isinstance(error, MemoryError) or "allocate" in told:  # as NumPy, torch, OpenCV say
+            raise ExhaustedError(told) from None
+        return replace(measurement, error=told)
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, in one line that can be shown and stored."""
+    try:
+        text = " ".join(str(error)[:_REASON_LENGTH].split())
+    except BaseException:  # noqa: BLE001 - a codec's own exception may raise another
+        text = "what it says cannot be read"
+    return _printable(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _printable(text: str) -> str:
+    """A text without what would steer a terminal or is no Unicode."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def measure_batch(tasks: Sequence[Task]) -> list[Measurement]:
@@ -80,7 +112,7 @@ def measure_batch(tasks: Sequence[Task]) -> list[Measurement]:
             originals[index] = _original(task.image, task.device)
             groups[originals[index].image.shape].append(index)
     for group in groups.values():
-        with suppress(Exception):
+        with suppress(BaseException):
             found = _measure_together([tasks[i] for i in group], [originals[i] for i in group])
             made.update(zip(group, found, strict=True))
     return [made[i] if i in made else measure(task) for i, task in enumerate(tasks)]
@@ -124,7 +156,9 @@ def _encode(task: Task, image: Image) -> tuple[bytes, float]:
 def _bytes(stream: object) -> bytes:
     if not isinstance(stream, bytes):
         raise TypeError(f"encode returned {type(stream).__name__}, not bytes")
-    return stream
+    if len(stream) > _LARGEST_STREAM:
+        raise ValueError(f"encode returned {len(stream)} bytes, of at most {_LARGEST_STREAM}")
+    return stream if type(stream) is bytes else bytes(memoryview(stream))
 
 
 def _decode(
@@ -140,18 +174,26 @@ def _decode(
 def _compare(
     task: Task, original: _Original, measurement: Measurement, decoded: Image
 ) -> Measurement:
-    _check(decoded, original.image.shape)
-    [values] = original.reference.compare(on_device(decoded[None], task.device))
+    picture = _checked(decoded, original.image.shape)
+    [values] = original.reference.compare(on_device(picture[None], task.device))
     return replace(measurement, metrics=values, metrics_version=metrics.VERSION)
 
 
-def _check(decoded: object, shape: tuple[int, ...]) -> None:
+def _checked(decoded: object, shape: tuple[int, ...]) -> Image:
     if not isinstance(decoded, np.ndarray):
         raise TypeError(f"decode returned {type(decoded).__name__}, not a NumPy array")
+    decoded = np.asarray(decoded)  # of a subclass that may do its sums otherwise
     if decoded.dtype != np.uint8 or decoded.shape != shape:
         raise TypeError(
             f"decode returned {decoded.dtype} of shape {decoded.shape}, not uint8 of {shape}"
         )
+    return decoded
+
+
+def picture(spec: str, plugins: tuple[Path, ...], stream: bytes) -> Image:
+    """What a bitstream decodes to; whatever goes wrong is raised."""
+    decoded = _registry(plugins).codec(spec).decode(stream)
+    return _checked(decoded, np.shape(decoded))
 
 
 def _codec(task: Task) -> Codec:

@@ -15,27 +15,50 @@ dataset_images    how many images the data set has, measured or not
 image_sha256      of the image file, and how much is cut off it
 identity          what the codec was made of: options, versions, weights; as JSON
 run, measured     the run that measured it (see `lic-bench runs`), and when, in UTC
+matches           the targets that a search met with it: ``bpp=0.25 psnr_rgb=32``; mostly empty
+searched          a search alone tried this point on this data set: on no curve, and its point_index
+                  tells nothing
+brought_in        whether it comes from elsewhere (`lic-bench bring`) and was not measured by a run
 ================  ==================================================================================
+
+A row without an image is an average over the data set, which was brought in as such.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice, product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from lic_bench.errors import SpecError
 from lic_bench.files import written_whole
 from lic_bench.metrics import METRICS
-from lic_bench.store import Store
+from lic_bench.store import BROUGHT_IN, Store
 
+MARK = " (brought in)"
+"""What stands behind the names of codecs that were not measured by a run."""
+
+_TEXTS = (
+    *("dataset", "image", "codec", "point", "error", "image_sha256", "identity", "measured"),
+    "matches",
+)
+_NUMBERS = {
+    **dict.fromkeys(("width", "height", "bytes"), "Int64"),
+    **dict.fromkeys(("encode_s", "decode_s"), "float64"),
+    **dict.fromkeys(("position", "run", "dataset_images"), "int64"),
+}
+_ROWS = 20_000  # made into columns at a time: a row takes ten times as much
 _COLUMNS = [
     *("dataset", "image", "width", "height", "codec", "point", "point_index", "bytes", "bpp"),
     *METRICS,
     *("encode_s", "decode_s", "error", "dataset_images", "image_sha256", "identity"),
-    *("run", "measured"),
+    *("run", "measured", "matches", "searched", "brought_in"),
 ]
+_SETTING = ["dataset", "codec", "point"]
 
 
 def load(path: str | Path) -> pd.DataFrame:
@@ -61,21 +84,67 @@ def load(path: str | Path) -> pd.DataFrame:
 
 def frame(store: Store) -> pd.DataFrame:
     """The measurements of an open store; see `load`."""
-    names, rows = store.current()
-    table = pd.DataFrame(rows, columns=names)
-    metrics = [json.loads(text) for text in table["metrics"]]
-    for name in METRICS:
-        table[name] = pd.Series([values.get(name) for values in metrics], dtype="float64")
-    for name in ("width", "height", "bytes"):
-        table[name] = table[name].astype("Int64")
-    for name in ("encode_s", "decode_s"):
-        table[name] = table[name].astype("float64")
-    table["bpp"] = (8 * table["bytes"] / (table["width"] * table["height"])).astype("float64")
-    rate = table.groupby(["dataset", "codec", "point"])["bpp"].transform("mean")
+    names, measured = store.current()
+    averages = store.averages()
+    rows = chain(measured, (tuple(map(one.get, names)) for one in averages))
+    texts: dict[str, str] = {}
+    parts = [_part(names, [], texts)]  # the columns, where there is no row
+    while some := list(islice(rows, _ROWS)):
+        parts.append(_part(names, some, texts))
+    table = pd.concat(parts, ignore_index=True)
+    del parts
+    rates = pd.Series([one["bpp"] for one in averages], dtype="float64")
+    rates.index += len(table) - len(rates)
+    computed = (8 * table["bytes"] / (table["width"] * table["height"])).astype("float64")
+    table["bpp"] = computed.fillna(rates)
+    table["brought_in"] = table["identity"].str.startswith(BROUGHT_IN).astype(bool)
+    table["matches"] = table["matches"].fillna("")
+    table["searched"] = _searched(table, store.runs())
+    on_curves = table["bpp"].mask(table["searched"])
+    rate = on_curves.groupby([table[name] for name in _SETTING]).transform("mean")
     rank = rate.groupby([table["dataset"], table["codec"]]).rank("dense", na_option="bottom")
     table["point_index"] = rank.astype("int64")
-    order = ["dataset", "codec", "point_index", "position"]
+    order = ["dataset", "codec", "point_index", "point", "position"]
     return table.sort_values(order, ignore_index=True)[_COLUMNS]
+
+
+def _part(
+    names: Sequence[str], rows: Sequence[tuple[Any, ...]], texts: dict[str, str]
+) -> pd.DataFrame:
+    """Some rows as a table. Equal texts, of which there are many, are one object in `texts`."""
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    found = {
+        name: pd.Series([texts.setdefault(x, x) for x in columns.get(name, ())], dtype=object)
+        for name in _TEXTS
+    }
+    for name, kind in _NUMBERS.items():
+        found[name] = pd.Series(columns.get(name, ()), dtype=kind)
+    metrics = [json.loads(text) for text in columns.get("metrics", ())]
+    for name in METRICS:
+        found[name] = pd.Series([values.get(name) for values in metrics], dtype="float64")
+    return pd.DataFrame(found)
+
+
+def _searched(table: pd.DataFrame, runs: Sequence[Mapping[str, Any]]) -> pd.Series[bool]:
+    """Whether a search alone, and no run's plan, had a point measured on a data set."""
+    planned = {
+        (dataset, run["codecs"][spec], point)
+        for run in runs
+        for spec, points in run.get("points", {}).items()
+        for dataset, point in product(run["datasets"], points)
+    }
+    tried = table["run"].isin([run["run"] for run in runs if "match" in run])
+    settings = table.loc[tried, ["dataset", "identity", "point"]]
+    for row, *setting in settings.itertuples(name=None):
+        tried[row] = tuple(setting) not in planned
+    return tried.groupby([table[name] for name in _SETTING]).transform("all")
+
+
+def display_names(measurements: pd.DataFrame) -> dict[str, str]:
+    """What tables and plots call each codec: those that were brought in are marked."""
+    codecs, brought_in = measurements["codec"], measurements.get("brought_in")
+    marked = set() if brought_in is None else set(codecs[brought_in])
+    return {codec: f"{codec}{MARK}" if codec in marked else str(codec) for codec in codecs.unique()}
 
 
 def export(measurements: pd.DataFrame, path: str | Path) -> None:

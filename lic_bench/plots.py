@@ -18,6 +18,7 @@ from lic_bench import published as others
 from lic_bench.curves import aggregate, check_known, curve, metric_named
 from lic_bench.errors import SpecError, UndefinedError
 from lic_bench.files import written_whole
+from lic_bench.measurements import display_names
 
 STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -60,6 +61,8 @@ _PUBLISHED: dict[str, Any] = {
     "markersize": 3.5,
     "zorder": 1.5,
 }
+# What was brought in has a colour as what was measured, and is hollow as what was published.
+_BROUGHT_IN: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 0.8}
 _PUBLISHED_MARKERS = 8  # at most so many on a curve, which may have a hundred points
 
 _UNDATED: dict[str, dict[str, None]] = {
@@ -86,6 +89,8 @@ def plot(
     The rate is in bits per pixel, the quality in dB. `metric` is a name of `curves.METRICS`;
     without `codecs` all codecs are drawn; `dataset` must be named if there are several. A codec
     keeps its colour and marker whichever others are drawn from the same measurements.
+
+    Codecs that were brought in from elsewhere have hollow markers, and are called so.
 
     `published` names curves of others to set beside them, in grey and marked as published; see
     `published.curve`. They are shown over the range of rates that was measured, or over `xlim`.
@@ -121,6 +126,7 @@ def plot(
     )
 
     images = measurements[measurements["dataset"] == dataset]["image"].nunique()
+    names = display_names(measurements)
     with mpl.rc_context(STYLE):
         figure = Figure(SIZES[width], layout="constrained")
         axes = figure.add_subplot()
@@ -129,17 +135,19 @@ def plot(
             axes.plot(
                 one.bpp,
                 one.value,
-                label=one.codec,
+                label=names[one.codec],
                 color=COLOURS[index % len(COLOURS)],
                 linestyle=_LINES[index % len(_LINES)],
                 marker=MARKERS[index % len(MARKERS)],
+                **({} if names[one.codec] == one.codec else _BROUGHT_IN),
             )
         drawn = [
             _add_published(axes, name, dataset, metric, span, index)
             for index, name in enumerate(dict.fromkeys(published))
         ]
         axes.set(xlabel="Rate [bpp]", ylabel=metric_.label, xscale=xscale, xlim=xlim, ylim=ylim)
-        title = f"{dataset}, {images} image{'s'[: images > 1]}, {metric_.rule}"
+        what = f"{images} image{'s'[: images > 1]}" if images else "averages"
+        title = f"{dataset}, {what}, {metric_.rule}"
         lines = [title]
         if sources := ", ".join(dict.fromkeys(filter(None, drawn))):
             lines.append(f"grey: published ({sources}), not measured here")

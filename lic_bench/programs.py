@@ -80,6 +80,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     decode: str | list[str]
     points: list[int | float | Annotated[str, msgspec.Meta(min_length=1, max_length=60)]] = []
     """From low rate to high: all numbers or all texts; none where there is only one."""
+    point_range: tuple[int | float, int | float] | None = None
+    """The lowest rate's point and the highest's, where all between them are possible."""
     point_unit: str = ""
     reads: Format = "png"
     """What the encoder is given."""
@@ -207,7 +209,10 @@ class ProgramCodec(Codec):
             end = 1 + stream[0]
             point, stream = stream[1:end].decode(), stream[end:]
             known = self.points[0]
-            self.check_point(point if known is None else type(known)(point))
+            value = point if known is None else type(known)(point)
+            self.check_point(value)
+            if point_text(value) != point:  # " 5", "+5", "5_0": numbers to Python alone
+                raise ValueError(f"{point!r} is no point as it is written")
         return size, point, stream
 
     def _picture(self, content: bytes, size: tuple[int, int] | None) -> Image:
@@ -238,6 +243,7 @@ def load(path: Path) -> type[ProgramCodec]:
     try:
         description = msgspec.toml.decode(path.read_bytes(), type=Description)
         points = _points(description)
+        point_range = _point_range(description, points)
         commands = {
             key: _words(key, command, bool(points), path.parent)
             for key in ("encode", "decode", "version")
@@ -254,6 +260,7 @@ def load(path: Path) -> type[ProgramCodec]:
         "__doc__": f"The programs that {path.name} names.",
         "name": description.name,
         "points": points or (None,),
+        "point_range": point_range,
         "point_unit": description.point_unit,
         "source": path,
         "description": description,
@@ -270,6 +277,24 @@ def _points(description: Description) -> tuple[Point, ...]:
     if len(set(points)) < len(points):
         raise ValueError("one is given twice - at `$.points`")
     return tuple(numbers if any(isinstance(point, float) for point in points) else points)
+
+
+def _point_range(
+    description: Description, points: tuple[Point, ...]
+) -> tuple[int, int] | tuple[float, float] | None:
+    """The range of points, in their type."""
+    if description.point_range is None:
+        return None
+    low, high = description.point_range
+    if not points or isinstance(points[0], str):
+        raise ValueError("a range is of points that are numbers - at `$.point_range`")
+    if low == high or not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError("a range is two finite numbers that differ - at `$.point_range`")
+    if isinstance(points[0], float):
+        return float(low), float(high)
+    if isinstance(low, float) or isinstance(high, float):
+        raise ValueError("the points are integers, and so are its ends - at `$.point_range`")
+    return low, high
 
 
 def _words(key: str, command: str | list[str], points: bool, folder: Path) -> list[str]:
@@ -353,6 +378,8 @@ def _call(words: Sequence[str], folder: Path, timeout_s: float, check: bool = Tr
         process = subprocess.Popen(  # noqa: S603 - the words are the user's own
             words,
             cwd=folder,
+            # Our own workers have it; a program in Python may want the modules beside it.
+            env={name: text for name, text in os.environ.items() if name != "PYTHONSAFEPATH"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,8 +22,8 @@ _LIBRARIES = (
 
 
 def command() -> str:
-    """The command line of this process, to be typed again."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command line of this process, quoted so that a shell takes it again."""
+    return shlex.join([*_program(Path(sys.argv[0])), *sys.argv[1:]])
 
 
 def machine() -> dict[str, object]:
@@ -44,6 +45,14 @@ def gpu(device: str) -> str | None:
     import torch
 
     return str(torch.cuda.get_device_name(device))
+
+
+def _program(path: Path) -> list[str]:
+    """How this program is called: by its name, where the shell finds it under that."""
+    if path.name == "__main__.py":
+        return [sys.executable, "-m", path.parent.name]
+    found = shutil.which(path.name)
+    return [path.name if found and path.exists() and path.samefile(found) else sys.argv[0]]
 
 
 def _version(library: str) -> str | None:

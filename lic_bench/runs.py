@@ -5,6 +5,7 @@ An interrupted run therefore resumes, a second run costs nothing, a new codec co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,9 +18,10 @@ from lic_bench.codec import Codec, Point, parse_points, point_text
 from lic_bench.dataset import Dataset, ImageFile, load_dataset
 from lic_bench.errors import SpecError
 from lic_bench.measure import Task, check_device
+from lic_bench.process import USUAL_LIMITS, Limits, most_memory_gb
 from lic_bench.registry import Registry, identity
 from lic_bench.store import FILE_NAME, Key, Measurement, Store
-from lic_bench.workers import cores, measure_all
+from lic_bench.workers import Processes, Workers, cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,19 +55,22 @@ class Plan:
             product(images, alone), ((image, one) for one, image in product(batches, images))
         )
         for image, one in pairs:
-            key = Key(image.key, one.identity, point_text(one.point))
-            yield (
-                key,
-                Task(
-                    image,
-                    one.codec,
-                    one.identity,
-                    one.point,
-                    one.batch_size,
-                    self.plugins,
-                    self.device,
-                ),
-            )
+            yield self.task(image, one.codec, one.point)
+
+    def task(self, image: ImageFile, spec: str, point: Point) -> tuple[Key, Task]:
+        """A measurement with one of the codecs, at any operating point."""
+        made, codec = self._made[spec], self.codecs[spec]
+        key = Key(image.key, made, point_text(point))
+        return key, Task(
+            image=image,
+            codec=spec,
+            identity=made,
+            point=point,
+            batch_size=codec.batch_size,
+            plugins=self.plugins,
+            device=self.device,
+            on_gpu={codec.device, self.device} != {"cpu"},
+        )
 
     def __len__(self) -> int:
         """How many measurements there are in it."""
@@ -74,6 +79,15 @@ class Plan:
     def __contains__(self, key: Key) -> bool:
         """Whether a measurement is one of those."""
         return key.image_key in self._images and (key.identity, key.point) in self._settings
+
+    @property
+    def devices(self) -> set[str]:
+        """Where codecs run and metrics are computed."""
+        return {self.device, *(codec.device for codec in self.codecs.values())}
+
+    @cached_property
+    def _made(self) -> dict[str, str]:
+        return self.identities()
 
     @cached_property
     def _images(self) -> dict[str, ImageFile]:
@@ -87,7 +101,7 @@ class Plan:
     def _settings(self) -> dict[tuple[str, str], _Setting]:
         """The codecs at their points, those once that two specs spell differently."""
         settings: dict[tuple[str, str], _Setting] = {}
-        for spec, made in self.identities().items():
+        for spec, made in self._made.items():
             for point in self.points[spec]:
                 setting = _Setting(spec, made, point, self.codecs[spec].batch_size)
                 settings.setdefault((made, point_text(point)), setting)
@@ -131,6 +145,9 @@ def run(
     jobs: int | None = None,
     device: str = "cpu",
     plugins: Iterable[str | Path] = (),
+    timeout_s: float = USUAL_LIMITS.timeout_s,
+    memory_gb: float | None = None,
+    scheduler: str | None = None,
 ) -> pd.DataFrame:
     """Measure codecs on data sets, and keep what was measured.
 
@@ -154,6 +171,12 @@ def run(
         Where the metrics are computed: ``cpu``, ``cuda``, ``cuda:1``.
     plugins
         Python files that hold further codecs.
+    timeout_s
+        How long a measurement may take; 0: as long as it will.
+    memory_gb
+        What a worker may take, on Linux; 0: what there is. See `workers_for` for the default.
+    scheduler
+        The address of a Dask scheduler whose workers are to measure, instead of processes here.
 
     Returns
     -------
@@ -166,7 +189,10 @@ def run(
         Where something does not exist or cannot be used here, or the store cannot be written.
     """
     planned = plan(codecs, datasets, points=points, device=device, plugins=plugins)
-    return execute(planned, Path(out), jobs=jobs)
+    workers = workers_for(
+        planned, jobs=jobs, timeout_s=timeout_s, memory_gb=memory_gb, scheduler=scheduler
+    )
+    return execute(planned, Path(out), workers=workers)
 
 
 def plan(
@@ -177,15 +203,15 @@ def plan(
     device: str = "cpu",
     plugins: Iterable[str | Path] = (),
 ) -> Plan:
-    """Check what is asked for, before any work is done; see `run` for the parameters and errors."""
+    """Check what is asked for, before any work is done; see `run` for the parameters and errors.
+
+    Whether there are the devices is left to `workers_for`: they may be elsewhere.
+    """
     if not codecs or not datasets:
         raise SpecError("a run needs a codec and a data set, as in --codecs jpeg --dataset sample")
     files = tuple(Path(plugin).resolve() for plugin in plugins)
-    check_device(device)
     registry = Registry(files)
     made = {spec: registry.codec(spec) for spec in codecs}
-    for codec in made.values():
-        check_device(codec.device)
     loaded = tuple(load_dataset(dataset) for dataset in dict.fromkeys(datasets))
     names = [dataset.name for dataset in loaded]
     for name in names:
@@ -194,11 +220,50 @@ def plan(
     return Plan(loaded, made, _points(made, points or {}), device, files)
 
 
+def workers_for(
+    plan: Plan,
+    *,
+    jobs: int | None = None,
+    timeout_s: float = USUAL_LIMITS.timeout_s,
+    memory_gb: float | None = None,
+    scheduler: str | None = None,
+) -> Workers:
+    """Who is to measure a plan: processes of this machine, or a cluster; see `run`.
+
+    Parameters
+    ----------
+    memory_gb
+        By default most of the machine's memory, so that a codec that eats it fails before the
+        system kills a process of its choice; no limit where a GPU is used, whose driver is known to
+        reserve far more than it takes, and none on a cluster, whose machines are not known here.
+
+    Raises
+    ------
+    SpecError
+        Where a limit is negative, or not a number.
+    UnavailableError
+        Where a device is not there.
+    """
+    if memory_gb is None:
+        memory_gb = most_memory_gb() if plan.devices == {"cpu"} and not scheduler else 0
+    for what, limit in (("time", timeout_s), ("memory", memory_gb)):
+        if not 0 <= limit < math.inf:
+            raise SpecError(f"{limit:g} is no limit of {what}; 0 stands for none")
+    limits = Limits(timeout_s, memory_gb)
+    if scheduler:
+        from lic_bench.cluster import Cluster
+
+        return Cluster(scheduler, limits)
+    for device in plan.devices:
+        check_device(device)
+    return Processes(jobs or cores(), limits)
+
+
 def execute(
     plan: Plan,
     out: Path,
     *,
-    jobs: int | None = None,
+    workers: Workers | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> pd.DataFrame:
     """Do the work of a plan that is not done yet, and keep it in a folder's store.
@@ -207,8 +272,8 @@ def execute(
     ----------
     out
         The folder, made where there is none.
-    jobs
-        Worker processes; by default one for each core.
+    workers
+        Who measures; by default a process for each core. See `workers_for`.
     report
         Called before the first measurement and after each.
 
@@ -221,20 +286,25 @@ def execute(
     StoreError
         Where the store cannot be opened or written. What was measured before stays.
     """
+    workers = workers or workers_for(plan)
     with Store(out / FILE_NAME) as store:
         known = sum(key in plan for key in store.measured(metrics.VERSION))
         progress = Progress(planned=len(plan), remembered=known)
-        jobs = max(1, min(jobs or cores(), len(plan) - known))
-        run = store.begin(_provenance(plan, jobs), plan.datasets, plan.identities())
+        run = store.begin(provenance_of(plan, workers), plan.datasets, plan.identities())
         report(progress)
         work = unmeasured(store, plan.tasks())
-        for task, measurement in measured(store, run, work, len(plan) - known, jobs):
+        for task, measurement in measured(store, run, work, len(plan) - known, workers):
             progress = progress.after(task, measurement)
             report(progress)
         store.finish(run)
-        from lic_bench import measurements  # brings pandas: not before the workers have begun
+        return results(plan, store)
 
-        frame = measurements.frame(store)
+
+def results(plan: Plan, store: Store) -> pd.DataFrame:
+    """All that a store holds of a plan's data sets and codecs."""
+    from lic_bench import measurements  # brings pandas: not before the workers have begun
+
+    frame = measurements.frame(store)
     names = [dataset.name for dataset in plan.datasets]
     return frame[frame.dataset.isin(names) & frame.codec.isin(list(plan.codecs))]
 
@@ -254,9 +324,9 @@ def unmeasured(store: Store, tasks: Iterable[tuple[Key, Task]]) -> Iterator[tupl
 
 
 def measured(
-    store: Store, run: int, work: Iterable[tuple[Key, Task]], count: int, jobs: int
+    store: Store, run: int, work: Iterable[tuple[Key, Task]], count: int, workers: Workers
 ) -> Iterator[tuple[Task, Measurement]]:
-    """Make measurements in worker processes, and give each as soon as it is in the store.
+    """Have measurements made, and give each as soon as it is in the store.
 
     Parameters
     ----------
@@ -266,11 +336,11 @@ def measured(
         Drawn upon as workers become free, so that it may be long.
     count
         How many there are, or a few more.
-    jobs
-        How many processes.
+    workers
+        Who makes them; see `workers_for`.
     """
     if count:
-        for key, task, measurement in measure_all(work, count, jobs):
+        for key, task, measurement in workers.measure_all(work, count):
             store.add(run, key, measurement)
             yield task, measurement
 
@@ -291,14 +361,16 @@ def _points(
     return points
 
 
-def _provenance(plan: Plan, jobs: int) -> dict[str, object]:
+def provenance_of(plan: Plan, workers: Workers) -> dict[str, object]:
+    """What is remembered of a run: how to do it again, where it was done, and what it planned."""
     return {
         "command": provenance.command(),
         **provenance.machine(),
         "device": plan.device,
         "gpu": provenance.gpu(plan.device),
-        "jobs": jobs,
+        "workers": str(workers),
         "datasets": {dataset.name: dataset.digest for dataset in plan.datasets},
         "codecs": plan.identities(),
+        "points": {spec: list(map(point_text, points)) for spec, points in plan.points.items()},
         "plugins": [str(path) for path in plan.plugins],
     }

@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -29,13 +30,18 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from lic_bench.codec import point_text
-from lic_bench.errors import UndefinedError
+from lic_bench.errors import LicBenchError, UndefinedError
 from lic_bench.runs import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lic_bench.decodes import Verdict
+    from lic_bench.targets import Target
+
 _BD_METRICS = ("psnr_rgb", "ms_ssim_rgb")
+_MATCH_METRICS = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb")
+_MATCH_WIDTH = 140  # rather a wrapped line than a figure that is cut
 _QUIET_S = 10  # between two lines of progress where there is no terminal
 
 
@@ -129,6 +135,42 @@ def summary(table: pd.DataFrame, anchor: str) -> None:
         console.print(shown)
         for note in notes:
             console.print(note, markup=False, soft_wrap=True)
+
+
+def matches(table: pd.DataFrame, targets: Sequence[Target], anchor: str | None) -> None:
+    """Print a table for each data set and target of a search: codecs at equal rate or quality."""
+    from lic_bench.tables import match_table
+
+    console = Console(highlight=False, soft_wrap=True, width=max(Console().width, _MATCH_WIDTH))
+    for name, target in product(table["dataset"].unique(), targets):
+        metrics = _MATCH_METRICS if target.metric is None else ()
+        try:
+            made = match_table(table, target, anchor=anchor, metrics=metrics, dataset=str(name))
+        except LicBenchError as error:
+            console.print(f"No table of {name} at {target.text}: {error}", markup=False)
+            continue
+        shown = Table(box=None, padding=(0, 2, 0, 0))
+        for column in made.columns:
+            justify: Literal["left", "right"] = "left" if column.digits is None else "right"
+            shown.add_column(escape(column.title), justify=justify, no_wrap=True)
+        for cells in made.cells():
+            shown.add_row(*map(escape, cells))
+        console.print(f"\n{made.caption}", markup=False)
+        console.print(shown)
+        for note in made.notes:
+            console.print(note, markup=False)
+
+
+def differences(verdicts: Sequence[Verdict]) -> bool:
+    """Print what came of decoding bitstreams again, for each codec; say whether any differed."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for one in verdicts:
+        told = "all gave the same picture"
+        if one.differing:
+            told = f"{one.differing} differ or fail; {one.worst}"
+        how = f"{one.checked} streams decoded again ({one.circumstances})"
+        console.print(f"{one.codec}: {how}: {told}", markup=False)
+    return any(one.differing for one in verdicts)
 
 
 def failures(table: pd.DataFrame) -> bool:

@@ -7,6 +7,9 @@ what was measured before stays.
 
 What a name stands for *now* is kept beside it: a data set's images and a codec spec's identity, as
 the latest run saw them. `Store.current` gives the measurements of these.
+
+What others measured is brought in under a name of its own, whose identity begins with `BROUGHT_IN`:
+measurements of images, beside ours, and curves that are averages already (`Average`).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from lic_bench.errors import StoreError
 
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from lic_bench.dataset import Dataset
 
 FILE_NAME = "store.sqlite"
+
+BROUGHT_IN = '{"brought in":'
+"""How the identity begins of what was not measured by a run, but brought in from elsewhere."""
 
 _FORMAT = 2
 _SCHEMA = """
@@ -76,6 +82,11 @@ CREATE TABLE brought_curves (
 ) STRICT;
 """
 
+_OF_KEY = """
+FROM measurements
+WHERE image_key = ? AND identity = (SELECT id FROM identities WHERE text = ?) AND point = ?
+"""
+
 
 @dataclass(frozen=True)
 class Key:
@@ -102,6 +113,38 @@ class Measurement:
     metrics_version: int = 0
     error: str | None = None
     """Why the measurement failed, in one line."""
+
+
+@dataclass(frozen=True)
+class Decode:
+    """What came of a bitstream that was decoded again, beside what it was measured as."""
+
+    circumstances: str
+    """Under which, in words."""
+    differing: int | None = None
+    """How many samples differ; missing where there is no picture to compare."""
+    largest: int | None = None
+    """The largest difference, in 8-bit steps."""
+    error: str | None = None
+    """Why there is no picture to compare."""
+
+    @property
+    def same(self) -> bool:
+        """Whether it is the same picture, in each sample."""
+        return self.differing == 0
+
+
+@dataclass(frozen=True)
+class Average:
+    """A point of a curve that was brought in: an average over a data set, without its images."""
+
+    codec: str
+    dataset: str
+    point: str
+    bpp: float
+    metrics: Mapping[str, float | None]
+    encode_s: float | None = None
+    decode_s: float | None = None
 
 
 class Store:
@@ -166,22 +209,36 @@ class Store:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
         with self._transaction():
-            run = self._db.execute(
-                "INSERT INTO runs (started, provenance) VALUES (?, ?) RETURNING id",
-                (_now(), json.dumps(provenance, ensure_ascii=False)),
-            ).fetchone()[0]
-            for dataset in datasets:
-                self._db.execute("DELETE FROM images WHERE dataset = ?", (dataset.name,))
-                self._db.executemany(
-                    "INSERT INTO images VALUES (?, ?, ?, ?)",
-                    [(dataset.name, i, im.name, im.key) for i, im in enumerate(dataset.images)],
-                )
-            for spec, identity in codecs.items():
-                self._db.execute("INSERT OR IGNORE INTO identities (text) VALUES (?)", (identity,))
-                self._db.execute(
-                    "INSERT OR REPLACE INTO codecs SELECT ?, id FROM identities WHERE text = ?",
-                    (spec, identity),
-                )
+            for spec in codecs:
+                if self._is_brought_in(spec):
+                    raise StoreError(
+                        f"{spec} is what was brought into {self.path} from elsewhere; choose "
+                        f"another --out, or take it out: lic-bench forget {spec}"
+                    )
+            return self._enter(provenance, datasets, codecs)
+
+    def _enter(
+        self,
+        provenance: Mapping[str, object],
+        datasets: Iterable[Dataset],
+        codecs: Mapping[str, str],
+    ) -> int:
+        run = self._db.execute(
+            "INSERT INTO runs (started, provenance) VALUES (?, ?) RETURNING id",
+            (_now(), json.dumps(provenance, ensure_ascii=False)),
+        ).fetchone()[0]
+        for dataset in datasets:
+            self._db.execute("DELETE FROM images WHERE dataset = ?", (dataset.name,))
+            self._db.executemany(
+                "INSERT INTO images VALUES (?, ?, ?, ?)",
+                [(dataset.name, i, im.name, im.key) for i, im in enumerate(dataset.images)],
+            )
+        for spec, identity in codecs.items():
+            self._db.execute("INSERT OR IGNORE INTO identities (text) VALUES (?)", (identity,))
+            self._db.execute(
+                "INSERT OR REPLACE INTO codecs SELECT ?, id FROM identities WHERE text = ?",
+                (spec, identity),
+            )
         return int(run)
 
     def finish(self, run: int) -> None:
@@ -217,40 +274,179 @@ class Store:
 
     def add(self, run: int, key: Key, measurement: Measurement) -> None:
         """Remember a measurement; it replaces a failed one, and one with older metrics."""
-        m = measurement
+        stream = measurement.stream
         with self._transaction():
-            row = self._db.execute(
-                """
-                INSERT INTO measurements
-                SELECT NULL, ?, id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM identities WHERE text = ?
-                ON CONFLICT (image_key, identity, point) DO UPDATE SET
-                    run = excluded.run, measured = excluded.measured,
-                    width = excluded.width, height = excluded.height, bytes = excluded.bytes,
-                    encode_s = excluded.encode_s, decode_s = excluded.decode_s,
-                    metrics = excluded.metrics, metrics_version = excluded.metrics_version,
-                    error = excluded.error
-                RETURNING id
-                """,
+            self._put(run, key, measurement, None if stream is None else len(stream))
+
+    def _put(self, run: int, key: Key, measurement: Measurement, size: int | None) -> None:
+        m = measurement
+        row = self._db.execute(
+            """
+            INSERT INTO measurements
+            SELECT NULL, ?, id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM identities WHERE text = ?
+            ON CONFLICT (image_key, identity, point) DO UPDATE SET
+                run = excluded.run, measured = excluded.measured,
+                width = excluded.width, height = excluded.height, bytes = excluded.bytes,
+                encode_s = excluded.encode_s, decode_s = excluded.decode_s,
+                metrics = excluded.metrics, metrics_version = excluded.metrics_version,
+                error = excluded.error
+            RETURNING id
+            """,
+            (
+                key.image_key,
+                key.point,
+                run,
+                _now(),
+                m.width,
+                m.height,
+                size,
+                m.encode_s,
+                m.decode_s,
+                json.dumps(dict(m.metrics)),
+                m.metrics_version,
+                m.error,
+                key.identity,
+            ),
+        ).fetchone()
+        if m.stream is not None:
+            self._db.execute("INSERT OR REPLACE INTO bitstreams VALUES (?, ?)", (row[0], m.stream))
+            self._db.execute("DELETE FROM decodes WHERE measurement = ?", row)
+
+    def add_decode(self, key: Key, decode: Decode) -> None:
+        """Remember what came of decoding a measurement's bitstream again."""
+        with self._transaction():
+            self._db.execute(
+                f"INSERT OR REPLACE INTO decodes SELECT id, ?, ?, ?, ?, ? {_OF_KEY}",
                 (
-                    key.image_key,
-                    key.point,
-                    run,
+                    decode.circumstances,
                     _now(),
-                    m.width,
-                    m.height,
-                    None if m.stream is None else len(m.stream),
-                    m.encode_s,
-                    m.decode_s,
-                    json.dumps(dict(m.metrics)),
-                    m.metrics_version,
-                    m.error,
-                    key.identity,
+                    decode.differing,
+                    decode.largest,
+                    decode.error,
+                    *(key.image_key, key.identity, key.point),
                 ),
+            )
+
+    def decode(self, key: Key, circumstances: str) -> Decode | None:
+        """What came of decoding a bitstream again; nothing where that was not done."""
+        with self._errors():
+            row = self._db.execute(
+                f"""
+                SELECT circumstances, differing, largest, error FROM decodes
+                WHERE measurement = (SELECT id {_OF_KEY}) AND circumstances = ?
+                """,  # noqa: S608 - ours
+                (key.image_key, key.identity, key.point, circumstances),
             ).fetchone()
-            if m.stream is not None:
+        return None if row is None else Decode(*row)
+
+    def bring(
+        self,
+        provenance: Mapping[str, object],
+        datasets: Iterable[Dataset],
+        codecs: Mapping[str, str],
+        averages: Iterable[Average] = (),
+        measurements: Iterable[tuple[Key, Measurement, int | None]] = (),
+    ) -> None:
+        """Take in what was measured elsewhere: all of it, or nothing.
+
+        It replaces what was brought in under these names before.
+
+        Parameters
+        ----------
+        provenance
+            Where it comes from; it is told beside the runs.
+        datasets
+            Those whose images are not known here yet.
+        codecs
+            The identity, which begins with `BROUGHT_IN`, of each name.
+        averages
+            Those of one codec and data set from low rate to high.
+        measurements
+            Of images: each with the size in bytes of what it was decoded from. Its stream, where it
+            has one, is not that, but the decoded picture, in a file that `read_image` reads.
+
+        Raises
+        ------
+        StoreError
+            Where a codec of such a name was measured here.
+        """
+        with self._transaction():
+            for name in codecs:
+                self._forget(name)
+            run = self._enter(provenance, datasets, codecs)
+            for position, one in enumerate(averages):
+                source = {"point": one.point, "encode_s": one.encode_s, "decode_s": one.decode_s}
+                row = (one.codec, one.dataset, position, one.bpp, json.dumps(dict(one.metrics)))
                 self._db.execute(
-                    "INSERT OR REPLACE INTO bitstreams VALUES (?, ?)", (row[0], m.stream)
+                    "INSERT INTO brought_curves VALUES (?, ?, ?, ?, ?, ?)",
+                    (*row, json.dumps({**source, "run": run, "measured": _now()})),
                 )
+            for key, measurement, size in measurements:
+                self._put(run, key, measurement, size)
+            self._db.execute("UPDATE runs SET finished = ? WHERE id = ?", (_now(), run))
+
+    def forget(self, name: str) -> None:
+        """Take out what was brought in under a name; the note of where it came from stays.
+
+        Raises
+        ------
+        StoreError
+            Where nothing was brought in under this name.
+        """
+        with self._transaction():
+            if not self._is_brought_in(name):
+                raise StoreError(f"nothing called {name!r} was brought into {self.path}")
+            self._forget(name)
+
+    def check_free(self, name: str) -> None:
+        """Refuse a name for what is to be brought in.
+
+        Raises
+        ------
+        StoreError
+            Where a codec of this name was measured here.
+        """
+        if self._is_brought_in(name) is False:
+            raise StoreError(
+                f"{name} was measured in {self.path}; bring this in under another name: --as NAME"
+            )
+
+    def _forget(self, name: str) -> None:
+        self.check_free(name)
+        identity = "(SELECT identity FROM codecs WHERE spec = ?)"
+        old = f"(SELECT id FROM measurements WHERE identity = {identity})"  # noqa: S608 - ours
+        for statement in (
+            *(
+                f"DELETE FROM {table} WHERE measurement IN {old}"  # noqa: S608 - ours
+                for table in ("bitstreams", "decodes", "matches")
+            ),
+            f"DELETE FROM measurements WHERE identity = {identity}",  # noqa: S608 - ours
+            f"DELETE FROM identities WHERE id = {identity}",  # noqa: S608 - ours
+            "DELETE FROM brought_curves WHERE codec = ?",
+            "DELETE FROM codecs WHERE spec = ?",
+        ):
+            self._db.execute(statement, (name,))
+
+    def _is_brought_in(self, name: str) -> bool | None:
+        """Whether a name stands for what was brought in; nothing where it stands for nothing."""
+        with self._errors():
+            row = self._db.execute(
+                "SELECT text FROM codecs JOIN identities ON id = identity WHERE spec = ?", (name,)
+            ).fetchone()
+        return None if row is None else str(row[0]).startswith(BROUGHT_IN)
+
+    def images(self, dataset: str) -> dict[str, tuple[str, int | None, int | None]]:
+        """The images of a data set by name: key, width and height, as far as these are known."""
+        with self._errors():
+            rows = self._db.execute(
+                """
+                SELECT im.image, im.image_key, max(m.width), max(m.height)
+                FROM images im LEFT JOIN measurements m ON m.image_key = im.image_key
+                WHERE im.dataset = ? GROUP BY im.position ORDER BY im.position
+                """,
+                (dataset,),
+            )
+            return {image: (key, width, height) for image, key, width, height in rows}
 
     def kept(self, key: Key) -> Measurement:
         """A measurement as it was added, its bitstream included."""
@@ -272,6 +468,51 @@ class Store:
             width, height, stream, encode_s, decode_s, json.loads(metrics), version, error
         )
 
+    def known(
+        self, identity: str, metrics_version: int
+    ) -> Iterator[tuple[Key, dict[str, float | None]]]:
+        """What succeeded with a codec: ``bpp``, and the metrics, if they are of this version."""
+        with self._errors():
+            for image, point, bpp, values in self._db.execute(
+                """
+                SELECT image_key, point, 8.0 * bytes / (width * height), metrics FROM measurements
+                WHERE identity = (SELECT id FROM identities WHERE text = ?)
+                    AND error IS NULL AND metrics_version = ?
+                """,
+                (identity, metrics_version),
+            ):
+                yield Key(image, identity, point), {"bpp": bpp, **json.loads(values)}
+
+    def match(self, target: str, keys: Iterable[Key]) -> None:
+        """Remember what a search for a target found, in place of what it found before.
+
+        Parameters
+        ----------
+        keys
+            One for an image and a codec.
+        """
+        with self._transaction():
+            for key in keys:
+                values = {"target": target, **vars(key)}
+                self._db.execute(
+                    """
+                    DELETE FROM matches WHERE target = :target AND measurement IN (
+                        SELECT id FROM measurements WHERE image_key = :image_key
+                            AND identity = (SELECT id FROM identities WHERE text = :identity)
+                    )
+                    """,
+                    values,
+                )
+                self._db.execute(
+                    """
+                    INSERT INTO matches
+                    SELECT :target, id FROM measurements WHERE image_key = :image_key
+                        AND identity = (SELECT id FROM identities WHERE text = :identity)
+                        AND point = :point
+                    """,
+                    values,
+                )
+
     def runs(self) -> list[dict[str, object]]:
         """Every run: its number, when it started and finished (UTC), and its provenance."""
         with self._errors():
@@ -281,12 +522,12 @@ class Store:
             for run, started, finished, provenance in rows
         ]
 
-    def current(self) -> tuple[list[str], list[tuple[object, ...]]]:
+    def current(self) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
         """The measurements of every data set and codec spec, as the latest runs saw those.
 
         Returns
         -------
-        The names of the columns, and the rows; ``metrics`` is a JSON object.
+        The names of the columns, and the rows as they are read; ``metrics`` is a JSON object.
         """
         with self._errors():
             cursor = self._db.execute(
@@ -294,14 +535,40 @@ class Store:
                 SELECT im.dataset, im.image, m.width, m.height, c.spec AS codec, m.point, m.bytes,
                        m.metrics, m.encode_s, m.decode_s, m.error, im.position,
                        im.image_key AS image_sha256, i.text AS identity, m.run, m.measured,
-                       (SELECT count(*) FROM images WHERE dataset = im.dataset) AS dataset_images
+                       (SELECT count(*) FROM images WHERE dataset = im.dataset) AS dataset_images,
+                       coalesce(t.targets, '') AS matches
                 FROM images im
                 JOIN measurements m ON m.image_key = im.image_key
                 JOIN codecs c ON c.identity = m.identity
                 JOIN identities i ON i.id = m.identity
+                LEFT JOIN (
+                    SELECT measurement, group_concat(target, ' ') AS targets
+                    FROM (SELECT * FROM matches ORDER BY target) GROUP BY measurement
+                ) t ON t.measurement = m.id
                 """
             )
-            return [column[0] for column in cursor.description], cursor.fetchall()
+            return [column[0] for column in cursor.description], self._each(cursor)
+
+    def averages(self) -> list[dict[str, Any]]:
+        """The points of curves that were brought in: rows as those of `current`, and their bpp."""
+        with self._errors():
+            rows = self._db.execute(
+                """
+                SELECT b.dataset, b.codec, b.position, b.bpp, b.metrics, i.text, b.source,
+                       (SELECT count(*) FROM images WHERE dataset = b.dataset)
+                FROM brought_curves b
+                JOIN codecs c ON c.spec = b.codec JOIN identities i ON i.id = c.identity
+                """
+            ).fetchall()
+        names = ("dataset", "codec", "position", "bpp", "metrics", "identity")
+        return [
+            {**dict(zip(names, row, strict=False)), **json.loads(source), "dataset_images": images}
+            for *row, source, images in rows
+        ]
+
+    def _each(self, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
+        with self._errors():
+            yield from cursor
 
     def _prepare(self) -> None:
         with self._errors():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import pandas as pd
 from lic_bench.comparison import Side, compare
 from lic_bench.curves import METRICS, Metric, aggregate, bd_rates, check_known, curve, metric_named
 from lic_bench.errors import SpecError, UndefinedError
+from lic_bench.measurements import display_names
+from lic_bench.targets import Target
 
 UNDEFINED = "--"
 """What stands where there is no figure."""
@@ -56,14 +59,14 @@ class PaperTable:
         titles = [_markdown_escaped(column.title) for column in self.columns]
         lines = [_markdown_escaped(self.caption), "", _row(titles)]
         lines.append(_row("---" if column.digits is None else "---:" for column in self.columns))
-        lines += [_row(map(_markdown_escaped, cells)) for cells in self._cells()]
+        lines += [_row(map(_markdown_escaped, cells)) for cells in self.cells()]
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
         """As a floating table of LaTeX, for the package booktabs."""
         layout = "".join("l" if column.digits is None else "r" for column in self.columns)
         titles = [_latex_escaped(column.title) for column in self.columns]
-        rows = [[_latex_cell(cell) for cell in cells] for cells in self._cells()]
+        rows = [[_latex_cell(cell) for cell in cells] for cells in self.cells()]
         body: list[str] = []
         for before, cells in zip([None, *rows], rows, strict=False):
             # Rows of one codec stand together, where codecs have several.
@@ -93,7 +96,8 @@ class PaperTable:
         figures = self.frame.to_csv(index=False, lineterminator="\n")
         return f"# {self.caption}\n{figures}"
 
-    def _cells(self) -> Iterable[list[str]]:
+    def cells(self) -> Iterable[list[str]]:
+        """The rows, as text."""
         for row in self.frame.itertuples(index=False):
             yield [column.cell(value) for column, value in zip(self.columns, row, strict=True)]
 
@@ -136,7 +140,8 @@ def bd_rate_table(
     check_known(f"codec measured on {dataset}", anchor, averages["codec"].unique())
     kinds = [metric_named(name) for name in metrics]
     columns = [Column("codec", "Codec")]
-    cells: dict[str, list[object]] = {"codec": list(codecs)}
+    names = display_names(measurements)
+    cells: dict[str, list[object]] = {"codec": [names[codec] for codec in codecs]}
     notes: dict[str, None] = {}
     for kind in kinds:
         found = bd_rates(averages, anchor, kind.name).set_index("codec").loc[list(codecs)]
@@ -154,8 +159,8 @@ def bd_rate_table(
                 notes[f"{codec}: left out: {row['left_out']}"] = None
     between = ", with the low and high ends of 95 % confidence intervals" if intervals else ""
     caption = (
-        f"BD-rate{between} against {anchor} on {_what(averages, dataset)}, by PCHIP; negative: "
-        f"fewer bits at equal quality. {_averaging(kinds)} {_rates(averages, codecs)}"
+        f"BD-rate{between} against {names[anchor]} on {_what(averages, dataset)}, by PCHIP; "
+        f"negative: fewer bits at equal quality. {_averaging(kinds)} {_rates(averages, codecs)}"
     )
     return PaperTable(
         caption, tuple(columns), pd.DataFrame(cells), f"tab:bd-rate-{_slug(dataset)}", tuple(notes)
@@ -192,6 +197,7 @@ def points_table(
         for codec, some in rows[~rows["complete"]].groupby("codec", sort=False)["point"]
     ]
     frame = whole[[column.name for column in columns]].reset_index(drop=True)
+    frame["codec"] = frame["codec"].map(display_names(measurements))
     caption = (
         f"Operating points on {_what(averages, dataset)}. {_averaging(kinds)} "
         f"{_rates(averages, codecs)}"
@@ -219,9 +225,9 @@ def rates_table(
     averages, dataset, codecs = _chosen(measurements, dataset, codecs)
     kinds = [metric_named(name) for name in metrics]
     wanted = np.log(rates)
-    blocks, notes = [], []
+    blocks, notes, names = [], [], display_names(measurements)
     for codec in codecs:
-        block = pd.DataFrame({"codec": codec, "bpp": list(rates)})
+        block = pd.DataFrame({"codec": names[codec], "bpp": list(rates)})
         for kind in kinds:
             one = curve(averages, dataset, codec, kind.name)
             rising = len(one.bpp) > 1 and bool((np.diff(one.bpp) > 0).all()) and one.bpp[0] > 0
@@ -247,6 +253,136 @@ def rates_table(
     return PaperTable(
         caption, tuple(columns), frame, f"tab:rates-{_slug(dataset)}", tuple(dict.fromkeys(notes))
     )
+
+
+def match_table(
+    measurements: pd.DataFrame,
+    target: Target,
+    *,
+    anchor: str | None = None,
+    metrics: Sequence[str] = ("psnr_rgb", "ms_ssim_rgb"),
+    codecs: Sequence[str] | None = None,
+    dataset: str | None = None,
+) -> PaperTable:
+    """Compare codecs at equal rate, or at equal quality, by the points that a search found.
+
+    Each image is at an operating point of its own, and was measured there; see `matching.match`.
+    Images that not every codec has such a point for are left out for all.
+
+    Parameters
+    ----------
+    target
+        A rate: the table gives qualities. A quality: it gives rates beside other qualities, and
+        the rates' difference to the anchor's, image by image.
+    anchor
+        By default jpeg, or the first codec.
+
+    See `bd_rate_table` for the other parameters and the errors.
+    """
+    _, dataset, codecs = _chosen(measurements, dataset, codecs)
+    rows = measurements[(measurements["dataset"] == dataset) & measurements["error"].isna()]
+    found, notes = _matched(rows[rows["codec"].isin(codecs)], target)
+    shown = [codec for codec in codecs if codec in set(found["codec"])]
+    anchor = anchor or ("jpeg" if "jpeg" in shown else shown[0])
+    check_known(f"codec matched on {dataset}", anchor, shown)
+    averages = aggregate(found.assign(point=str(target), point_index=1, searched=False))
+    table = averages.set_index("codec").loc[shown]
+    by_codec = pd.Series(target.over(found), found.index).groupby(found["codec"])
+    table["worst"] = by_codec.agg(lambda over: max(over, key=abs))
+    table["missed"] = by_codec.agg(lambda over: (over.abs() > target.tolerance).sum())
+    table["points"] = found.groupby("codec")["point"].agg(_span)
+
+    reached, rate = target.metric, Column("bpp", _RATES["bpp"], 3)
+    kinds = [kind for kind in map(metric_named, metrics) if kind.images != target.images]
+    columns = [Column("codec", "Codec"), Column("points", "Points")]
+    if reached is None:
+        table["worst"] = 100 * np.expm1(table["worst"])
+        columns += [
+            rate,
+            Column("worst", "Worst [%]", 1, signed=True),
+            Column("missed", "Missed", 0),
+        ]
+        against = ""
+    else:
+        columns += [
+            Column(reached.value, f"{_title(reached)} [dB]", 2),
+            Column("worst", "Worst [dB]", 2, signed=True),
+            Column("missed", "Missed", 0),
+            rate,
+        ]
+        bpp = found.pivot(index="image", columns="codec", values="bpp").astype("float64")
+        percent = 100 * (bpp.div(bpp[anchor], axis=0) - 1)
+        table["rate_percent"] = 100 * np.expm1(np.log1p(percent / 100).mean())
+        table["least_percent"], table["most_percent"] = percent.min(), percent.max()
+        for name, title in (("rate", "Rate"), ("least", "least"), ("most", "most")):
+            columns.append(Column(f"{name}_percent", f"{title} [%]", 1, signed=True))
+        against = f" Rate in %: against {anchor}, geometric mean, least and most of the images."
+    columns += [Column(kind.value, f"{_title(kind)} [dB]", 2) for kind in kinds]
+    equal = "rate" if reached is None else "quality"
+    caption = (
+        f"Equal {equal}: each image of {_what(averages, dataset)} at its operating point nearest "
+        f"to {target.text}. Worst: the largest deviation; missed: how many images are more than "
+        f"{_tolerance(target)} off.{against}{' ' + _averaging(kinds) if kinds else ''}"
+    )
+    frame = table.reset_index()[[column.name for column in columns]]
+    label = f"tab:{_slug(str(target))}-{_slug(dataset)}"
+    return PaperTable(caption, tuple(columns), frame, label, tuple(notes))
+
+
+def _matched(rows: pd.DataFrame, target: Target) -> tuple[pd.DataFrame, list[str]]:
+    """The points that met a target, on images that all codecs have one for; and what to know."""
+    found = rows[[str(target) in one.split() for one in rows["matches"]]]
+    if found.empty:
+        raise UndefinedError(f"Nothing was searched for {target}: run --match {target} does it.")
+    by_codec, notes = found.groupby("codec", sort=False), []
+    for codec, own in rows.groupby("codec", sort=False):
+        if codec not in by_codec.groups:
+            why = "a single operating point" if own["point"].nunique() == 1 else "not searched"
+            why = "brought in" if "brought_in" in own and own["brought_in"].any() else why
+            notes.append(f"{codec}: not matched: {why}")
+    codecs = found.groupby("image", sort=False)["codec"].nunique()
+    lost = list(codecs.index[codecs < by_codec.ngroups])
+    if lost:
+        notes.append(f"left out, as not every codec was measured on them: {', '.join(lost)}")
+    found = found[~found["image"].isin(lost)]
+    if found.empty:
+        raise UndefinedError(f"There is no image on which every codec was matched to {target}.")
+    for codec, own in found.groupby("codec", sort=False):
+        far = own.loc[np.abs(target.over(own)) > target.tolerance, "image"]
+        if len(far):
+            near = rows[(rows["codec"] == codec) & rows["image"].isin(far)]
+            notes.append(
+                f"{codec}: {len(far)} of {len(own)} images miss {target.text} by more than "
+                f"{_tolerance(target)}: {_reasons(near, target)}"
+            )
+    return found, notes
+
+
+def _reasons(rows: pd.DataFrame, target: Target) -> str:
+    """Why a codec misses a target on images: from all that was measured on them."""
+    over = pd.Series(target.over(rows), rows.index).groupby(rows["image"])
+    below, above = int((over.max() < 0).sum()), int((over.min() > 0).sum())
+    counts = {
+        "below it even at the codec's highest point": below,
+        "above it even at the lowest": above,
+        "the points are too coarse": over.ngroups - below - above,
+    }
+    return ", ".join(f"{why} ({count})" for why, count in counts.items() if count)
+
+
+def _tolerance(target: Target) -> str:
+    if target.metric is None:
+        return f"{100 * math.expm1(target.tolerance):.0f} %"
+    return f"{target.tolerance:g} dB"
+
+
+def _span(points: pd.Series[str]) -> str:
+    """The operating points that were used, from the least to the greatest."""
+    try:
+        ordered = sorted(points, key=float)
+    except ValueError:
+        ordered = sorted(points)
+    return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
 
 
 _RATES = {"bpp": "Rate [bpp]", "bpp_pooled": "Rate, pooled [bpp]"}
@@ -282,7 +418,8 @@ def _interval(
 
 def _what(averages: pd.DataFrame, dataset: str) -> str:
     images = int(averages["images"].max())
-    return f"{dataset} ({images} image{'s'[: images != 1]})"
+    what = f"{images} image{'s'[: images != 1]}" if images else "averages"
+    return f"{dataset} ({what})"
 
 
 def _title(kind: Metric) -> str:

@@ -19,7 +19,7 @@ import msgspec
 from lic_bench.codec import parse_points, parse_spec, point_text
 from lic_bench.errors import SpecError, UnavailableError
 from lic_bench.registry import Registry
-from lic_bench.runs import Progress, execute, plan
+from lic_bench.runs import Progress, execute, plan, workers_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,7 +165,9 @@ def verify(
     for dataset, by_codec in points.items():
         chosen_points = {spec: list(wanted) for spec, wanted in by_codec.items()}
         planned = plan(list(by_codec), [dataset], points=chosen_points)
-        tables[dataset] = execute(planned, out, jobs=jobs, report=report)
+        tables[dataset] = execute(
+            planned, out, workers=workers_for(planned, jobs=jobs), report=report
+        )
     return [
         _judged(verdict, tables[verdict.check.dataset])
         if verdict.check.codec in points.get(verdict.check.dataset, ())

@@ -1,34 +1,34 @@
-"""Worker processes: tasks go out, measurements come back, whatever becomes of a worker.
+"""Workers: tasks go out, measurements come back, whatever becomes of the processes.
 
-Workers are a `concurrent.futures` executor of loky's: processes that are started afresh rather
-than forked, and that need no ``if __name__ == "__main__"`` in a user's script.
+A process that a measurement was too much for is replaced by a fresh one, and the measurement tried
+again there, before any other: the fault may have been that of a codec before, or come from outside.
+What is too much for the fresh process, too, has failed. Other workers do not notice.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import signal
-import threading
-import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
-from typing import TypeVar
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Generic, Protocol, TypeVar
 
 import loky
 
-from lic_bench.measure import Task, measure, measure_batch
+from lic_bench.measure import Task
+from lic_bench.process import USUAL_LIMITS, FaultError, Limits, Process, begin, end
 from lic_bench.store import Measurement
 
 Label = TypeVar("Label")
 Bundle = list[tuple[Label, Task]]
 
 _BUNDLE_S = 1.0
+PATIENCE_S = 0.2
 
 ENVIRONMENT = {
+    # No module that happens to lie in the current folder is imported.
+    "PYTHONSAFEPATH": "1",
     # One thread a worker.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -51,62 +51,126 @@ def cores() -> int:
     return int(loky.cpu_count())
 
 
-def measure_all(
-    tasks: Iterable[tuple[Label, Task]], count: int, jobs: int
-) -> Iterator[tuple[Label, Task, Measurement]]:
-    """Make measurements in worker processes; they come back as they are done.
+class Workers(Protocol):
+    """Where measurements are made: in processes here, or on a cluster."""
 
-    A task that kills its worker costs only its own measurement, which is then a failed one.
+    def measure_all(
+        self, tasks: Iterable[tuple[Label, Task]], count: int
+    ) -> Iterator[tuple[Label, Task, Measurement]]:
+        """Make measurements; they come back as they are done.
 
-    Parameters
-    ----------
-    tasks
-        Each with a label that comes back beside its measurement; drawn upon as they go out, so that
-        there may be very many.
-    count
-        How many there are, or a few more.
-    jobs
-        How many processes.
-    """
-    bundles = _Bundles(tasks, count, jobs)
-    workers = start(jobs)
-    running: dict[Future[list[tuple[Measurement, float]]], Bundle[Label]] = {}
-    lost: Bundle[Label] = []
-    try:
-        while True:
-            # One bundle more than workers for each of them, so that none waits for its next.
-            for bundle in islice(bundles, 2 * jobs - len(running)):
-                try:
-                    running[workers.submit(_measure, [task for _, task in bundle])] = bundle
-                except BrokenProcessPool:
-                    lost += bundle
-            if not running and not lost:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                bundle = running.pop(future)
-                try:
-                    made = future.result()
-                except BrokenProcessPool:
-                    lost += bundle
-                    continue
-                for (label, task), (measurement, seconds) in zip(bundle, made, strict=True):
-                    bundles.took(task, seconds)
-                    yield label, task, measurement
-            if lost:
-                # A dead worker takes the others with it: each task again, by itself, to find which.
-                workers.shutdown(kill_workers=True)
-                for bundle in running.values():
-                    lost += bundle
-                running.clear()
-                for label, task in lost:
-                    yield label, task, _measure_alone(task)
-                lost.clear()
-                workers = start(jobs)
-    finally:
-        workers.shutdown(kill_workers=True)
+        A task that kills its process, hangs or finds no memory costs only its own measurement,
+        which is then a failed one.
+
+        Parameters
+        ----------
+        tasks
+            Each with a label that comes back beside its measurement; drawn upon as they go out, so
+            that there may be very many.
+        count
+            How many there are, or a few more.
+        """
 
 
-class _Bundles(Iterator[Bundle[Label]]):
+@dataclass(frozen=True)
+class Processes(Workers):
+    """Worker processes on this machine."""
+
+    jobs: int
+    """How many, where there is work for them."""
+    limits: Limits = USUAL_LIMITS
+    """What a codec may take."""
+
+    def __str__(self) -> str:
+        return f"{self.jobs} process{'es'[: 2 * (self.jobs > 1)]}"
+
+    def measure_all(
+        self, tasks: Iterable[tuple[Label, Task]], count: int
+    ) -> Iterator[tuple[Label, Task, Measurement]]:
+        jobs = min(self.jobs, count)
+        bundles = Bundles(tasks, count, jobs)
+        workers = [Worker[Label](self.limits) for _ in range(jobs)]
+        try:
+            while busy := [worker for worker in workers if worker.busy or worker.draw(bundles)]:
+                # Not every death is seen at the connection: what a codec started may hold it open.
+                wait([worker.connection for worker in busy], PATIENCE_S)
+                for worker in busy:
+                    done = worker.done()
+                    worker.draw(bundles)
+                    for label, task, measurement, seconds in done:
+                        bundles.took(task, seconds)
+                        yield label, task, measurement
+        finally:
+            end([worker.process for worker in workers if worker.process is not None])
+
+
+class Worker(Generic[Label]):
+    """One that measures bundle after bundle, in a process that is replaced after a fault."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.process: Process | None = None
+        self._limits = limits
+        self._steps: deque[Bundle[Label]] = deque()
+        """What it was given and is not done: a batch is one, and so is each other task."""
+        self._tried = False
+        """Whether the first of them was too much for a process already."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to wait for."""
+        return bool(self._steps)
+
+    @property
+    def connection(self) -> Connection:
+        """Where something is to be read as soon as there is something done."""
+        assert self.process is not None  # noqa: S101 - it is busy
+        return self.process.connection
+
+    def draw(self, bundles: Iterator[Bundle[Label]]) -> bool:
+        """Take the next bundle if there is nothing left to do; say whether there was one."""
+        if self._steps or not (bundle := next(bundles, None)):
+            return False
+        together = bundle[0][1].batch_size > 1
+        self._steps.extend([bundle] if together else ([item] for item in bundle))
+        self._measure()
+        return True
+
+    def done(self) -> list[tuple[Label, Task, Measurement, float]]:
+        """What is done of the next step, with the seconds that it took; often nothing yet."""
+        assert self.process is not None  # noqa: S101 - it is busy
+        try:
+            reply = self.process.reply()
+        except FaultError as fault:
+            return self._replace(self.process, str(fault))
+        if reply is None:
+            return []
+        step = self._steps.popleft()
+        self._tried = False
+        return [(*item, *made) for item, made in zip(step, reply, strict=True)]
+
+    def _replace(
+        self, process: Process, fault: str
+    ) -> list[tuple[Label, Task, Measurement, float]]:
+        """Go on in a fresh process; what was tried a second time has failed."""
+        end([process])
+        self.process = None
+        step = self._steps.popleft()
+        failed = []
+        if self._tried:
+            failed = [(*step[0], Measurement(error=fault), _BUNDLE_S)]
+        else:
+            self._steps.extendleft([item] for item in reversed(step))
+        self._tried = not self._tried
+        if self._steps:
+            self._measure()
+        return failed
+
+    def _measure(self) -> None:
+        self.process = self.process or Process(ENVIRONMENT, self._limits)
+        self.process.measure([[task for _, task in step] for step in self._steps])
+
+
+class Bundles(Iterator[Bundle[Label]]):
     """Tasks in bundles that keep a worker busy for a while, each of one image or one batch.
 
     The image is then read, and what the metrics need of it computed, by one worker. But what a
@@ -160,50 +224,9 @@ class _Bundles(Iterator[Bundle[Label]]):
         return sum(took) / len(took) if took else _BUNDLE_S
 
 
-def _measure(tasks: list[Task]) -> list[tuple[Measurement, float]]:
-    """What a worker does: the measurements of a bundle, and the seconds each took."""
-    if tasks[0].batch_size > 1:
-        start = time.perf_counter()
-        together = measure_batch(tasks)
-        share = (time.perf_counter() - start) / len(tasks)
-        return [(measurement, share) for measurement in together]
-    made = []
-    for task in tasks:
-        start = time.perf_counter()
-        made.append((measure(task), time.perf_counter() - start))
-    return made
-
-
-def _measure_alone(task: Task) -> Measurement:
-    worker = start(1)
-    try:
-        measurement: Measurement = worker.submit(measure, task).result()
-    except BrokenProcessPool as error:
-        codes = re.search(r"\{(.*)\}", str(error))
-        how = f" ({codes[1]})" if codes else ""
-        return Measurement(
-            error=f"the worker process died{how}: out of memory, or a fault in the codec"
-        )
-    else:
-        return measurement
-    finally:
-        worker.shutdown(kill_workers=True)
-
-
-def start(jobs: int) -> loky.ProcessPoolExecutor:
-    """Start worker processes, each held to one thread."""
+def start(jobs: int, threads: int = 1) -> loky.ProcessPoolExecutor:
+    """Start worker processes, each held to so many threads."""
+    held = {name: str(threads) for name in ENVIRONMENT if "THREADS" in name}
     return loky.ProcessPoolExecutor(
-        max_workers=jobs, env=ENVIRONMENT, initializer=_begin, initargs=(os.getpid(),)
+        max_workers=jobs, env=ENVIRONMENT | held, initializer=begin, initargs=(os.getpid(),)
     )
-
-
-def _begin(parent: int) -> None:
-    """Prepare a worker: Ctrl-C is the parent's business, and a worker ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

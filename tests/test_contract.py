@@ -212,6 +212,22 @@ def test_a_good_codec_passes(check: Check, tmp_path: Path) -> None:
             """,
             "the PSNR does not rise from 1 to 2: .* dB",
         ),
+        # The range of points.
+        (
+            contract.rate_rises_along_the_range,
+            "point_range = (4, 64)",
+            "the rate does not rise along the range: .* bytes at 4, .* at 64",
+        ),
+        (
+            contract.rate_rises_along_the_range,
+            """
+            point_range = (64, 1)
+            def check_point(self, point):
+                if point not in self.points:
+                    raise SpecError("no such step")
+            """,
+            "an end of the range is refused: no such step",
+        ),
         # Damage.
         (
             contract.survives_truncation,

@@ -63,9 +63,10 @@ def test_a_folder(tmp_path):
         path.write_bytes(png())
     found = load_dataset(str(folder))
     assert found.name == "my images"
-    assert [image.name for image in found.images] == [names[2], names[1], names[0], names[3]]
+    assert [image.path for image in found.images] == [folder / names[i] for i in (2, 1, 0, 3)]
+    shown = [names[2], names[1], names[0], r"zwei\nZeilen ü.png"]
+    assert [image.name for image in found.images] == shown
     for image in found.images:
-        assert image.path == folder / image.name
         assert (image.width, image.height, image.error) == (7, 5, None)
         assert image.sha256 == sha256(png())
 

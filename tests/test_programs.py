@@ -80,6 +80,9 @@ def told(stream: bytes) -> dict[str, object]:
     return found
 
 
+ENCODED = {"encode": "./program encode {input} {output} {point}"}
+
+
 @pytest.mark.parametrize("picture", ["png", "ppm", "bmp", "tiff"])
 @pytest.mark.parametrize("size", [(1, 1), (17, 31), (40, 48)])
 def test_a_picture_goes_through_the_programs(
@@ -141,6 +144,14 @@ def test_points_are_of_the_kind_of_the_file(
     assert told(mine.encode(noise, good))["argv"][3:] == [typed]
     with pytest.raises(SpecError, match="mine: "):
         mine.encode(noise, bad)
+
+
+def test_a_range_is_of_the_kind_of_the_points(tmp_path: Path) -> None:
+    whole = codec(tmp_path, **ENCODED, points=[40, 20], point_range=[51, 0])
+    assert whole.point_range == (51, 0)
+    fractions = codec(tmp_path, **ENCODED, points=[8.5, 2], point_range=[15, 0.5])
+    assert repr(fractions.point_range) == "(15.0, 0.5)"
+    assert codec(tmp_path).point_range is None
 
 
 def test_no_shell_sees_the_words(noise: Image, tmp_path: Path) -> None:
@@ -310,6 +321,11 @@ def test_an_image_too_large_for_the_header_is_refused(tmp_path: Path) -> None:
         ({"points": [1, "a"]}, r"all finite numbers or all texts - at `\$.points`"),
         ({"points": [1, 1]}, r"twice - at `\$.points`"),
         ({"points": [True]}, r"at `\$.points\[0\]`"),
+        ({"point_range": [1, 2]}, r"points that are numbers - at `\$.point_range`"),
+        (ENCODED | {"points": ["a"], "point_range": [1, 2]}, r"numbers - at `\$.point_range`"),
+        (ENCODED | {"points": [1], "point_range": [2, 2]}, r"differ - at `\$.point_range`"),
+        (ENCODED | {"points": [1], "point_range": [1, 2.5]}, r"integers.* - at `\$.point_range`"),
+        (ENCODED | {"points": [1], "point_range": [1]}, r"at `\$.point_range`"),
         ({"timeout_s": 0}, r"at `\$.timeout_s`"),
         ({"stream_suffix": "/../x"}, r"at `\$.stream_suffix`"),
     ],

@@ -61,7 +61,7 @@ def test_the_current_rows_are_those_of_the_latest_run(store: Store, run: int) ->
     store.add(run, KEY, GOOD)
     edited = Dataset("set", (ImageFile("a.png", Path("a.png"), "def", 4, 2),))
     later = store.begin({}, [edited], {"toy": '{"version": 2}'})
-    assert store.current()[1] == []  # neither this image nor this version was measured
+    assert list(store.current()[1]) == []  # neither this image nor this version was measured
     store.add(later, Key("def", '{"version": 2}', "10"), GOOD)
     names, rows = store.current()
     assert [dict(zip(names, row, strict=True))["image_sha256"] for row in rows] == ["def"]
@@ -89,7 +89,7 @@ def test_two_writers_at_once_lose_and_double_nothing(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert set(store.measured(1)) == {Key("abc", "{}", str(point)) for point in range(100)}
-    assert len(store.current()[1]) == 100
+    assert len(list(store.current()[1])) == 100
 
 
 def test_a_full_disk_is_told_and_loses_nothing(store: Store, run: int) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import copy
 import importlib
+import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -21,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lic_bench import UnavailableError
+from lic_bench import BitstreamError, UnavailableError
 
 if TYPE_CHECKING:
     from lic_bench import Image
@@ -30,6 +32,9 @@ STEPS = (10.0, 7.1715, 5.1832, 3.7211, 2.6833, 1.9305, 1.3897, 1.0)
 """The quantisation steps at which CompressAI evaluates its variable-rate models."""
 
 _PADDED = 64
+_STRIDE = 16  # pixels on a side of a latent
+_TOTAL = 1 << 16  # of the frequencies of a channel's symbols
+_STATE_BITS = 64  # what the entropy decoder may make up
 _operators: list[torch.library.Library] = []
 
 
@@ -75,20 +80,39 @@ class Model:
     def decompress(
         self, strings: Sequence[tuple[bytes, ...]], height: int, width: int, level: int
     ) -> list[Image]:
-        """Decompress what `compress` gave into images, uint8, height x width x 3."""
+        """Decompress what `compress` gave into images, uint8, height x width x 3.
+
+        Raises
+        ------
+        BitstreamError
+            Where the strings are too short to hold as many latents.
+        """
         (left, right, top, bottom), unpad = _compute_padding(height, width)
         factor = self._net.downsampling_factor
         shape = (height + top + bottom) // factor, (width + left + right) // factor
         with _exact():
             options = self._options(level)
             latents = []
+            symbols = self._net.M * (height + top + bottom) * (width + left + right) // _STRIDE**2
             for one in strings:
-                self._between.decompress([[string] for string in one], shape, **options)
+                self._check_length(one[-1], math.prod(shape))
+                padded = [[_padded(string, symbols)] for string in one]
+                self._between.decompress(padded, shape, **options)
                 latents.append(self._latents.held)
             x = nn.functional.pad(self._net.g_s(torch.cat(latents)), unpad)
             x = x.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
             pixels = x.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return list(pixels)
+
+    def _check_length(self, string: bytes, sites: int) -> None:
+        """Refuse a string that cannot hold what its size claims, before that costs memory."""
+        # The likeliest symbol of each channel costs so much; a site has one of each.
+        chances = self._net.entropy_bottleneck._quantized_cdf.diff().amax(1) / _TOTAL
+        bits = sites * -float(chances.log2().sum())
+        if 8.08 * len(string) + _STATE_BITS < bits:
+            raise BitstreamError(
+                f"the stream is damaged: {len(string)} bytes are too few for the size it claims"
+            )
 
     def _options(self, level: int) -> dict[str, Any]:
         """What a model of variable rate is to be told, and made ready for."""
@@ -99,6 +123,20 @@ class Model:
             self._net.update(force=True, scale=scale)
             self._level = level
         return {"inputscale": scale}
+
+
+def _padded(string: bytes, symbols: int) -> bytes:
+    """A string with zeros behind it, for CompressAI's entropy decoder to read.
+
+    It never looks where a string ends. One that was made up, or that belongs to a smaller image,
+    would have it read on through whatever lies behind in memory, until the process dies.
+    """
+    # In zeros, a symbol takes a word of four bytes, and, as long as there is something left of what
+    # the coder's state held, three more for a value that is spelled out. The length of such a value
+    # is spelled out, too, in units of 15 for every four bits of ones, which one value may have to
+    # the string's end: each of those units is then a word.
+    ones = max(map(len, re.findall(rb"\xff+", string)), default=0)
+    return string + bytes(16 * symbols + 120 * ones + 2048)
 
 
 class _Latents(nn.Module):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lic_bench.codecs.content_weighted.inference import Model
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
+_MOST_POINTS = 256  # a stream has a byte for its point
 _NEEDED = ("torch", "safetensors", "constriction")
 
 
@@ -28,10 +29,13 @@ def _levels(path: Path) -> tuple[int, ...]:
             (size,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(size, 1 << 24)))
         metadata = json.loads(header["__metadata__"]["content-weighted"])
-        return tuple(range(1, int(metadata["settings"]["points"]) + 1))
+        points = int(metadata["settings"]["points"])
+        if not 1 <= points <= _MOST_POINTS:
+            raise ValueError(f"{points} operating points")
+        return tuple(range(1, points + 1))
     except OSError as error:
         raise SpecError(f"weights={path} cannot be read: {error.strerror}") from error
-    except (struct.error, ValueError, KeyError, TypeError) as error:
+    except (struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SpecError(f"weights={path} is no file of content-weighted weights") from error
 
 

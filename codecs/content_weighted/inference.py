@@ -141,8 +141,22 @@ class Model:
 
 @lru_cache(maxsize=2)
 def load_model(path: Path, device: str) -> Model:
-    """Load weights once."""
-    return Model(path, device)
+    """Load weights once.
+
+    Raises
+    ------
+    UnavailableError
+        Where the file does not hold a network and a context model of this codec.
+    """
+    try:
+        return Model(path, device)
+    except UnavailableError:
+        raise
+    except Exception as error:  # of safetensors, of JSON, of shapes that do not fit
+        raise UnavailableError(
+            f"weights={path} hold no network of the codec content-weighted; "
+            f"give a file that lic-bench train wrote ({' '.join(str(error).split())[:100]})"
+        ) from error
 
 
 def weights_file(

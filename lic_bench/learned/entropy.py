@@ -33,6 +33,7 @@ _LOGIT_BITS = 6  # binary places of a logit when it is looked up
 _LARGEST_LOGIT = 11
 _EXACT = 1 << 24
 _PROBABILITY_BITS = 16
+_STATE_BITS = 64  # what the range decoder may make up at the end of a stream
 _CLIP = 4  # features are clipped to 0 .. 4, as in training
 _ROWS = 4096  # sites whose windows are gathered at a time; bounds the memory
 
@@ -126,8 +127,7 @@ class BinaryCoder:
     def cost(self, x: Bits, point: int) -> float:
         """What the bits should cost by the model's probabilities, in bits."""
         symbols, chances = self._symbols(x, point)
-        p = _probability(chances)
-        return float(-np.log2(np.where(symbols == 1, p, 1 - p)).sum())
+        return _bits(symbols, _probability(chances))
 
     def decode(self, stream: bytes, height: int, width: int, point: int) -> Bits:
         """Read the bits of `encode` back: uint8, C x H x W.
@@ -135,7 +135,8 @@ class BinaryCoder:
         Raises
         ------
         BitstreamError
-            Where the stream is cut short or too long. Other damage is for a checksum to find.
+            Where the stream is cut short or too long: as soon as that shows, since whoever makes
+            streams up can claim any size. Other damage is for a checksum to find.
         """
         import constriction
 
@@ -145,6 +146,7 @@ class BinaryCoder:
         decoder = constriction.stream.queue.RangeDecoder(words)
         model = _bernoulli()
         grid = _Grid(height, width, self._channels, self._window)
+        left = 8.0 * len(stream) + _STATE_BITS
         for block, (start, stop) in zip(self._blocks, self._groups, strict=True):
             sites, even = grid.sites(self._gates.of[start])
             if not len(sites):
@@ -159,7 +161,14 @@ class BinaryCoder:
                     if odd:
                         feature = feature + self._neighbours(grid, sites[chosen], k)
                     chances = self._chances(feature[:, :, None], k, k + 1)[:, 0]
-                    symbols = decoder.decode(model, _probability(chances))
+                    p = _probability(chances)
+                    try:
+                        symbols = decoder.decode(model, p)
+                    except AssertionError as error:  # that is how constriction calls it
+                        raise BitstreamError("the payload is no code of symbols") from error
+                    left -= _bits(symbols, p)
+                    if left < 0:
+                        raise BitstreamError("the payload ends before its last symbol")
                     grid.x[sites[chosen], k] = symbols
                 if k + 1 < stop:
                     window = grid.x[sites[:, None] + grid.offsets, k].astype(np.float32)
@@ -279,6 +288,11 @@ def _chance_table() -> NDArray[np.int64]:
 def _probability(chances: NDArray[np.int64]) -> NDArray[np.float64]:
     # Exact in float64, and constriction's own 24 binary digits hold it too.
     return chances / float(1 << _PROBABILITY_BITS)
+
+
+def _bits(symbols: NDArray[Any], p: NDArray[np.float64]) -> float:
+    """What symbols cost at least whose chances to be 1 are given."""
+    return float(-np.log2(np.where(symbols == 1, p, 1 - p)).sum())
 
 
 @lru_cache(maxsize=1)

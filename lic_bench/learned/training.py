@@ -19,6 +19,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lic_bench.errors import UnavailableError
+
 Figures = dict[str, float | Tensor]
 """What is logged of a step. Tensors stay on the device, so that the CPU need not wait for it."""
 
@@ -166,11 +168,23 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def restore(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint, onto the CPU; None where there is none."""
+    """Read a checkpoint, onto the CPU; None where there is none.
+
+    Raises
+    ------
+    UnavailableError
+        Where it is damaged, or holds anything but tensors and plain values.
+    """
     if not path.exists():
         return None
     # Not onto the GPU: Adam counts its steps on the CPU, and is slow where they lie elsewhere.
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UnavailableError(
+            f"{path} is no checkpoint, or a damaged one, and is not read\n"
+            "(torch.load(weights_only=True) refuses it); remove it to start anew"
+        ) from error
     return state
 
 

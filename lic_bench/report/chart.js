@@ -12,6 +12,8 @@ const look = (codec) => ({
   dash: DASHES[codec % DASHES.length],
   marker: MARKERS[codec % MARKERS.length],
 });
+/** The class of what was not measured by a run. */
+const origin = (codec) => (data.codecs[codec].published ? "published" : data.codecs[codec].broughtIn ? "brought-in" : "");
 
 /** Round figures for an axis, about so many. */
 function ticks(low, high, number, logarithmic) {
@@ -103,7 +105,7 @@ function drawChart() {
   const behind = (codec) => (data.codecs[codec].published ? 0 : 1);
   for (const { codec, points } of [...all].sort((a, b) => behind(a.codec) - behind(b.codec))) {
     const { dash, marker, ...colour } = look(codec);
-    const group = svg("g", { class: "codec" + (data.codecs[codec].published ? " published" : ""), "data-codec": codec, ...colour });
+    const group = svg("g", { class: `codec ${origin(codec)}`, "data-codec": codec, ...colour });
     const line = points.map(({ x, y }) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(" ");
     group.append(svg("polyline", { class: "series", points: line, "stroke-dasharray": dash, "clip-path": "url(#plot)" }));
     const seen = points.filter(({ x }) => x <= limit);
@@ -196,6 +198,7 @@ function notes(all, metric, axis) {
   const parts = [image === "" ? `${set.name}, ${plural(set.size, "image")}: ${metric.rule}.` : `${set.name}, ${set.images[Number(image)].name} alone.`];
   if (axis !== "bpp") parts.push("Times are means over all images, taken while other workers ran: for the order of magnitude.");
   if (all.some(({ codec }) => data.codecs[codec].published)) parts.push("Grey: published by others, not measured here.");
+  if (all.some(({ codec }) => data.codecs[codec].broughtIn)) parts.push("Hollow, in colour: brought in from elsewhere.");
   for (const { codec } of all)
     for (const why of set.curves[state.metric][codec].leftOut) parts.push(`Left out of ${data.codecs[codec].name}: ${why}.`);
   $("chart-note").textContent = parts.join(" ");

@@ -81,6 +81,7 @@ def report(
     from lic_bench.codec import split_specs
     from lic_bench.report import data, page
     from lic_bench.store import Store
+    from lic_bench.targets import parse_target
 
     path = out or (folder if folder.is_dir() else folder.parent) / "report.html"
     if path.suffix != ".html":
@@ -98,9 +99,11 @@ def report(
     budget = int(max_size * _MB) - len(page.as_json(gathered)) - _PAGE
     made = _made(scenes, store_path, budget, jobs, plugin) if scenes else []
     everything = [*made, *shots]
+    targets = {one.rate for one in scenes if isinstance(one.rate, str)}
     for codec in gathered["codecs"]:
         codec["unit"] = _unit(codec["name"], plugin)
     gathered |= {
+        "targets": {target: parse_target(target).text for target in targets},
         "version": version("lic-bench"),
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "command": provenance.command(),
@@ -187,6 +190,9 @@ def _datasets(specs: list[str], measured: list[str]) -> dict[str, Dataset | None
     sets: dict[str, Dataset | None] = {}
     for spec in specs or measured:
         try:
+            # A store may come from anybody: what it calls a data set is no path to look under.
+            if not specs and (Path(spec).name != spec or spec == ".."):
+                raise DatasetError(f"name its folder: --dataset {spec}")
             loaded = load_dataset(spec)
         except (DatasetError, UnavailableError) as error:
             if spec not in measured:

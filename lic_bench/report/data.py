@@ -14,6 +14,7 @@ import pandas as pd
 from lic_bench import published as others
 from lic_bench.curves import METRICS, Curve, aggregate, bd_rate, bd_rate_percents, curve
 from lic_bench.errors import SpecError, UndefinedError
+from lic_bench.measurements import display_names
 from lic_bench.paired import ImageCurves, image_curves
 
 Json = dict[str, Any]
@@ -52,13 +53,17 @@ def gather(
     for name in published:
         if not any(_published(name, dataset, metric) for dataset in datasets for metric in METRICS):
             others.curve(name, datasets[0])  # says why
+    names = display_names(measurements)
     made_by = measurements["run"].value_counts()
     failed = measurements[measurements["error"].notna()]
     return {
         "metrics": [
             {"name": one.name, "label": one.label, "rule": one.rule} for one in METRICS.values()
         ],
-        "codecs": [{"name": spec} for spec in aggregated["codec"].unique()]
+        "codecs": [
+            {"name": names[spec], "spec": spec, "broughtIn": names[spec] != spec}
+            for spec in aggregated["codec"].unique()
+        ]
         + [{"name": f"{name} (published)", "published": True} for name in published],
         "datasets": [_dataset(measurements, aggregated, name, published) for name in datasets],
         "failures": failed[["dataset", "image", "codec", "point", "error"]].to_dict("records"),
@@ -71,15 +76,19 @@ def _dataset(
 ) -> Json:
     mine = measurements[measurements["dataset"] == name]
     # The table goes codec by codec, and in each of its points by the images' order.
-    images = mine.drop_duplicates("image")
+    images = mine[mine["image"].notna()].drop_duplicates("image")
     names = list(images["image"])
     codecs = list(aggregated["codec"].unique())
     measured = set(mine["codec"])
+    of_images = set(mine.loc[mine["image"].notna(), "codec"])
     found: Json = {"curves": {}, "bd": {}, "byImage": {}, "bdByImage": {}}
     for metric in METRICS:
         curves = [curve(aggregated, name, c, metric) if c in measured else None for c in codecs]
         split = [
-            image_curves(mine, one) if one is not None and one.points else None for one in curves
+            image_curves(mine, one)
+            if one is not None and one.points and one.codec in of_images
+            else None
+            for one in curves
         ]
         every = [*curves, *(_published(other, name, metric) for other in published)]
         found["curves"][metric] = [_curve(one, aggregated) for one in every]
@@ -90,7 +99,8 @@ def _dataset(
         ]
     return {
         "name": name,
-        "size": int(images["dataset_images"].iloc[0]),
+        "size": int(mine["dataset_images"].max()),
+        "averages": [i for i, codec in enumerate(codecs) if codec in measured - of_images],
         "images": [
             {"name": row.image, "width": _number(row.width), "height": _number(row.height)}
             for row in images.itertuples()

@@ -4,7 +4,7 @@ const currentDataset = () => data.datasets[state.dataset];
 
 function setUpDataset() {
   const set = currentDataset(), names = data.codecs.map(({ name }, i) => [i, name]);
-  const measured = names.filter(([i]) => set.curves[state.metric][i] && !data.codecs[i].published);
+  const measured = names.filter(([i]) => set.curves[state.metric][i] && !data.codecs[i].published && !set.averages.includes(i));
   $("summary").textContent = `${set.name}: ${plural(set.size, "image")}, ${plural(measured.length, "codec")}. Made by lic-bench ${data.version} on ${data.made}.`;
   options($("curve-image"), [["", "all, averaged"], ...set.images.map(({ name }, i) => [i, name])], "");
   options($("table-codec"), measured, measured.at(-1)?.[0]);
@@ -23,7 +23,7 @@ function drawAll() {
 function drawLegend() {
   const sample = (codec) => {
     const { dash, marker, ...colour } = look(codec);
-    return svg("svg", { width: 34, height: 12, viewBox: "0 0 34 12", "aria-hidden": "true", class: data.codecs[codec].published ? "published" : null, ...colour },
+    return svg("svg", { width: 34, height: 12, viewBox: "0 0 34 12", "aria-hidden": "true", class: origin(codec), ...colour },
       svg("line", { class: "series", x1: 0, x2: 34, y1: 6, y2: 6, "stroke-dasharray": dash }), svg("path", { class: "mark-shape", d: marker, transform: "translate(17 6)" }));
   };
   const boxes = data.codecs.map(({ name }, codec) => {

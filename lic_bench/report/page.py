@@ -47,7 +47,7 @@ def write(path: Path, data: dict[str, Any], pictures: Sequence[Picture]) -> None
         blobs.append(blob)
         return len(blobs) - 1
 
-    codecs = {codec["name"]: number for number, codec in enumerate(data["codecs"])}
+    codecs = {one.get("spec", one["name"]): number for number, one in enumerate(data["codecs"])}
     listed = [
         {
             "dataset": one.dataset,
@@ -56,6 +56,7 @@ def write(path: Path, data: dict[str, Any], pictures: Sequence[Picture]) -> None
             "codec": -1 if one.codec is None else codecs[one.codec],
             "point": one.point,
             "bpp": one.bpp,
+            "quality": one.quality,
             "problem": one.problem,
             "exact": one.exact,
             "data": kept(one.data),

@@ -1,9 +1,10 @@
 """The pictures of the viewer: decoded from the bitstreams that the store keeps.
 
 For each image and codec the operating points nearest a few common rates, so that codecs are looked
-at side by side at about the same rate. Each picture is decoded anew, and its error compared with
-the one that was measured: a picture that is not the one measured is left out. So is whatever would
-make the file larger than it may be; the page tells each picture that is left out, and why.
+at side by side at about the same rate; and those that a search found to meet a target. Each picture
+is decoded anew, unless it was brought in, and its error compared with the one that was measured: a
+picture that is not the one measured is left out. So is whatever would make the file larger than it
+may be; the page tells each picture that is left out, and why.
 
 How pictures are stored:
 
@@ -26,6 +27,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import loky
 import numpy as np
@@ -33,11 +35,12 @@ import pandas as pd
 import PIL.Image
 
 from lic_bench.codec import Codec, parse_points
+from lic_bench.curves import METRICS
 from lic_bench.dataset import Dataset, ImageFile
 from lic_bench.errors import LicBenchError, SpecError
 from lic_bench.image import Image, read_image
 from lic_bench.registry import Registry
-from lic_bench.store import Key, Store
+from lic_bench.store import BROUGHT_IN, Key, Store
 from lic_bench.workers import ENVIRONMENT
 
 QUALITY = 90
@@ -52,6 +55,10 @@ _WEBP_SIDE = 16383
 _BROWSERS = ("JPEG", "WEBP", "AVIF", "PNG")
 
 
+Rate = float | str
+"""What pictures are compared at: bits per pixel, or a target as text (``psnr_rgb=32``)."""
+
+
 @dataclass(frozen=True)
 class Shot:
     """A picture that is wanted."""
@@ -62,6 +69,8 @@ class Shot:
     mse: float
     """The mean squared error that was measured."""
     key: Key
+    quality: Mapping[str, float | None]
+    """In dB, by name of metric."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class Scene:
     image: str
     file: ImageFile | None
     """Where the original is at hand."""
-    rate: float
+    rate: Rate
     shots: tuple[Shot, ...]
     with_original: bool
     """Whether the original itself is among the pictures: once for each image."""
@@ -84,11 +93,12 @@ class Picture:
 
     dataset: str
     image: str
-    rate: float
+    rate: Rate
     codec: str | None
     """None for the original."""
     point: str = ""
     bpp: float | None = None
+    quality: Mapping[str, float | None] = field(default_factory=dict)
     problem: str | None = None
     exact: bool = False
     """Whether it is the very picture, without compression of ours."""
@@ -135,7 +145,7 @@ def scenes(
     images: int,
     files: Mapping[str, ImageFile],
 ) -> tuple[list[Scene], list[Picture]]:
-    """Choose the pictures of a data set.
+    """Choose the pictures of a data set: at some rates, and at each target that was searched for.
 
     Parameters
     ----------
@@ -150,10 +160,14 @@ def scenes(
 
     Returns
     -------
-    The scenes, the middle rate of all images first, so that a limit spares what matters; and the
-    pictures that there cannot be.
+    The scenes, the middle rate of all images first and then the targets, so that a limit spares
+    what matters; and the pictures that there cannot be.
     """
-    rows = measurements[(measurements["dataset"] == dataset) & measurements["error"].isna()]
+    rows = measurements[
+        (measurements["dataset"] == dataset)
+        & measurements["error"].isna()
+        & measurements["image"].notna()
+    ]
     names = list(rows.drop_duplicates("image")["image"])
     chosen = (
         [names[i] for i in sorted(set(np.linspace(0, len(names) - 1, images).astype(int)))]
@@ -164,22 +178,50 @@ def scenes(
     missing: list[Picture] = []
     by_image = dict(list(rows.groupby("image")))
     middle = rates[(len(rates) - 1) // 2] if rates else 0.0
-    for rate in sorted(rates, key=lambda one: abs(math.log(one / middle))):
+    ordered = sorted(rates, key=lambda one: abs(math.log(one / middle)))
+    targets = sorted({target for text in rows["matches"] for target in text.split()})
+    wanted: list[Rate] = [*ordered[:1], *targets, *ordered[1:]]
+    for rate in wanted:
         for name in chosen:
             shots = []
             for codec, group in by_image[name].groupby("codec"):
-                distance = np.abs(np.log(group["bpp"] / rate))
-                row = group.loc[distance.idxmin()]
-                if distance.min() > math.log(_NEAR):
-                    missing.append(
-                        Picture(dataset, name, rate, str(codec), problem="no point near this rate")
-                    )
+                row = _nearest(group, rate) if isinstance(rate, float) else _match(group, rate)
+                if row is None:
+                    why = "no point near this rate" if isinstance(rate, float) else "not matched"
+                    missing.append(Picture(dataset, name, rate, str(codec), problem=why))
                     continue
                 key = Key(row["image_sha256"], row["identity"], row["point"])
-                shots.append(Shot(str(codec), row["point"], row["bpp"], row["mse_rgb"], key))
+                measured = row["point"], row["bpp"], row["mse_rgb"]
+                shots.append(Shot(str(codec), *measured, key, _quality(row)))
             file = files.get(by_image[name]["image_sha256"].iloc[0])
-            found.append(Scene(dataset, name, file, rate, tuple(shots), rate == middle))
+            found.append(Scene(dataset, name, file, rate, tuple(shots), rate == wanted[0]))
     return found, missing
+
+
+def _nearest(rows: pd.DataFrame, rate: float) -> pd.Series[Any] | None:
+    """Of a codec's points on an image that one nearest a rate, if it is near enough."""
+    rows = rows[~rows["searched"]]
+    distance = np.abs(np.log(rows["bpp"] / rate))
+    near = not rows.empty and distance.min() <= math.log(_NEAR)
+    return rows.loc[distance.idxmin()] if near else None
+
+
+def _match(rows: pd.DataFrame, target: str) -> pd.Series[Any] | None:
+    """Of a codec's points on an image that one which met a target."""
+    found = rows[[target in text.split() for text in rows["matches"]]]
+    return None if found.empty else found.iloc[0]
+
+
+def _quality(row: pd.Series[Any]) -> dict[str, float | None]:
+    """The metrics of one measurement in dB; None where they are missing or infinite."""
+    found = {
+        name: math.nan if pd.isna(row[one.images]) else float(one.from_mean(row[one.images]))
+        for name, one in METRICS.items()
+    }
+    return {
+        name: round(value, 4) if row["mse_rgb"] and math.isfinite(value) else None
+        for name, value in found.items()
+    }
 
 
 def originals(datasets: Sequence[Dataset]) -> dict[str, ImageFile]:
@@ -216,8 +258,14 @@ def make_all(
 def _without(scene: Scene, problem: str) -> list[Picture]:
     """A scene's pictures, all missing."""
     empty = Picture(scene.dataset, scene.image, scene.rate, None, problem=problem)
-    shots = [replace(empty, codec=s.codec, point=s.point, bpp=s.bpp) for s in scene.shots]
+    shots = [replace(_of(scene, shot), problem=problem) for shot in scene.shots]
     return [*([empty] if scene.with_original else []), *shots]
+
+
+def _of(scene: Scene, shot: Shot) -> Picture:
+    """A picture that is still to be made."""
+    known = shot.codec, shot.point, shot.bpp, shot.quality
+    return Picture(scene.dataset, scene.image, scene.rate, *known)
 
 
 def make(scene: Scene, store: Path, plugins: tuple[Path, ...]) -> list[Picture]:
@@ -235,9 +283,12 @@ def make(scene: Scene, store: Path, plugins: tuple[Path, ...]) -> list[Picture]:
         pictures.append(replace(empty, **kept))
     with Store.open(store) as opened:
         for shot in scene.shots:
-            picture = replace(empty, codec=shot.codec, point=shot.point, bpp=shot.bpp)
+            picture = _of(scene, shot)
             try:
                 stream = opened.kept(shot.key).stream
+                if shot.key.identity.startswith(BROUGHT_IN):
+                    pictures.append(_brought_in(picture, shot, stream, original))
+                    continue
                 codec = _registry(plugins).codec(shot.codec)
                 pictures.append(_decoded(picture, shot, codec, stream or b"", original))
             except Exception as error:  # noqa: BLE001 - a codec may raise anything
@@ -251,14 +302,37 @@ def _registry(plugins: tuple[Path, ...]) -> Registry:
     return Registry(plugins)
 
 
+def _brought_in(
+    picture: Picture, shot: Shot, stream: bytes | None, original: Image | None
+) -> Picture:
+    """A picture that came decoded: what is kept of it is an image file."""
+    if stream is None:
+        return replace(picture, problem=f"{shot.codec} was brought in without pictures")
+    image = read_image(stream, f"{picture.image} of {shot.codec}")
+    return _compared(replace(picture, data=for_display(image)), shot, image, original)
+
+
 def _decoded(
     picture: Picture, shot: Shot, codec: Codec, stream: bytes, original: Image | None
 ) -> Picture:
     image = codec.decode(stream)
     direct = _shown_by_browsers(stream, image)
     shown = replace(picture, data=stream if direct else for_display(image), exact=direct)
-    if original is None:
+    shown = _compared(shown, shot, image, original)
+    if original is None or shown.problem is not None:
         return shown
+    try:
+        [point] = parse_points(codec, [shot.point]) if shot.point else codec.points
+        importance = codec.importance_map(original, point)
+    except SpecError:
+        return shown
+    return replace(shown, importance=_webp(importance, lossless=True))
+
+
+def _compared(picture: Picture, shot: Shot, image: Image, original: Image | None) -> Picture:
+    """The picture with its errors, or why it must not be shown."""
+    if original is None:
+        return picture
     squares = (image.astype(np.float32) - original) ** 2
     mse = float(squares.mean(dtype=np.float64))
     if not math.isclose(mse, shot.mse, rel_tol=0.01, abs_tol=1e-3):
@@ -266,14 +340,8 @@ def _decoded(
             f"{shot.codec} here decodes another picture than was measured: a mean squared error "
             f"of {mse:.4g} instead of {shot.mse:.4g}; repeat the run"
         )
-        return replace(picture, problem=problem)
-    shown = replace(shown, error=_webp(_block_errors(squares), quality=QUALITY))
-    try:
-        [point] = parse_points(codec, [shot.point]) if shot.point else codec.points
-        importance = codec.importance_map(original, point)
-    except SpecError:
-        return shown
-    return replace(shown, importance=_webp(importance, lossless=True))
+        return replace(picture, data=None, exact=False, problem=problem)
+    return replace(picture, error=_webp(_block_errors(squares), quality=QUALITY))
 
 
 def _shown_by_browsers(stream: bytes, image: Image) -> bool:

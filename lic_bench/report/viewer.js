@@ -78,12 +78,11 @@ async function content(side) {
 function captionOf(side) {
   const codec = viewer.original ? ORIGINAL : viewer[side], picture = pictureOf(codec);
   if (codec === ORIGINAL) return "original";
-  const set = currentDataset(), curve = set.curves[state.metric][codec], parts = [data.codecs[codec].name];
+  const parts = [data.codecs[codec].name];
   if (picture && known(picture.bpp)) {
-    const at = curve ? curve.points.indexOf(picture.point) : -1, own = (set.byImage[state.metric][codec] || [])[viewer.image];
     if (picture.point !== "") parts.push(pointName(codec, picture.point));
     parts.push(bpp(picture.bpp));
-    if (at >= 0 && own) parts.push(`${fixed(own.value[at], 2)} dB`);
+    if (known(picture.quality[state.metric])) parts.push(`${fixed(picture.quality[state.metric], 2)} dB`);
   }
   return parts.join(" · ");
 }
@@ -281,7 +280,12 @@ function listenToPointers(stage) {
 
 const mine = () => data.pictures.filter(({ dataset }) => dataset === currentDataset().name);
 const imagesShown = () => { const names = new Set(mine().map(({ image }) => image)); return currentDataset().images.map((_, i) => i).filter((i) => names.has(currentDataset().images[i].name)); };
-const ratesShown = () => [...new Set(mine().map(({ rate }) => rate))].sort((a, b) => a - b);
+/** Rates in bits per pixel, from low to high; behind them, as texts, the targets that a search met. */
+const ratesShown = () => {
+  const all = [...new Set(mine().map(({ rate }) => rate))];
+  return [...all.filter(Number.isFinite).sort((a, b) => a - b), ...all.filter((rate) => !Number.isFinite(rate)).sort()];
+};
+const rateName = (rate) => (Number.isFinite(rate) ? `${rate} bpp` : `matched: ${data.targets[rate]}`);
 
 /** Fill the viewer's choices for the data set; keep what still fits. */
 function setUpViewer() {
@@ -292,23 +296,23 @@ function setUpViewer() {
   if (!images.length) return;
   const codecs = data.codecs.map((_, i) => i).filter((i) => mine().some(({ codec }) => codec === i));
   options($("view-image"), images.map((i) => [i, currentDataset().images[i].name]));
-  options($("view-rate"), rates.map((rate) => [rate, `${rate} bpp`]));
+  options($("view-rate"), rates.map((rate) => [rate, rateName(rate)]));
   for (const side of ["left", "right"]) options($(`view-${side}`), [...codecs.map((i) => [i, data.codecs[i].name]), [ORIGINAL, "original"]]);
   if (!images.includes(viewer.image)) viewer.image = images[0];
-  if (!rates.includes(viewer.rate)) viewer.rate = rates[Math.floor((rates.length - 1) / 2)];
+  if (!rates.includes(viewer.rate)) viewer.rate = rates[Math.floor((Math.max(1, rates.filter(Number.isFinite).length) - 1) / 2)];
   // To begin with, two that there is a picture of.
   const there = codecs.filter((codec) => known(pictureOf(codec)?.data));
   if (!codecs.includes(viewer.left)) viewer.left = (there.length ? there : codecs)[0];
   if (!codecs.includes(viewer.right)) viewer.right = there.length > 1 ? there.at(-1) : ORIGINAL;
   const lost = mine().filter(({ problem }) => problem), exact = mine().filter(({ exact }) => exact).length;
   $("pictures-note").textContent =
-    `${plural(mine().length - lost.length, "picture")} of ${plural(images.length, "image")}: of each codec the operating point nearest the rate, at most a factor of 1.5 away, decoded from the bitstream that was measured. ` +
+    `${plural(mine().length - lost.length, "picture")} of ${plural(images.length, "image")}: of each codec the operating point nearest the rate, at most a factor of 1.5 away${rates.every(Number.isFinite) ? "" : "; where it says matched, the one that a search found for this image"}; decoded from the bitstream that was measured. ` +
     `${exact} are the bitstreams themselves, where browsers decode them to the measured pixels. The others are compressed anew for display (WebP of quality ${data.quality}, without loss where that would harm; originals too); figures and error maps are of the pictures before that.`;
   $("missing").hidden = !lost.length;
   $("missing").querySelector("summary").textContent = `${plural(lost.length, "picture")} left out, and why`;
   const reasons = Map.groupBy ? Map.groupBy(lost, ({ problem }) => problem) : lost.reduce((map, p) => map.set(p.problem, [...(map.get(p.problem) || []), p]), new Map());
   $("missing").querySelector("ul").replaceChildren(...[...reasons].map(([why, some]) =>
-    html("li", {}, `${why} — ${some.map(({ image, codec, rate }) => `${image} ${codec === ORIGINAL ? "original" : `${data.codecs[codec].name} at ${rate} bpp`}`).join(", ")}`)));
+    html("li", {}, `${why} — ${some.map(({ image, codec, rate }) => `${image} ${codec === ORIGINAL ? "original" : `${data.codecs[codec].name} at ${Number.isFinite(rate) ? `${rate} bpp` : data.targets[rate]}`}`).join(", ")}`)));
   drawViewer();
 }
 
@@ -327,7 +331,8 @@ function startViewer() {
   if (!data.pictures.some(({ importance }) => known(importance))) $("shows").lastChild.hidden = true;
   options($("gain"), [1, 2, 4, 8, 16].map((times) => [times, `${times}×`]), 4);
   $("gain").addEventListener("change", drawViewer);
-  for (const name of ["image", "rate", "left", "right"]) $(`view-${name}`).addEventListener("change", (event) => choose({ [name]: Number(event.target.value) }));
+  for (const name of ["image", "left", "right"]) $(`view-${name}`).addEventListener("change", (event) => choose({ [name]: Number(event.target.value) }));
+  $("view-rate").addEventListener("change", (event) => choose({ rate: ratesShown().find((rate) => String(rate) === event.target.value) }));
   $("previous").addEventListener("click", () => turnTo(-1));
   $("next").addEventListener("click", () => turnTo(1));
   $("zoom-fit").addEventListener("click", zoomFit);

@@ -27,7 +27,7 @@ import psutil
 from lic_bench import Registry, load_dataset, read_image, run, write_image
 from lic_bench.metrics import Reference
 from lic_bench.runs import Progress, execute, plan
-from lic_bench.workers import ENVIRONMENT
+from lic_bench.workers import ENVIRONMENT, Processes
 
 PLUGIN = """
 from lic_bench.codecs.none import NoCodec
@@ -46,7 +46,7 @@ def harness_s(plugin: Path, folder: Path, out: Path) -> float:
         times.append(time.perf_counter())
 
     planned = plan(["repeated"], [f"images={folder}"], plugins=[plugin])
-    execute(planned, out, jobs=1, report=report)
+    execute(planned, out, workers=Processes(1), report=report)
     return (times[-1] - times[1]) / (len(times) - 2)
 
 

@@ -1,0 +1,28 @@
+"""Names that come from outside: of files, data sets, archives. They may hold any character."""
+
+from __future__ import annotations
+
+from unicodedata import category
+
+# Controls (escape sequences among them), marks that turn the direction of writing and the like,
+# bytes that are no text, and what ends a line or a paragraph.
+_STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_BYTE = 0xDC00  # Python keeps a byte of a file name that is no text as this and its value
+
+
+def printable(text: str) -> str:
+    r"""Write what would steer a terminal, or break a line, as an escape.
+
+    >>> printable("a\x1b[2Jb\n")
+    'a\\x1b[2Jb\\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(c) if category(c) in _STEERING else c for c in text)
+
+
+def _escaped(character: str) -> str:
+    byte = ord(character) - _BYTE
+    if 0x80 <= byte <= 0xFF:
+        return f"\\x{byte:02x}"
+    return character.encode("unicode_escape").decode()
