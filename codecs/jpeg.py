@@ -80,7 +80,7 @@ def _check_header(stream: bytes) -> None:
     position, frame = 2, b""
     while (marker := stream[position : position + 2]) != _SOS:
         if marker[:1] != b"\xff" or len(stream) < position + 4:
-            raise BitstreamError("this is no JPEG stream, or it ends within its header")
+            raise BitstreamError("the JPEG stream does not decode: it is none, or cut short")
         (length,) = struct.unpack_from(">H", stream, position + 2)
         if marker == _SOF0:
             frame = stream[position + 5 : position + 9]

@@ -155,7 +155,10 @@ def _scenes(
     for one in gathered["datasets"]:
         one["rates"] = rates or pictures.common_rates(aggregated, one["name"])
         if images:
-            found, lost = pictures.scenes(frame, one["name"], one["rates"], images, files)
+            shown = {image["name"] for image in one["images"]}
+            found, lost = pictures.scenes(
+                frame[frame["image"].isin(shown)], one["name"], one["rates"], images, files
+            )
             scenes += found
             missing += lost
     return scenes, missing

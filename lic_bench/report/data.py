@@ -19,6 +19,9 @@ from lic_bench.paired import ImageCurves, image_curves
 
 Json = dict[str, Any]
 
+_ONE_BY_ONE = 400  # images: a page with the figures of ten thousand would take minutes to open
+_FAILURES = 1000
+
 
 def gather(
     measurements: pd.DataFrame, runs: Sequence[Mapping[str, object]], published: Sequence[str] = ()
@@ -66,7 +69,10 @@ def gather(
         ]
         + [{"name": f"{name} (published)", "published": True} for name in published],
         "datasets": [_dataset(measurements, aggregated, name, published) for name in datasets],
-        "failures": failed[["dataset", "image", "codec", "point", "error"]].to_dict("records"),
+        "failed": len(failed),
+        "failures": failed[["dataset", "image", "codec", "point", "error"]][:_FAILURES].to_dict(
+            "records"
+        ),
         "runs": [{**run, "measurements": int(made_by.get(run["run"], 0))} for run in runs],
     }
 
@@ -77,7 +83,12 @@ def _dataset(
     mine = measurements[measurements["dataset"] == name]
     # The table goes codec by codec, and in each of its points by the images' order.
     images = mine[mine["image"].notna()].drop_duplicates("image")
+    measured_images = len(images)
+    if measured_images > _ONE_BY_ONE:
+        chosen = np.linspace(0, measured_images - 1, _ONE_BY_ONE).astype(int)
+        images = images.iloc[chosen]
     names = list(images["image"])
+    one_by_one = mine[mine["image"].isin(names)]
     codecs = list(aggregated["codec"].unique())
     measured = set(mine["codec"])
     of_images = set(mine.loc[mine["image"].notna(), "codec"])
@@ -85,7 +96,7 @@ def _dataset(
     for metric in METRICS:
         curves = [curve(aggregated, name, c, metric) if c in measured else None for c in codecs]
         split = [
-            image_curves(mine, one)
+            image_curves(one_by_one, one)
             if one is not None and one.points and one.codec in of_images
             else None
             for one in curves
@@ -100,6 +111,7 @@ def _dataset(
     return {
         "name": name,
         "size": int(mine["dataset_images"].max()),
+        "measured": measured_images,
         "averages": [i for i, codec in enumerate(codecs) if codec in measured - of_images],
         "images": [
             {"name": row.image, "width": _number(row.width), "height": _number(row.height)}

@@ -41,7 +41,7 @@ function drawLegend() {
 
 function drawFailures() {
   if (!data.failures.length) return;
-  $("failures").append(html("details", { class: "note" }, html("summary", {}, `${plural(data.failures.length, "measurement")} failed`),
+  $("failures").append(html("details", { class: "note" }, html("summary", {}, `${plural(data.failed, "measurement")} failed${data.failed > data.failures.length ? `; the first ${data.failures.length}` : ""}`),
     html("ul", {}, ...data.failures.map((f) => html("li", {}, `${f.dataset}, ${f.image}, ${f.codec} ${f.point}: ${f.error}`)))));
 }
 

@@ -67,7 +67,8 @@ function drawTable() {
       html("td", { class: `barcell ${known(value) ? tone(value) : ""}` }, ...(mark ? [mark] : []), html("span", {}, known(value) ? `${signed(value, 1)} %` : "–")),
       html("td", {}, fixed(cells[2], 2)), html("td", {}, fixed(cells[3], 2)), html("td", {}, signed(cells[4], 2)));
   });
-  $("table").replaceChildren(html("table", {}, html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...body)));
+  const some = set.images.length < set.measured ? [html("p", { class: "note" }, `${set.images.length} of ${plural(set.measured, "image")}, at even distances.`)] : [];
+  $("table").replaceChildren(...some, html("table", {}, html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...body)));
 }
 
 function sortBy(column) {

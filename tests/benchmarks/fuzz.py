@@ -43,11 +43,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5, help="for all decoders together")
     parser.add_argument("--streams", type=int, help="for each decoder, instead of a time")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="decoders whose name begins so")
+    parser.add_argument("--only", default="", help="decoders, separated by commas")
     parser.add_argument("--keep", type=Path, default=Path("fuzzed"), help="for what went wrong")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        chosen = [one for one in targets(Path(folder)) if one.name.startswith(arguments.only)]
+        only = arguments.only.split(",")
+        chosen = [one for one in targets(Path(folder)) if one.name in only or not arguments.only]
         print(f"{'decoder':32} {'streams':>8} {'refused':>8} {'decoded':>8} {'raised':>7} ", end="")
         print(f"{'crashes':>8} {'hangs':>6} {'peak':>9} {'of its bound':>13}")
         wrong = 0
