@@ -157,7 +157,7 @@ def test_encode_and_decode(photo: Image, tmp_path: Path) -> None:
         (["encode", "-c", "none", "in.png", "no/x"], "no/x cannot be written"),
         (["encode", "-c", "nope", "in.png", "x"], "no codec 'nope'"),
         (["encode", "-c", "none", "in.png", "x", "--show-map", "m.png"], "no importance map"),
-        (["decode", "-c", "jpeg", "bad.png", "x.png"], "bad.png: this is no JPEG stream"),
+        (["decode", "-c", "jpeg", "bad.png", "x.png"], "bad.png: the JPEG stream does not decode"),
         (["decode", "-c", "jpeg", "no.jpg", "x.png"], "no.jpg cannot be read"),
         (["run", "-d", "nowhere"], "nowhere"),
         (["run", "-d", "empty"], "holds no images"),
