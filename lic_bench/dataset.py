@@ -229,6 +229,23 @@ def load_dataset(spec: str | Manifest) -> Dataset:
     return _dataset(name or (path.name if path.name != ".." else path.resolve().name), path, images)
 
 
+def load_named(name: str) -> Dataset:
+    """Find a data set under a name that a store or a file tells: it may come from anybody.
+
+    So it is looked for among the known ones and in the current folder, and never along a path.
+
+    Raises
+    ------
+    DatasetError
+        As `load_dataset`, and for a path.
+    UnavailableError
+        As `load_dataset`.
+    """
+    if Path(name).name != name or name == ".." or "=" in name:
+        raise DatasetError(f"name its folder: --dataset {name}")
+    return load_dataset(name)
+
+
 def fetch(spec: str | Manifest, progress: bool = True) -> Path:
     """Fetch a known data set into the cache folder, unless it is at hand.
 

@@ -22,6 +22,7 @@ from lic_bench.codec import Codec, Point
 from lic_bench.dataset import ImageFile
 from lic_bench.errors import ImageError, UnavailableError
 from lic_bench.image import Image, read_image
+from lic_bench.names import printable
 from lic_bench.registry import Registry, identity
 from lic_bench.store import Measurement
 
@@ -75,7 +76,7 @@ def measure(task: Task) -> Measurement:
     except ImageError as error:
         if isinstance(error.__cause__, MemoryError):
             raise ExhaustedError(f"MemoryError while {task.image.path} was read") from None
-        return replace(measurement, error=_printable(str(error)))
+        return replace(measurement, error="\n".join(map(printable, str(error).split("\n"))))
     except BaseException as error:  # noqa: BLE001 - a codec may raise anything; the run goes on
         error.__traceback__ = None  # it may hold what there is no memory for
         told = reason(error)
@@ -90,12 +91,7 @@ def reason(error: BaseException) -> str:
         text = " ".join(str(error)[:_REASON_LENGTH].split())
     except BaseException:  # noqa: BLE001 - a codec's own exception may raise another
         text = "what it says cannot be read"
-    return _printable(f"{type(error).__name__}: {text}" if text else type(error).__name__)
-
-
-def _printable(text: str) -> str:
-    """A text without what would steer a terminal or is no Unicode."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 def measure_batch(tasks: Sequence[Task]) -> list[Measurement]:

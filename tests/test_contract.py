@@ -339,7 +339,7 @@ def test_the_command_tells_what_is_wrong(tmp_path: Path) -> None:
     done = lic_bench("check", path, "--points", "16,4")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert (done.stdout.count("pass"), done.stdout.count("FAIL")) == (5, 3)
+    assert (done.stdout.count("pass"), done.stdout.count("FAIL")) == (6, 3)
     assert "SIGABRT" in done.stdout
     assert "2 operating points" in done.stdout
 

@@ -213,7 +213,7 @@ def _originals(
 ) -> tuple[dict[str, Originals], list[Dataset]]:
     """The images that figures are of, by data set; and the data sets that the store lacks."""
     from lic_bench.bring.entries import Original, Originals
-    from lic_bench.dataset import load_dataset
+    from lic_bench.dataset import load_dataset, load_named
 
     originals, new = {}, []
     for name in {row.dataset for row in rows if row.image}:
@@ -222,7 +222,7 @@ def _originals(
             originals[name] = Originals(name, images)
             continue
         try:
-            new.append(load_dataset(dataset or name))
+            new.append(load_dataset(dataset) if dataset else load_named(name))
         except DatasetError as error:
             raise BroughtError(
                 f"figures of single images need the images, and {name} is not known here; "

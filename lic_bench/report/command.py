@@ -188,15 +188,12 @@ def _rates(text: str) -> list[float]:
 def _datasets(specs: list[str], measured: list[str]) -> dict[str, Dataset | None]:
     """The data sets to show, by name; None where the images are not at hand."""
     from lic_bench.curves import check_known
-    from lic_bench.dataset import load_dataset
+    from lic_bench.dataset import load_dataset, load_named
 
     sets: dict[str, Dataset | None] = {}
     for spec in specs or measured:
         try:
-            # A store may come from anybody: what it calls a data set is no path to look under.
-            if not specs and (Path(spec).name != spec or spec == ".."):
-                raise DatasetError(f"name its folder: --dataset {spec}")
-            loaded = load_dataset(spec)
+            loaded = load_dataset(spec) if specs else load_named(spec)
         except (DatasetError, UnavailableError) as error:
             if spec not in measured:
                 raise
