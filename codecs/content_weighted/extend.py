@@ -1,6 +1,6 @@
 """Another operating point below the lowest of a file of weights, to go on training from.
 
-What steers an operating point (gains, biases, thresholds; in the context model, biases) is continued
+What steers an operating point (gains, biases, thresholds; in the context model, biases) goes on
 by straight lines, gains in logarithms, from the two lowest points. The others stay as they are.
 Untrained, the new point lies about where the curve would go on; training makes it a good one:
 
