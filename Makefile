@@ -38,6 +38,7 @@ results: $(VENV)/dev.stamp  ## our published results on Kodak: some minutes with
 	$(BIN)/lic-bench table results/kodak --anchor jpeg2000 --interval \
 		--metric psnr_rgb,ssim_y,ms_ssim_rgb --out results/kodak/bd-rates.md
 	$(BIN)/lic-bench table results/kodak --points --metric all --out results/kodak/points.csv
+	$(BIN)/lic-bench report results/kodak --published vtm
 
 bench: $(VENV)/dev.stamp  ## against CompressAI's bench, and what the harness itself costs
 	$(BIN)/python tests/benchmarks/against_compressai.py

@@ -49,8 +49,12 @@ class ImageCurves:
         Bits per pixel and dB, each of shape (n, points).
         """
         weights = counts * self.weight
-        weights = weights / weights.sum(axis=1, keepdims=True)
+        weights /= weights.sum(axis=1, keepdims=True)
         return weights @ self.bpp, self.metric.from_mean(weights @ self.quality)
+
+    def alone(self) -> tuple[Array, Array]:
+        """Rate and metric of each image by itself: two of shape (images, points)."""
+        return self.bpp, self.metric.from_mean(self.quality)
 
 
 def image_curves(measurements: pd.DataFrame, curve: Curve) -> ImageCurves:
@@ -123,12 +127,9 @@ def bootstrap(
     """
     from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]
 
-    # One image alone is a sample, too.
-    each = np.eye(len(test.images))
-    both = np.concatenate([counts, each])
-    found = delta(*anchor.averaged(both), *test.averaged(both), "pchip")
-    replicates, per_image = found[: len(counts)], found[len(counts) :]
-    n, defined = len(each), replicates[~np.isnan(replicates)]
+    per_image = delta(*anchor.alone(), *test.alone(), "pchip")
+    replicates = delta(*anchor.averaged(counts), *test.averaged(counts), "pchip")
+    n, defined = len(test.images), replicates[~np.isnan(replicates)]
     if n < 3 or len(defined) < (1 - _UNDEFINED) * len(replicates):
         return Bootstrapped(np.nan, np.nan, per_image)
     tail = float(ndtr(sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2)))

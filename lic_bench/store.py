@@ -535,9 +535,10 @@ class Store:
                 SELECT im.dataset, im.image, m.width, m.height, c.spec AS codec, m.point, m.bytes,
                        m.metrics, m.encode_s, m.decode_s, m.error, im.position,
                        im.image_key AS image_sha256, i.text AS identity, m.run, m.measured,
-                       (SELECT count(*) FROM images WHERE dataset = im.dataset) AS dataset_images,
-                       coalesce(t.targets, '') AS matches
+                       n.dataset_images, coalesce(t.targets, '') AS matches
                 FROM images im
+                JOIN (SELECT dataset, count(*) AS dataset_images FROM images GROUP BY dataset) n
+                    ON n.dataset = im.dataset
                 JOIN measurements m ON m.image_key = im.image_key
                 JOIN codecs c ON c.identity = m.identity
                 JOIN identities i ON i.id = m.identity

@@ -159,7 +159,7 @@ def _by_image(one: ImageCurves | None, names: Sequence[str]) -> list[Json | None
     """Rate and quality of each image at each point of the curve."""
     if one is None:
         return None
-    bpp, value = one.averaged(np.eye(len(one.images)))
+    bpp, value = one.alone()
     rows = {
         name: {"bpp": _numbers(bpp[i]), "value": _numbers(value[i])}
         for i, name in enumerate(one.images)
@@ -172,8 +172,7 @@ def _bd_by_image(
 ) -> list[float | None] | None:
     if anchor is None or test is None or anchor.images != test.images:
         return None
-    each = np.eye(len(test.images))
-    percents = bd_rate_percents(*anchor.averaged(each), *test.averaged(each))
+    percents = bd_rate_percents(*anchor.alone(), *test.alone())
     rows = dict(zip(test.images, _numbers(percents, 5), strict=True))
     return [rows.get(name) for name in names]
 
