@@ -16,7 +16,6 @@ import lic_bench  # noqa: E402
 from lic_bench import BitstreamError, Registry, SpecError  # noqa: E402
 from lic_bench.codecs.content_weighted import ablation  # noqa: E402
 from lic_bench.codecs.content_weighted.codec import WEIGHTS, ContentWeighted  # noqa: E402
-from lic_bench.codecs.content_weighted.extend import extend  # noqa: E402
 from lic_bench.codecs.content_weighted.inference import load_model, weights_file  # noqa: E402
 from lic_bench.codecs.content_weighted.model import ContentWeightedNet, Settings  # noqa: E402
 from lic_bench.codecs.content_weighted.start import (  # noqa: E402
@@ -238,22 +237,6 @@ class TestPlugin:
         image = picture(21, 30)
         shown = codec.importance_map(image, 1)
         assert shown.shape == image.shape and shown.dtype == np.uint8
-
-
-def test_a_point_below_the_lowest_leaves_the_others_as_they_are(codec, small, tmp_path):
-    extend(small, tmp_path / "more.safetensors")
-    more = ContentWeighted(weights=str(tmp_path / "more.safetensors"))
-    assert list(more.points) == [1, 2, 3, 4]
-    image = picture(48, 64)
-    for point in codec.points:
-        own, same = codec.encode(image, point), more.encode(image, point + 1)
-        assert len(own) == len(same)
-        assert np.array_equal(codec.decode(own), more.decode(same))
-    streams = [more.encode(image, point) for point in (1, 2)]
-    rates = [len(stream) for stream in streams]
-    errors = [np.square(image - more.decode(stream).astype(float)).mean() for stream in streams]
-    assert rates[0] < rates[1]
-    assert errors[0] > errors[1]
 
 
 def test_the_ablation_counts_real_bytes(small, tmp_path):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"LICw"
 VERSION = 1
-METADATA = "content-weighted"
+_METADATA = "content-weighted"
 
 # Larger images go through the network in tiles of so many sites a side. A margin wider than what a
 # site can see (7.6 sites in the decoder, 7.5 in the encoder) makes the seams vanish.
@@ -176,7 +176,7 @@ def weights_file(
     }
     # One entry, because safetensors writes several in an order that changes from run to run.
     text = json.dumps({**metadata, "settings": asdict(net.settings)}, sort_keys=True)
-    return to_safetensors({k: v.cpu().contiguous() for k, v in tensors.items()}, {METADATA: text})
+    return to_safetensors({k: v.cpu().contiguous() for k, v in tensors.items()}, {_METADATA: text})
 
 
 def stored_metadata(path: Path) -> dict[str, Any]:
@@ -189,9 +189,9 @@ def stored_metadata(path: Path) -> dict[str, Any]:
     """
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
-    if METADATA not in metadata:
+    if _METADATA not in metadata:
         raise UnavailableError(f"{path} holds no weights of the codec content-weighted")
-    found: dict[str, Any] = json.loads(metadata[METADATA])
+    found: dict[str, Any] = json.loads(metadata[_METADATA])
     return found
 
 
