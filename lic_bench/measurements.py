@@ -104,7 +104,9 @@ def frame(store: Store) -> pd.DataFrame:
     rate = on_curves.groupby([table[name] for name in _SETTING]).transform("mean")
     rank = rate.groupby([table["dataset"], table["codec"]]).rank("dense", na_option="bottom")
     table["point_index"] = rank.astype("int64")
-    order = ["dataset", "codec", "point_index", "point", "position"]
+    # Points of one rate, as a codec without compression has them, go by quality.
+    table["quality"] = -table["mse_rgb"]
+    order = ["dataset", "codec", "point_index", "position", "quality", "point"]
     return table.sort_values(order, ignore_index=True)[_COLUMNS]
 
 

@@ -145,7 +145,7 @@ BAD = {
     "interrupts": "KeyboardInterrupt",
     "weird": "Weird: odd",
     "mute": "Mute: what it says cannot be read",
-    "garbage": r"ValueError: a\?b\?\[31m\?x{900}",
+    "garbage": r"ValueError: a\\x00b\\x1b\[31m\\ud800x{900}",
     "text": "TypeError: encode returned str, not bytes",
     "array": "TypeError: encode returned bytearray, not bytes",
     "nothing": "TypeError: encode returned NoneType, not bytes",

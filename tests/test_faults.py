@@ -111,7 +111,7 @@ def noted(log: Path, what: str) -> list[str]:
 @pytest.mark.slow
 def test_a_store_whose_writer_is_killed_100_times_loses_nothing(tmp_path: Path) -> None:
     draw = seeded()
-    path, log, count = tmp_path / "store.sqlite", tmp_path / "log", 2500
+    path, log, count = tmp_path / "store.sqlite", tmp_path / "log", 6000
     command = [sys.executable, "-c", WRITER, str(path), str(count), "30"]
     kills = 0
     for turn in range(100):

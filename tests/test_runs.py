@@ -302,7 +302,8 @@ def test_a_wrong_request_is_refused_before_any_work(
 
 def test_a_device_that_is_not_there_is_refused(images: Path) -> None:
     with pytest.raises(UnavailableError, match="no device 'cuda:99' here"):
-        plan(["jpeg"], [str(images)], device="cuda:99")
+        lic_bench.run(["jpeg"], [str(images)], out=images / "out", device="cuda:99")
+    assert not (images / "out").exists()
 
 
 def test_provenance_tells_command_machine_and_versions(plugin: Path, images: Path) -> None:
@@ -312,7 +313,7 @@ def test_provenance_tells_command_machine_and_versions(plugin: Path, images: Pat
     assert told["libraries"]["pillow"]
     assert told["datasets"]["my images"] == lic_bench.load_dataset(str(images)).digest
     assert '"codec": "toy"' in told["codecs"]["toy"]
-    for name in ("command", "python", "system", "processor", "cores", "jobs", "started"):
+    for name in ("command", "python", "system", "processor", "cores", "workers", "started"):
         assert told[name], name
 
 
