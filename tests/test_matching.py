@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lic_bench import (
@@ -54,6 +54,7 @@ def test_among_whole_numbers_the_nearest_is_found(
 
 
 @given(st.floats(0.3, 8), st.floats(-8, 1.5), st.sampled_from([1, 1.2, 1.4]))
+@example(3.2265625, 0.0, 1.4)
 def test_among_fractions_the_target_is_met(factor: float, target: float, bend: float) -> None:
     low, high = 1000.0, 1.0
 
@@ -70,7 +71,9 @@ def test_among_fractions_the_target_is_met(factor: float, target: float, bend: f
     if over(low) > 0 or over(high) < 0:
         assert nearest == min(over(low), over(high), key=abs)
     else:
-        assert abs(nearest) <= 0.01  # 0.005 but for steps of the fourth digit
+        # 0.005, or half of the finest interval (a thousandth of log 1000) where the curve is steepest
+        # (1.4 of log 1000 to the power of 0.4), and the steps of the fourth digit.
+        assert abs(nearest) <= 0.0105 + 0.0015
 
 
 @given(st.lists(st.floats(-3, 3), min_size=30, max_size=30))
