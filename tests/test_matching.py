@@ -71,8 +71,8 @@ def test_among_fractions_the_target_is_met(factor: float, target: float, bend: f
     if over(low) > 0 or over(high) < 0:
         assert nearest == min(over(low), over(high), key=abs)
     else:
-        # 0.005, or half of the finest interval (a thousandth of log 1000) where the curve is steepest
-        # (1.4 of log 1000 to the power of 0.4), and the steps of the fourth digit.
+        # 0.005, or half of the finest interval (a thousandth of log 1000) where the curve is
+        # steepest (1.4 of log 1000 to the power of 0.4), and the steps of the fourth digit.
         assert abs(nearest) <= 0.0105 + 0.0015
 
 
