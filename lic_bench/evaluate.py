@@ -189,7 +189,7 @@ def _interval(delta: Delta) -> str:
 
 def _console() -> Console:
     """A console wide enough for our tables, in the log of a build, too: no figure is cut."""
-    return Console(highlight=False, soft_wrap=True, width=max(Console().width, 96))
+    return Console(highlight=False, soft_wrap=True, width=max(Console().width, 120))
 
 
 def table(
