@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
 _TRIES = 12
 _INTERPOLATED = 3
-"""So many tries trust in straight lines; then intervals are halved, which always ends soon."""
+"""So many tries trust in straight lines. Then intervals are halved, which always ends soon; among
+numbers with fractions every second time, because there is no end but the tolerance."""
 _FINEST = 1e-3
 """The interval that is not divided any further, as a share of the range: what lies in it is a step
 of the codec."""
@@ -123,7 +124,8 @@ class Search:
             key=lambda pair: min(abs(pair[0][1]), abs(pair[1][1])),
         )
         share = under / (under - over)
-        if self._tried >= _INTERPOLATED or not 0 < share < 1:  # at infinite dB there is no line
+        halved = self._tried >= _INTERPOLATED and (whole or self._tried % 2 == 1)
+        if halved or not 0 < share < 1:  # at infinite dB there is no line
             share = 0.5
         at = left + share * (right - left)
         if whole:
