@@ -8,7 +8,7 @@ import pytest
 
 from lic_bench import Dataset, StoreError
 from lic_bench.dataset import ImageFile
-from lic_bench.store import Key, Measurement, Store
+from lic_bench.store import Decode, Key, Measurement, Store
 
 KEY = Key("abc", "{}", "10")
 GOOD = Measurement(4, 2, b"stream", 0.5, 0.25, {"mse_rgb": 1.5, "ssim_y": None}, 1)
@@ -100,6 +100,19 @@ def test_a_full_disk_is_told_and_loses_nothing(store: Store, run: int) -> None:
         store.add(run, Key("abc", "{}", "20"), Measurement(4, 2, bytes(100_000), 0, 0, {}, 1))
     with Store.open(store.path) as again:
         assert set(again.measured(1)) == {KEY}
+
+
+def test_what_came_of_decoding_again_is_kept_until_the_stream_changes(
+    store: Store, run: int
+) -> None:
+    store.add(run, KEY, GOOD)
+    assert store.decode(KEY, "2 threads") is None
+    found = Decode("2 threads", differing=3, largest=1)
+    store.add_decode(KEY, found)
+    assert store.decode(KEY, "2 threads") == found
+    assert store.decode(KEY, "cuda") is None
+    store.add(run, KEY, GOOD)
+    assert store.decode(KEY, "2 threads") is None
 
 
 @pytest.fixture
