@@ -25,6 +25,7 @@ from lic_bench.codecs.content_weighted.start import (  # noqa: E402
     step_of,
 )
 from lic_bench.learned.context import ContextModel  # noqa: E402
+from lic_bench.learned.rate import RateModel  # noqa: E402
 
 PLUGIN = Path(sys.modules[ContentWeighted.__module__].__file__)
 
@@ -38,9 +39,9 @@ def small(tmp_path_factory) -> Path:
     found = layout(blocks(images, 2000, 0), 64)
     net = ContentWeightedNet(Settings(8, 64, 16, 3, len(found.coefficients)))
     start(net, [400.0, 150.0, 60.0], found)
-    coder = ContextModel(15 + 64, 3, 2)
+    coder = ContextModel(15 + 64, 3, 8)
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    path.write_bytes(weights_file(net, coder, {"training": {}}))
+    path.write_bytes(weights_file(net, coder, RateModel(15 + 64, 3), {"training": {}}))
     return path
 
 
@@ -180,7 +181,7 @@ class TestBitstream:
     def test_streams_of_other_weights_are_refused(self, codec, tmp_path):
         net = ContentWeightedNet(Settings(8, 64, 16, 3))
         other = tmp_path / "other.safetensors"
-        other.write_bytes(weights_file(net, ContextModel(79, 3, 0), {}))
+        other.write_bytes(weights_file(net, ContextModel(79, 3, 4), RateModel(79, 3), {}))
         stream = ContentWeighted(weights=str(other)).encode(picture(16, 16), 1)
         with pytest.raises(BitstreamError, match="other weights"):
             codec.decode(stream)

@@ -16,11 +16,17 @@ from lic_bench import SpecError  # noqa: E402
 from lic_bench.codecs.content_weighted.codec import ContentWeighted  # noqa: E402
 from lic_bench.codecs.content_weighted.inference import Model  # noqa: E402
 from lic_bench.codecs.content_weighted.model import Settings  # noqa: E402
+from lic_bench.codecs.content_weighted.rates import (  # noqa: E402
+    MULTIPLIERS,
+    STEERING,
+    between,
+    multiplier_for,
+    steered_to,
+)
 from lic_bench.codecs.content_weighted.start import blocks, layout  # noqa: E402
 from lic_bench.codecs.content_weighted.training import (  # noqa: E402
     Plan,
     Session,
-    multiplier_for,
     plan_for,
     train,
 )
@@ -73,7 +79,7 @@ def fast():
         loss="mse+ms-ssim",
         rate="entropy",
         multipliers=(300.0, 60.0),
-        steps=(("code", 3), ("map-start", 3), ("map", 4), ("context", 3)),
+        steps=(("code", 3), ("map-start", 3), ("map", 4), ("decoder", 2), ("context", 3)),
     )
 
 
@@ -129,7 +135,7 @@ def test_a_training_with_other_options_is_not_continued(photographs, tmp_path):
 
 
 def test_without_the_map_everything_is_kept_and_the_map_costs_nothing(photographs, tmp_path):
-    plan = replace(fast(), steps=(("code", 10), ("context", 3)))
+    plan = replace(fast(), steps=(("code", 10), ("decoder", 2), ("context", 3)), with_map=False)
     made = session(plan, photographs, tmp_path)
     made.run(Clock(None), lambda text: None)
     path = tmp_path / "weights.safetensors"
@@ -140,11 +146,25 @@ def test_without_the_map_everything_is_kept_and_the_map_costs_nothing(photograph
         symbols = model.symbols(image[None], point)
         assert symbols[0, :15].all()
         assert np.array_equal(symbols, model.symbols(image[None], point, with_map=False))
-        # 15 planes of 144 sites, none with a chance of 0 above 2^-15.
-        code_alone = symbols[0].copy()
-        assert model.coder.cost(code_alone, point) > 100
-        _, chances = model.coder._symbols(code_alone, point)
-        assert -np.log2(chances[: 15 * 144] / 2**16).sum() < 1
+        _, chances = model.coder._predicted(symbols[0], point)
+        # As many symbols as there are in 15 planes of 144 sites are next to certain.
+        assert -np.log2(np.sort(chances)[-15 * 144 :]).sum() < 1
+        assert model.coder.cost(symbols[0], point) > 100
+
+
+def test_the_decoder_is_trained_without_touching_the_code(photographs, tmp_path):
+    made = session(fast(), photographs, tmp_path)
+    made.stage = 3
+    made.trainer = made._trainer()
+    before = {key: x.clone() for key, x in made.codec.net.state_dict().items()}
+    for _ in range(3):
+        made.trainer.advance(made._loss)
+    changed = {
+        key for key, x in made.codec.net.state_dict().items() if not torch.equal(x, before[key])
+    }
+    assert changed and all(
+        key.startswith(("decoder.", "synthesis.", "code_gain")) for key in changed
+    )
 
 
 def test_the_papers_rate_loss_switches_at_the_target(photographs, tmp_path):
@@ -165,7 +185,7 @@ def test_half_precision_changes_the_loss_little(multipliers, photographs, tmp_pa
     plan = fast()
     settings = replace(plan.settings, points=len(multipliers))
     made = session(replace(plan, settings=settings, multipliers=multipliers), photographs, tmp_path)
-    for made.stage in range(4):
+    for made.stage in range(5):
         made.trainer = made._trainer()
         losses = []
         for made.channels_last in (False, True):
@@ -192,20 +212,20 @@ def test_plans_follow_the_options(photographs, tmp_path):
     assert plan.keep == pytest.approx((0.2, 0.5))
     assert plan.recipe == Recipe("paper", 1e-4, 32, 128)
     plan = plan_for(TrainingOptions((tmp_path,), tmp_path, recipe="fast"), photographs)
-    assert plan.settings.points == 8 and plan.rate == "entropy"
+    assert plan.settings.points == len(MULTIPLIERS) and plan.rate == "entropy"
     assert list(plan.multipliers) == sorted(plan.multipliers, reverse=True)
     options = TrainingOptions((tmp_path,), tmp_path, recipe="fast", without_map=True)
     without = plan_for(options, photographs)
     assert plan.with_map and not without.with_map
     assert sum(n for _, n in plan.steps) == sum(n for _, n in without.steps)
-    assert replace(plan, steps=()) == replace(without, steps=())
+    assert replace(plan, steps=(), with_map=False) == replace(without, steps=())
 
 
 def test_rates_that_were_measured_give_their_multipliers(photographs, tmp_path):
     # MODEL_CARD.md, Kodak.
-    assert multiplier_for(0.143) == pytest.approx(1500)
-    assert multiplier_for(0.305) == pytest.approx(270)
-    assert multiplier_for(0.738) == pytest.approx(24)
+    assert multiplier_for(0.0884) == pytest.approx(1500)
+    assert multiplier_for(0.2303) == pytest.approx(270)
+    assert multiplier_for(0.6478) == pytest.approx(24)
     rates = np.geomspace(0.05, 2, 50)
     multipliers = [multiplier_for(bpp) for bpp in rates]
     assert multipliers == sorted(multipliers, reverse=True)
@@ -215,6 +235,23 @@ def test_rates_that_were_measured_give_their_multipliers(photographs, tmp_path):
     options = TrainingOptions((tmp_path,), tmp_path, target_bpp=(0.5, 1.5))
     with pytest.raises(SpecError, match="64 channels holds up to 1 "):
         plan_for(options, photographs)
+
+
+def test_a_network_is_steered_to_rates_between_and_beyond_its_own(photographs, tmp_path):
+    net = session(fast(), photographs, tmp_path).codec.net.state_dict()
+    found, wanted = (300.0, 60.0), (600.0, 300.0, 134.16, 60.0)
+    steered = steered_to(net, found, wanted)
+    for key, value in steered.items():
+        if key not in STEERING:
+            assert torch.equal(value, net[key])
+            continue
+        assert value.shape == (4, *net[key].shape[1:])
+        assert torch.allclose(value[[1, 3]], net[key], rtol=1e-5)
+    # Halfway in the logarithm of the multiplier; and a low rate has coarser steps.
+    middle = (net["gain"][0] * net["gain"][1]).sqrt()
+    assert torch.allclose(steered["gain"][2], middle, rtol=1e-4)
+    assert (steered["gain"][0] < net["gain"][0]).all()
+    assert torch.equal(between(torch.tensor([[5.0]]), (9.0,), (3.0, 2.0)), torch.full((2, 1), 5.0))
 
 
 def test_the_command_leaves_weights_that_work(folder, large, tmp_path, capsys):
@@ -236,7 +273,7 @@ def test_the_command_leaves_weights_that_work(folder, large, tmp_path, capsys):
     image = np.asarray(PIL.Image.open(large / "00.png"))
     weights = out / "weights.safetensors"
     codec = ContentWeighted(weights=str(weights))
-    assert codec.points == tuple(range(1, 9))
+    assert codec.points == tuple(range(1, len(MULTIPLIERS) + 1))
     assert codec.decode(codec.encode(image, 6)).shape == image.shape
 
     # From these weights on other photographs, where the start would be laid out otherwise.
@@ -248,10 +285,21 @@ def test_the_command_leaves_weights_that_work(folder, large, tmp_path, capsys):
         PIL.Image.fromarray(noise).save(others / f"{i}.png")
     onwards = replace(options, images=(others,), out=tmp_path / "onwards", weights=weights)
     train(replace(onwards, steps=4))
-    found = Model(tmp_path / "onwards" / "weights.safetensors", "cpu")
-    assert found.settings == Model(weights, "cpu").settings
-    with pytest.raises(SpecError, match="8 rate levels"):
-        train(replace(onwards, target_bpp=(0.3,)))
+    found = Model(weights, "cpu")
+    assert Model(tmp_path / "onwards" / "weights.safetensors", "cpu").settings == found.settings
+    # To other rates, without the map, the encoder left alone.
+    others = replace(onwards, out=tmp_path / "others", target_bpp=(0.1, 0.3, 0.7), steps=4)
+    train(replace(others, decoder_only=True, without_map=True))
+    model = Model(tmp_path / "others" / "weights.safetensors", "cpu")
+    assert model.settings == replace(found.settings, points=3)
+    encoder = found.net.encoder.state_dict()
+    assert all(torch.equal(x, encoder[key]) for key, x in model.net.encoder.state_dict().items())
+    with pytest.raises(SpecError, match="--no-map"):
+        train(replace(onwards, weights=tmp_path / "others" / "weights.safetensors"))
+    with pytest.raises(SpecError, match="--weights"):
+        train(replace(onwards, decoder_only=True, weights=None))
+    with pytest.raises(SpecError, match=f"{len(MULTIPLIERS)} rate levels"):
+        train(replace(onwards, recipe="paper", target_bpp=(0.3,)))
 
 
 def test_one_rate_is_enough(large, tmp_path):

@@ -30,6 +30,7 @@ def _options() -> TrainingOptions:
     for name in ("--width", "--code-channels", "--batch", "--steps", "--seed"):
         option(name, type=int)
     option("--no-map", dest="without_map", action="store_true")
+    option("--decoder-only", action="store_true")
     option("--device")
     option("--compile", dest="compiled", action="store_true")
     given = vars(parser.parse_args())

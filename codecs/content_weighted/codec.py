@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 _MOST_POINTS = 256  # a stream has a byte for its point
-_NEEDED = ("torch", "safetensors", "constriction")
+_NEEDED = ("torch", "safetensors", "constriction", "threadpoolctl")
 
 
 def _levels(path: Path) -> tuple[int, ...]:

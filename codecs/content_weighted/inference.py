@@ -23,12 +23,13 @@ from lic_bench.errors import UnavailableError
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
 from lic_bench.learned.context import ContextModel
 from lic_bench.learned.entropy import BinaryCoder, map_and_code_gates
+from lic_bench.learned.rate import RateModel
 
 if TYPE_CHECKING:
     from lic_bench.image import Image
 
 MAGIC = b"LICw"
-VERSION = 1
+VERSION = 2
 _METADATA = "content-weighted"
 
 # Larger images go through the network in tiles of so many sites a side. A margin wider than what a
@@ -43,16 +44,14 @@ class Model:
     def __init__(self, path: Path, device: str) -> None:
         self.device = torch.device(device)
         self.settings = Settings(**stored_metadata(path)["settings"])
-        net, context = read_weights(path)
+        net, context, _ = read_weights(path)
         self.net = ContentWeightedNet(self.settings).eval().to(self.device)
         self.net.load_state_dict(net)
-        self.coder = BinaryCoder(
-            context["weight"].numpy(),
-            context["own"].numpy(),
-            context["bias"].numpy(),
-            context["mix"].numpy(),
-            map_and_code_gates(self.settings.levels, self.settings.n),
-        )
+        channels = self.settings.levels - 1 + self.settings.n
+        shapes = ContextModel(channels, self.settings.points, context["local"].shape[1])
+        shapes.load_state_dict(context)  # refuses what does not fit
+        gates = map_and_code_gates(self.settings.levels, self.settings.n)
+        self.coder = BinaryCoder({key: x.numpy() for key, x in context.items()}, gates)
         weights = hashlib.sha256(path.read_bytes()).digest()[:4]
         self.format = Format(MAGIC, VERSION, weights, self.settings.points)
 
@@ -160,23 +159,29 @@ def load_model(path: Path, device: str) -> Model:
 
 
 def weights_file(
-    net: ContentWeightedNet, coder: ContextModel, metadata: Mapping[str, Any]
+    net: ContentWeightedNet, context: ContextModel, rate: RateModel, metadata: Mapping[str, Any]
 ) -> bytes:
-    """The weights in half precision as a safetensors file, with metadata in JSON."""
-    tensors = {
-        f"net.{key}": value.half() if value.is_floating_point() else value
-        for key, value in net.state_dict().items()
+    """The weights in half precision as a safetensors file, with metadata in JSON.
+
+    The rate model is there for a training that goes on from the file; no image is coded with it.
+    """
+    parts = {
+        "net": net.state_dict(),
+        "context": context.state_dict(),
+        "rate": {**rate.state_dict(), "weight": rate.weight.detach()[_causal(rate)]},
     }
-    causal = coder.causal.expand_as(coder.weight) > 0
-    tensors |= {
-        "context.weight": coder.weight.detach()[causal].half(),
-        "context.own": coder.own.detach().half(),
-        "context.bias": coder.bias.detach().half(),
-        "context.mix": coder.mix.detach().half(),
+    tensors = {
+        f"{part}.{key}": (x.half() if x.is_floating_point() else x).cpu().contiguous()
+        for part, values in parts.items()
+        for key, x in values.items()
     }
     # One entry, because safetensors writes several in an order that changes from run to run.
     text = json.dumps({**metadata, "settings": asdict(net.settings)}, sort_keys=True)
-    return to_safetensors({k: v.cpu().contiguous() for k, v in tensors.items()}, {_METADATA: text})
+    return to_safetensors(tensors, {_METADATA: text})
+
+
+def _causal(rate: RateModel) -> Tensor:
+    return rate.causal.expand_as(rate.weight) > 0
 
 
 def stored_metadata(path: Path) -> dict[str, Any]:
@@ -195,20 +200,20 @@ def stored_metadata(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Network and context model, float32, by the names that their state dictionaries have."""
+def read_weights(path: Path) -> tuple[dict[str, Tensor], ...]:
+    """Network, context model and rate model, float32, by the names in their state dictionaries."""
     with safe_open(path, "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     tensors = {key: x.float() if x.is_floating_point() else x for key, x in tensors.items()}
-    net, context = (
+    net, context, rate = (
         {key.removeprefix(part): x for key, x in tensors.items() if key.startswith(part)}
-        for part in ("net.", "context.")
+        for part in ("net.", "context.", "rate.")
     )
-    channels, window = context["mix"].shape[1], context["own"].shape[-1]
-    empty = ContextModel(channels, 1, len(context["mix"]), window)
+    points, channels = rate["bias"].shape
+    empty = RateModel(channels, points)
     weight = torch.zeros(empty.weight.shape)
-    weight[empty.causal.expand_as(weight) > 0] = context["weight"]
-    return net, {**context, "weight": weight}
+    weight[_causal(empty)] = rate["weight"]
+    return net, context, {**rate, "weight": weight}
 
 
 def _tiled(

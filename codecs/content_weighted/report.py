@@ -43,9 +43,8 @@ def _samples(session: Session) -> str:
     # A copy that is not compiled: photographs of many sizes would be compiled for one by one.
     net = ContentWeightedNet(session.plan.settings).to(session.device)
     net.load_state_dict(session.codec.net.state_dict())
-    with_map = "map" in [name for name, _ in session.plan.steps[: session.stage]] or (
-        not session.finished and session.plan.steps[session.stage][0] == "map"
-    )
+    begun = session.finished or session.plan.steps[session.stage][0] not in ("code", "map-start")
+    with_map = session.plan.with_map and begun
     rows = ["| photograph | point | kept bits a pixel | PSNR (dB) | SSIM | MS-SSIM |"]
     rows.append("| --- | --- | --- | --- | --- | --- |")
     shown = zip(session.held_out.images[:_SAMPLES], session.held_out.names, strict=False)

@@ -7,6 +7,9 @@
     site is, so that the next stage begins with a map that cuts off little.
 ``map``
     Everything together, under a rate target or a Lagrange multiplier for each operating point.
+``decoder``
+    The decoder alone, on the codes of an encoder that stays as it is. The gradients that pass a
+    binarizer are made up, and late in a training they lead astray; these are true.
 ``context``
     The context model of the entropy coder, on the codes of the finished network.
 
@@ -32,12 +35,19 @@ from lic_bench.codecs.content_weighted.inference import (
     weights_file,
 )
 from lic_bench.codecs.content_weighted.model import STRIDE, ContentWeightedNet, Settings
+from lic_bench.codecs.content_weighted.rates import (
+    MULTIPLIERS,
+    between,
+    multiplier_for,
+    steered_to,
+)
 from lic_bench.codecs.content_weighted.report import report
 from lic_bench.codecs.content_weighted.start import blocks, layout, start
 from lic_bench.errors import SpecError
-from lic_bench.learned.context import ContextModel, bits
+from lic_bench.learned.context import ContextModel
 from lic_bench.learned.data import Photographs, load
 from lic_bench.learned.losses import LOSSES, distortion
+from lic_bench.learned.rate import RateModel, bits
 from lic_bench.learned.training import Clock, Figures, Log, Recipe, Trainer, restore, save
 
 if TYPE_CHECKING:
@@ -47,6 +57,10 @@ COLUMNS = [
     "stage", "step", "seconds", "loss", "distortion", "mse", "bpp", "map_bpp", "kept",
     "gradient_norm", "rate_factor",
 ]  # fmt: skip
+
+
+_CONTEXT_RATE = 3e-3  # the learning rate of the stage "context"
+_CONTEXT_SITES = 64  # sites of each crop that it looks at
 
 
 @dataclass(frozen=True)
@@ -70,24 +84,21 @@ class Plan:
     """For ``importance``: what the sum of the importance weighs against half the squared error,
     summed over an image of samples in [-1, 1]; the release has 0.96 for n = 64, 9.6 for n = 128."""
     steps: tuple[tuple[str, int], ...] = (("code", 160_000), ("map", 160_000), ("context", 40_000))
-    hidden: int = 2
-    """Features a channel of the entropy coder's context model."""
+    hidden: int = 64
+    """Hidden features of the entropy coder's context model."""
+    with_map: bool = True
+    """Without the importance map, all channels are kept."""
     seed: int = 0
     held_out: int = 16
 
-    @property
-    def with_map(self) -> bool:
-        """Whether the importance map is trained; without, all channels are kept."""
-        return "map" in dict(self.steps)
-
 
 class Codec(nn.Module):
-    """The network, and the small context model that tells its rate while it is trained."""
+    """The network, and the model that tells its rate while it is trained."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.net = ContentWeightedNet(settings)
-        self.context = ContextModel(settings.levels - 1 + settings.n, settings.points)
+        self.rate = RateModel(settings.levels - 1 + settings.n, settings.points)
 
 
 @dataclass
@@ -138,15 +149,17 @@ class Session:
         self.photographs, self.held_out = images.split(plan.held_out, plan.seed)
         torch.manual_seed(plan.seed)
         self.codec = Codec(plan.settings)
+        self._context: dict[str, Tensor] | None = None
         self.channels_last = plan.recipe.name == "fast" and device.type == "cuda"
         if weights is not None:
             self._begin_with(weights)
         elif plan.settings.coefficients:
             found = layout(blocks(images.images, 100_000, plan.seed), plan.settings.n)
             start(self.codec.net, list(plan.multipliers), found)
-            self._start_context()
+            self._start_rate()
         if not plan.with_map:
             self._keep_all()
+            self._context = None
         self.photographs, self.held_out = self.photographs.to(device), self.held_out.to(device)
         self.codec.to(device)
         if self.channels_last:
@@ -162,24 +175,27 @@ class Session:
         if state is not None:
             self._restore(state)
 
-    def _start_context(self) -> None:
-        """Give the context model the frequency of each symbol, as found in a few crops."""
+    def _start_rate(self) -> None:
+        """Give the rate model the frequency of each symbol, as found in a few crops."""
         codec, points = self.codec, self.plan.settings.points
         x = self.photographs.batch(0, 16, self.plan.recipe.side, self.plan.seed)
         with torch.no_grad():
             for index in range(points):
                 codes = codec.net.encode(x, torch.full((len(x),), index))
                 chance = codes.bits.mean((0, 2, 3)).clamp(1e-4, 1 - 1e-4)
-                codec.context.bias[index, -len(chance) :] = torch.logit(chance)
+                codec.rate.bias[index, -len(chance) :] = torch.logit(chance)
 
     def _begin_with(self, weights: Path) -> None:
-        net, context = read_weights(weights)
+        net, context, rate = read_weights(weights)
+        found = stored_metadata(weights).get("training", {}).get("multipliers", ())
+        wanted = self.plan.multipliers
+        if found and wanted and tuple(found) != wanted:
+            net = steered_to(net, found, wanted)
+            rate["bias"] = between(rate["bias"], found, wanted)
+            context |= {key: between(context[key], found, wanted) for key in ("point", "bias")}
+        self._context = context
         self.codec.net.load_state_dict(net)
-        small = self.codec.context
-        with torch.no_grad():
-            small.weight.copy_(context["weight"][: small.channels])
-            small.own.copy_(context["own"][: small.channels])
-            small.bias.copy_(context["bias"][:, : small.channels])
+        self.codec.rate.load_state_dict(rate)
 
     def _keep_all(self) -> None:
         """Set the importance to 1 everywhere, and its planes to near certain."""
@@ -187,7 +203,7 @@ class Session:
         with torch.no_grad():
             weight.zero_()
             bias.fill_(30.0)  # the sigmoid of that is 1 in float32
-            self.codec.context.bias[:, : self.plan.settings.levels - 1] = 11.0
+            self.codec.rate.bias[:, : self.plan.settings.levels - 1] = 11.0
 
     @property
     def checkpoint(self) -> Path:
@@ -257,7 +273,7 @@ class Session:
             if state["trainer"] is not None:
                 self.trainer.restore(state["trainer"])
         elif state["coder"] is not None:
-            self.coder = self._final_context()
+            self.coder = self._context_model()
             self.coder.load_state_dict(state["coder"])
 
     def _next_stage(self) -> None:
@@ -270,11 +286,18 @@ class Session:
         name, steps = self.plan.steps[self.stage]
         net = self.codec.net
         if name == "context":
-            self.coder = self._final_context()
-            recipe = replace(self.plan.recipe, rate=20 * self.plan.recipe.rate)
+            self.coder = self._context_model()
+            self._start_context(self.coder)
+            recipe = replace(self.plan.recipe, rate=_CONTEXT_RATE)
             return Trainer(self.coder, {1.0: list(self.coder.parameters())}, recipe, steps)
         if name == "map-start":
             groups = {3.0: list(net.importance.parameters())}
+        elif name == "decoder":
+            groups = {1.0: [*net.decoder.parameters()]}
+            if self.plan.settings.steered:
+                groups[1.0].append(net.code_gain)
+            if self.plan.settings.coefficients:
+                groups[0.2] = list(net.synthesis.parameters())
         else:
             linear = [
                 p for key, p in net.named_parameters() if key.startswith(("analysis", "synthesis"))
@@ -286,19 +309,38 @@ class Session:
             if linear:
                 groups[0.2] = linear
             if self.plan.rate == "entropy":
-                groups[40.0] = list(self.codec.context.parameters())
+                groups[40.0] = list(self.codec.rate.parameters())
         return Trainer(self.codec, groups, self.plan.recipe, steps)
 
-    def _final_context(self) -> ContextModel:
-        """The entropy coder's model: the small one, as trained, and hidden features beside it."""
-        small, settings = self.codec.context, self.plan.settings
+    def _context_model(self) -> ContextModel:
+        settings = self.plan.settings
         torch.manual_seed(self.plan.seed)
-        coder = ContextModel(small.channels, settings.points, self.plan.hidden).to(self.device)
+        channels = settings.levels - 1 + settings.n
+        hidden = self.plan.hidden if self._context is None else self._context["local"].shape[1]
+        return ContextModel(channels, settings.points, hidden).to(self.device)
+
+    def _start_context(self, coder: ContextModel) -> None:
+        """Begin with the model of the given weights, or with the frequencies in a few crops."""
+        if self._context is not None:
+            coder.load_state_dict(self._context)
+            return
         with torch.no_grad():
-            coder.weight[: small.channels] = small.weight
-            coder.own[: small.channels] = small.own
-            coder.bias[:, : small.channels] = small.bias
-        return coder
+            for index in range(self.plan.settings.points):
+                x, _ = self._batch(0)
+                s = self._symbols(x, torch.full((len(x),), index, device=self.device))
+                ones, coded = s.x.sum((0, 2, 3)), s.active.sum((0, 2, 3))
+                coder.bias[index] = torch.logit((ones + 0.01) / (coded + 0.1))
+            if not self.plan.with_map:
+                planes = self.plan.settings.levels - 1
+                coder.bias[:, :planes], coder.out[:planes] = 11.0, 0.0
+
+    def _symbols(self, x: Tensor, point: Tensor) -> Symbols:
+        """What is coded of a batch by the network as it is."""
+        net = self.codec.net
+        with torch.no_grad():
+            codes = net.encode(x, point)
+            p = codes.p if self.plan.with_map else torch.ones_like(codes.p)
+            return symbols(net.planes(p), net.mask(p), codes.bits)
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         recipe = self.plan.recipe
@@ -317,16 +359,17 @@ class Session:
         name = self.plan.steps[self.stage][0]
         x, point = self._batch(step)
         if name == "context":
-            return self._context_loss(x, point)
+            return self._context_loss(x, point, step)
         net = self.codec.net
-        amp = self.channels_last
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=amp):
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.channels_last)
+        with half, torch.set_grad_enabled(name != "decoder"):
             codes = net.encode(x, point)
         if name == "map-start":
             return self._map_start(codes.bits, codes.p.float())
-        p = codes.p.float() if name == "map" else torch.ones_like(codes.p, dtype=torch.float32)
+        has_map = name == "map" or (name == "decoder" and self.plan.with_map)
+        p = codes.p.float() if has_map else torch.ones_like(codes.p, dtype=torch.float32)
         code, mask = codes.bits.float(), net.mask(p)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=amp):
+        with half:
             y = net.decode(code * mask, point)
         y = y.float()
         pixels = x.shape[-1] * x.shape[-2]
@@ -336,10 +379,14 @@ class Session:
             "mse": (x - y.detach()).square().mean(),
             "kept": mask.detach().mean(),
         }
-        if self.plan.rate == "entropy":
+        if name == "decoder":
+            multipliers = self.plan.multipliers or (1.0,) * self.plan.settings.points
+            weight = torch.tensor(multipliers, device=self.device)[point].rsqrt()
+            loss = (d * weight).mean()
+        elif self.plan.rate == "entropy":
             multiplier = torch.tensor(self.plan.multipliers, device=self.device)[point]
             s = symbols(net.planes(p), mask, code)
-            logits = self.codec.context(s.x, point)
+            logits = self.codec.rate(s.x, point)
             levels = self.plan.settings.levels
             r_map = bits(logits[:, : levels - 1], s.x[:, : levels - 1], s.active[:, : levels - 1])
             r_code = bits(logits[:, levels - 1 :], s.x[:, levels - 1 :], s.active[:, levels - 1 :])
@@ -375,28 +422,33 @@ class Session:
         scale = 2 * 127.5**2 / (3 * side)
         return self.plan.weight * scale * total / len(p)
 
-    def _context_loss(self, x: Tensor, point: Tensor) -> tuple[Tensor, Figures]:
-        net, levels = self.codec.net, self.plan.settings.levels
-        with torch.no_grad():
-            codes = net.encode(x, point)
-            s = symbols(net.planes(codes.p), net.mask(codes.p), codes.bits)
-        logits: Tensor = self.trainer.module(s.x, point)
-        pixels = x.shape[-1] * x.shape[-2]
-        split = levels - 1
-        r_map = bits(logits[:, :split], s.x[:, :split], s.active[:, :split]) / pixels
-        r = bits(logits, s.x, s.active) / pixels
+    def _context_loss(self, x: Tensor, point: Tensor, step: int) -> tuple[Tensor, Figures]:
+        s = self._symbols(x, point)
+        batch, _, height, width = s.x.shape
+        rng = np.random.default_rng((self.plan.seed, 4, step))
+        drawn = [rng.integers(side, size=(batch, _CONTEXT_SITES)) for side in (height, width)]
+        image = np.repeat(np.arange(batch), _CONTEXT_SITES)
+        sites = torch.from_numpy(np.stack([image, *(part.ravel() for part in drawn)], 1))
+        found = self.trainer.module(s.x, s.active, point, sites.to(self.device))
+        cost = found.bits / (_CONTEXT_SITES * STRIDE**2)
+        of = torch.div(found.site, _CONTEXT_SITES, rounding_mode="floor")
+        bpp = torch.zeros(batch, device=x.device).index_add(0, of, cost)
         # So that low rates count for something beside high ones, in relative terms.
         multipliers = self.plan.multipliers or (1.0,) * self.plan.settings.points
         multiplier = torch.tensor(multipliers, device=self.device)[point]
-        loss = (r * (multiplier / multiplier.mean()).sqrt()).mean()
-        bpp, map_bpp = r.detach().mean(), r_map.detach().mean()
-        return loss, {"bpp": bpp, "map_bpp": map_bpp, "kept": s.active[:, split:].mean()}
+        loss = (bpp * (multiplier / multiplier.mean()).sqrt()).mean()
+        planes = self.plan.settings.levels - 1
+        map_bpp = cost.detach()[found.channel < planes].sum() / batch
+        kept = s.active[:, planes:].mean()
+        return loss, {"bpp": bpp.detach().mean(), "map_bpp": map_bpp, "kept": kept}
 
     def export(self) -> bytes:
         """The weights of a finished training, as a safetensors file."""
         if self.coder is None:
             raise ValueError("the context model is not trained yet")
-        return weights_file(self.codec.net, self.coder, {"training": _plain(self.plan)})
+        return weights_file(
+            self.codec.net, self.coder, self.codec.rate, {"training": _plain(self.plan)}
+        )
 
     def _curvature(self, code: Tensor, mask: Tensor, point: Tensor, weight: Tensor) -> Tensor:
         """A term of value 0 that completes the mask's gradient to a difference.
@@ -439,14 +491,12 @@ def plan_for(options: TrainingOptions, images: Photographs) -> Plan:
         Where a rate is out of reach, or there are not as many as the weights have points.
     """
     stored = stored_metadata(options.weights) if options.weights is not None else None
-    trained = dict(stored.get("training", {}).get("steps", ())) if stored is not None else {}
-    if trained and "map" not in trained and not options.without_map:
+    if stored is None and options.decoder_only:
+        raise SpecError("--decoder-only goes on from weights: give --weights")
+    with_map = stored is None or stored.get("training", {}).get("with_map", True)
+    if not with_map and not options.without_map:
         raise SpecError(f"{options.weights} was trained without the importance map: add --no-map")
-    plan = (_paper if options.recipe == "paper" else _fast)(options, images, stored)
-    given, points = len(options.target_bpp), plan.settings.points
-    if given not in (0, points):
-        raise SpecError(f"{options.weights} has {points} rate levels: give as many --target-bpp")
-    return plan
+    return (_paper if options.recipe == "paper" else _fast)(options, images, stored)
 
 
 def _paper(options: TrainingOptions, images: Photographs, stored: dict[str, Any] | None) -> Plan:
@@ -455,6 +505,10 @@ def _paper(options: TrainingOptions, images: Photographs, stored: dict[str, Any]
     if stored is not None:
         settings = Settings(**stored["settings"])
         n = settings.n
+        if len(options.target_bpp) not in (0, settings.points):
+            raise SpecError(
+                f"{options.weights} has {settings.points} rate levels: give as many --target-bpp"
+            )
     for bpp in options.target_bpp:
         if not 0 < bpp <= n / STRIDE**2:
             raise SpecError(
@@ -470,6 +524,7 @@ def _paper(options: TrainingOptions, images: Photographs, stored: dict[str, Any]
         keep=tuple(bpp * STRIDE**2 / n for bpp in options.target_bpp) or (0.33,) * settings.points,
         weight=0.96 if n <= 64 else 9.6,
         steps=_shares(options, 360_000, shares),
+        with_map=not options.without_map,
         seed=options.seed,
     )
 
@@ -479,66 +534,46 @@ def _fast(options: TrainingOptions, images: Photographs, stored: dict[str, Any] 
     multipliers = tuple(map(multiplier_for, options.target_bpp))
     if stored is not None:
         settings = Settings(**stored["settings"])
-        multipliers = multipliers or tuple(stored.get("training", {}).get("multipliers", ()))
-        if len(multipliers) != settings.points:
+        found = tuple(stored.get("training", {}).get("multipliers", ()))
+        multipliers = multipliers or found
+        if not found and len(multipliers) != settings.points:
             raise SpecError(
                 f"{options.weights} was not trained by this recipe: give --target-bpp for its "
                 f"{settings.points} rate levels"
             )
-        shares = {"map": 0.85, "context": 0.15}
+        settings = replace(settings, points=len(multipliers))
+        shares = {"map": 0.6, "decoder": 0.2, "context": 0.2}
     else:
         n = options.code_channels or 320
         multipliers = multipliers or MULTIPLIERS
-        found = layout(blocks(images.images, 100_000, options.seed), n)
+        coefficients = layout(blocks(images.images, 100_000, options.seed), n).coefficients
         width = options.width or (96 if on_gpu else 32)
-        settings = Settings(width, n, 16, len(multipliers), len(found.coefficients))
-        shares = {"code": 0.06, "map-start": 0.03, "map": 0.76, "context": 0.15}
+        settings = Settings(width, n, 16, len(multipliers), len(coefficients))
+        shares = {"code": 0.06, "map-start": 0.03, "map": 0.56, "decoder": 0.15, "context": 0.2}
     return Plan(
         settings=settings,
-        recipe=Recipe("fast", 5e-4, options.batch or (32 if on_gpu else 8)),
+        # What is trained already would be undone at the rate of a beginning.
+        recipe=Recipe(
+            "fast", 5e-4 if stored is None else 2e-4, options.batch or (32 if on_gpu else 8)
+        ),
         loss=options.loss,
         rate="entropy",
         multipliers=multipliers,
         steps=_shares(options, 60_000 if on_gpu else 8_000, shares),
+        with_map=not options.without_map,
         seed=options.seed,
     )
-
-
-MULTIPLIERS = (1500.0, 850.0, 480.0, 270.0, 150.0, 85.0, 45.0, 24.0)
-"""Of the eight usual operating points."""
-
-# Multipliers and the rates that they led to, in bpp: means over the 24 Kodak images, real bytes,
-# of weights trained with them on MSE and MS-SSIM at a width of 32 (MODEL_CARD.md).
-_RATES = (
-    (1500.0, 0.143), (850.0, 0.188), (480.0, 0.239), (270.0, 0.305), (150.0, 0.391), (85.0, 0.488),
-    (45.0, 0.614), (24.0, 0.738),
-)  # fmt: skip
-
-
-def multiplier_for(bpp: float) -> float:
-    """The Lagrange multiplier that led to this rate on Kodak.
-
-    Between the rates that were measured, and beyond them, by straight lines in logarithms.
-
-    Raises
-    ------
-    SpecError
-        Where the rate is far from all that were measured.
-    """
-    if not 0.05 <= bpp <= 2:
-        raise SpecError(f"--target-bpp {bpp:g} is out of reach: 0.05 to 2")
-    multipliers, rates = np.log(np.array(_RATES).T)
-    upper = int(np.searchsorted(rates, np.log(bpp)).clip(1, len(rates) - 1))
-    slope = (multipliers[upper] - multipliers[upper - 1]) / (rates[upper] - rates[upper - 1])
-    return float(np.exp(multipliers[upper] + slope * (np.log(bpp) - rates[upper])))
 
 
 def _shares(
     options: TrainingOptions, usual: int, shares: dict[str, float]
 ) -> tuple[tuple[str, int], ...]:
-    """The stages' steps; without the map, what goes before the context model is one stage."""
-    if options.without_map:
-        shares = {"code": 1 - shares["context"], "context": shares["context"]}
+    """The stages' steps; without the map, all that trains an encoder is one stage."""
+    after = {name: share for name, share in shares.items() if name in ("decoder", "context")}
+    if options.decoder_only:
+        shares = {"decoder": 0.5, "context": 0.5}
+    elif options.without_map:
+        shares = {"code": 1 - sum(after.values()), **after}
     total = options.steps or usual
     return tuple((name, max(round(total * share), 1)) for name, share in shares.items())
 

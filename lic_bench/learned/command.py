@@ -48,6 +48,10 @@ def train(
     without_map: Annotated[
         bool, typer.Option("--no-map", help="Without the importance map, to see what it is worth.")
     ] = False,
+    decoder_only: Annotated[
+        bool,
+        typer.Option("--decoder-only", help="With --weights: leave the encoder, and so the code."),
+    ] = False,
     batch: Annotated[int | None, typer.Option(help="Crops in a batch.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the whole training.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
@@ -77,6 +81,7 @@ def train(
         width=width,
         code_channels=code_channels,
         without_map=without_map,
+        decoder_only=decoder_only,
         batch=batch,
         steps=steps,
         device=device,

@@ -1,105 +1,122 @@
 """A learned context model for binary channels: the probability of each bit, given those before it.
 
-The symbols are bits x_kij in C channels, some of them inactive (known to be 0, and not coded). As
-in Li et al. (CVPR 2018, section 3.4) channels are coded one after the other and a bit is predicted
-from a window of bits that are already known. There the window holds three channels before it and
-half of its own, and each bit waits for its left neighbour. Here
+The symbols are bits x_kij in C channels, some of them inactive (known to be 0, and not coded). In
+Li et al. (CVPR 2018, section 3.4) a network predicts each bit from a window of 4 channels x 5 x 5
+sites, of those that are coded before it: channel by channel, and in a channel line by line. That
+decodes one bit at a time. Here they are coded in waves (`lic_bench.learned.waves`), hundreds of
+bits at once, and the window takes in *all* channels before.
 
-- the window holds *all* channels before, with no half missing;
-- inside a channel the bits are coded in two passes, the even sites of a checkerboard and then the
-  odd ones, which also see the even ones around them. So all bits of a pass are predicted at once
-  (D. He et al., "Checkerboard context model for efficient learned image compression", CVPR 2021,
-  section 3.2).
+One hidden layer serves all channels. It is fed by
+
+- every 1 among the bits coded before at the nine sites around: a vector for its channel and place
+  (`table`);
+- the three channels before at these sites, and the own channel at six sites before (`OWN`), each
+  whether it was coded, and whether it was 1 (`local`); these by their distance from the channel,
+  whichever it is;
+- channel and operating point.
+
+The channel also has output weights of its own.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, softplus
+from torch.nn.functional import pad, softplus
 
-LOG2_E = 1.4426950408889634
+from lic_bench.learned.entropy import CLIP
+from lic_bench.learned.waves import BEFORE, DEPTH, NEAR, OWN
+
+_LOCAL = 2 * (DEPTH * len(NEAR) + len(OWN))
+_LOG2_E = 1.4426950408889634
+_REACH = 2  # sites, of `OWN`
+
+
+class Predictions(NamedTuple):
+    """What is predicted of the active symbols of some sites: all n long."""
+
+    logits: Tensor
+    x: Tensor
+    """The symbols themselves."""
+    site: Tensor
+    """Index into the sites."""
+    channel: Tensor
+
+    @property
+    def bits(self) -> Tensor:
+        """The cost of each symbol, in bits."""
+        return _LOG2_E * (softplus(self.logits) - self.x * self.logits)
 
 
 class ContextModel(nn.Module):
-    """Logits of binary channels from the channels before and, on odd sites, the even neighbours.
-
-    The logit of channel k is linear in the window plus, with ``hidden`` > 0, a sum over that many
-    clipped linear features of the window, the channel's own.
+    """Logits of binary channels from the bits before them.
 
     Parameters
     ----------
     channels
         C.
     points
-        Number of operating points; each has a bias of its own for every channel.
+        Number of operating points.
     hidden
-        Features a channel.
-    window
-        Sites on a side of the window, odd.
+        Width of the hidden layer.
     """
 
-    causal: Tensor
-
-    def __init__(self, channels: int, points: int, hidden: int = 0, window: int = 3) -> None:
+    def __init__(self, channels: int, points: int, hidden: int = 64) -> None:
         super().__init__()
-        self.channels, self.hidden, self.window = channels, hidden, window
-        features = channels * (1 + hidden)
-        self.weight = nn.Parameter(torch.zeros(features, channels, window, window))
-        self.own = nn.Parameter(torch.zeros(features, 1, window, window))
-        self.bias = nn.Parameter(torch.zeros(points, features))
-        self.mix = nn.Parameter(torch.zeros(hidden, channels))
-        with torch.no_grad():
-            self.bias[:, :channels] = -2.0
-            if hidden:
-                self.weight[channels:].normal_(0, 0.05)
-                self.mix.normal_(0, 0.1)
-        k = torch.arange(channels)
-        causal = (k[None, :] < k[:, None]).float().repeat(1 + hidden, 1)
-        self.register_buffer("causal", causal[:, :, None, None], persistent=False)
+        self.table = nn.Parameter(0.02 * torch.randn(len(NEAR), channels, hidden))
+        self.local = nn.Parameter(torch.randn(_LOCAL, hidden) / _LOCAL**0.5)
+        self.channel = nn.Parameter(0.1 * torch.randn(channels, hidden))
+        self.point = nn.Parameter(torch.zeros(points, hidden))
+        self.out = nn.Parameter(0.05 * torch.randn(channels, hidden))
+        self.bias = nn.Parameter(torch.full((points, channels), -2.0))
 
-    def forward(self, x: Tensor, point: Tensor) -> Tensor:
-        """Logits of all bits at once, B x C x H x W, as a decoder would find them one by one.
+    def forward(self, x: Tensor, active: Tensor, point: Tensor, sites: Tensor) -> Predictions:
+        """Predict the active symbols of some sites, as a decoder would one wave after the other.
 
         Parameters
         ----------
         x
-            The bits, 0 or 1 in float, B x C x H x W; inactive ones 0.
+            The bits, 0 or 1, B x C x H x W; inactive ones 0.
+        active
+            1 where a bit is coded, of x's shape.
         point
             Operating points: B, int64.
+        sites
+            Image, row and column: S x 3, int64.
         """
-        pad = self.window // 2
-        features = conv2d(x, self.weight * self.causal, padding=pad)
-        even = checkerboard(x)
-        groups = self.channels
-        anchors = x * even
-        own = torch.cat(
-            [
-                conv2d(anchors, part, padding=pad, groups=groups)
-                for part in torch.split(self.own, self.channels)
-            ],
-            1,
+        image, row, column = sites.T
+        places = torch.tensor([*NEAR, *OWN[BEFORE:]], device=x.device)
+        rows, columns = (
+            start[:, None] + _REACH + step
+            for start, step in zip((row, column), places.T, strict=True)
         )
-        features = features + own * (1 - even) + self.bias[point][:, :, None, None]
-        logits: Tensor
-        logits, *hidden = torch.split(features, self.channels, 1)
-        for feature, mix in zip(hidden, self.mix, strict=True):
-            logits = logits + feature.clamp(0, 4) * mix[:, None, None]
-        return logits
+        bit, known = (
+            pad(values.float(), (_REACH,) * 4)[image[:, None], :, rows, columns]
+            for values in (x, active)
+        )  # S x 11 x C each
+        site, channel = torch.nonzero(known[:, NEAR.index((0, 0))], as_tuple=True)
+
+        earlier = torch.einsum("spc,pch->sch", bit[:, :BEFORE], self.table[:BEFORE])
+        later = torch.einsum("spc,pch->sch", bit[:, BEFORE : len(NEAR)], self.table[BEFORE:])
+        features = ((earlier + later).cumsum(1) - later)[site, channel]
+
+        own = [*range(BEFORE), *range(len(NEAR), len(places))]
+        local = []
+        for values in (bit, known):
+            shifted = pad(values[:, : len(NEAR)], (DEPTH, 0))
+            local += [shifted[site, :, channel + back] for back in range(DEPTH)]
+            local.append(values[:, own][site, :, channel])
+        here = point[image[site]]
+        features = features + torch.cat(local, 1) @ self.local
+        features = features + self.channel[channel] + self.point[here]
+        logits = (features.clamp(0, CLIP) * self.out[channel]).sum(1) + self.bias[here, channel]
+        return Predictions(logits, bit[site, NEAR.index((0, 0)), channel], site, channel)
 
 
-def checkerboard(x: Tensor) -> Tensor:
-    """1 on the even sites of B x C x H x W, which are coded first, and 0 on the odd: H x W."""
-    rows = torch.arange(x.shape[-2], device=x.device)[:, None]
-    columns = torch.arange(x.shape[-1], device=x.device)[None]
-    return ((rows + columns + 1) % 2).to(x.dtype)
-
-
-def bits(logits: Tensor, x: Tensor, active: Tensor) -> Tensor:
-    """The cost of the active bits of each image under the model, in bits: B.
-
-    Differentiable in all three, each B x C x H x W; in `x`, a bit that costs much is drawn to its
-    likelier value.
-    """
-    cost = softplus(logits.float()) - x * logits.float()
-    return LOG2_E * (active * cost).sum((1, 2, 3))
+def all_sites(x: Tensor) -> Tensor:
+    """The sites of B x C x H x W: image, row and column, B H W x 3."""
+    batch, _, height, width = x.shape
+    ranges = (torch.arange(n, device=x.device) for n in (batch, height, width))
+    return torch.cartesian_prod(*ranges)

@@ -12,30 +12,39 @@ systems", 2022; the coder follows G. N. N. Martin, "Range encoding", 1979).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lic_bench.errors import BitstreamError
+from lic_bench.learned.waves import CHANNEL_STEP, DEPTH, NEAR, OWN, ROW_STEP
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 Bits = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Floats64 = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
+CLIP = 8
+"""Hidden features of the context model are clipped to 0 .. CLIP."""
 _WEIGHT_BITS = 12  # binary places of the weights, and so of the features
 _FEATURE_BITS = 6  # binary places of the clipped features
-_MIX_BITS = 10
+_OUT_BITS = 8
 _LOGIT_BITS = 6  # binary places of a logit when it is looked up
 _LARGEST_LOGIT = 11
 _EXACT = 1 << 24
 _PROBABILITY_BITS = 16
 _STATE_BITS = 64  # what the range decoder may make up at the end of a stream
-_CLIP = 4  # features are clipped to 0 .. 4, as in training
-_ROWS = 4096  # sites whose windows are gathered at a time; bounds the memory
+_BORDER = 2  # sites, as far as a window reaches
+_NO, _YES = 1, 2  # symbols as they are known; 0: not coded, or not yet
+_ROWS = 1024  # symbols whose windows are gathered at a time; few enough for the cache
 
 
 @dataclass(frozen=True)
@@ -48,29 +57,14 @@ class Gates:
     of: tuple[int, ...]
     """The gate of each channel; -1: coded everywhere."""
 
-    def groups(self) -> Iterator[tuple[int, int]]:
-        """The runs of channels with one gate, first and last + 1; a gate ends before its run."""
-        start = 0
-        for k in range(1, len(self.of) + 1):
-            if k == len(self.of) or self.of[k] != self.of[start]:
-                yield start, k
-                start = k
-
 
 class BinaryCoder:
     """Encoder and decoder of one context model.
 
     Parameters
     ----------
-    weight
-        C (1 + hidden) x C x w x w: the window's weights for the logits of the C channels, then for
-        each of the hidden features of the C channels; only those of earlier channels count.
-    own
-        C (1 + hidden) x 1 x w x w: those of the even neighbours in the channel itself.
-    bias
-        Points x C (1 + hidden).
-    mix
-        Hidden x C: what each feature adds to the logit.
+    context
+        The parameters of a `lic_bench.learned.context.ContextModel` by name, float16 or wider.
     gates
         Where each channel is coded.
 
@@ -80,54 +74,36 @@ class BinaryCoder:
         Where the weights are so large that sums would not be exact.
     """
 
-    def __init__(
-        self,
-        weight: NDArray[Any],
-        own: NDArray[Any],
-        bias: NDArray[Any],
-        mix: NDArray[Any],
-        gates: Gates,
-    ) -> None:
-        channels, self._window = weight.shape[1], weight.shape[2]
-        self._channels, self._sets = channels, 1 + mix.shape[0]
-        self._gates, self._groups = gates, list(gates.groups())
-        causal = np.arange(channels)[None] < np.tile(np.arange(channels), self._sets)[:, None]
-        integers = _rounded(weight, _WEIGHT_BITS) * causal[:, :, None, None]
-        own_integers = _rounded(own, _WEIGHT_BITS)
-        bias_integers = _rounded(bias, _WEIGHT_BITS)
-        largest = (
-            np.abs(integers).sum((1, 2, 3))
-            + np.abs(own_integers).sum((1, 2, 3))
-            + np.abs(bias_integers).max(0)
+    def __init__(self, context: Mapping[str, NDArray[Any]], gates: Gates) -> None:
+        table, local, channel, point = (
+            _rounded(context[name], _WEIGHT_BITS) for name in ("table", "local", "channel", "point")
         )
-        if largest.max() >= _EXACT:
+        out = _rounded(context["out"], _OUT_BITS)
+        bias = _rounded(context["bias"], _FEATURE_BITS + _OUT_BITS)
+        features = np.abs(table).sum((0, 1)) + np.abs(local).sum(0)
+        features += np.abs(channel).max(0) + np.abs(point).max(0)
+        logits = (CLIP << _FEATURE_BITS) * np.abs(out).sum(1) + np.abs(bias).max(0)
+        if max(features.max(), logits.max()) >= _EXACT:
             raise ValueError("the weights of the context model are too large to be exact")
-        shape = (self._sets, channels)
-        # (window, earlier channel, set, channel) and so on: as the products below take them.
-        self._weight = integers.reshape(*shape, channels, -1).transpose(3, 2, 0, 1)
-        self._own = own_integers.reshape(*shape, -1).transpose(2, 0, 1).astype(np.float32)
-        self._bias = bias_integers.reshape(-1, *shape).astype(np.float32)
-        self._mix = _rounded(mix, _MIX_BITS).astype(np.int32)
-        self._blocks = [
-            np.ascontiguousarray(self._weight[:, :stop, :, start:stop], np.float32)
-            for start, stop in self._groups
-        ]
+        self._table, self._local, self._channel, self._point, self._out, self._bias = (
+            values.astype(np.float32) for values in (table, local, channel, point, out, bias)
+        )
+        self._gates = gates
 
     def encode(self, x: Bits, point: int) -> bytes:
         """Code the bits of C x H x W (0 or 1; 0 where the gate is 0) at an operating point."""
         import constriction  # type: ignore[import-untyped]
 
-        symbols, chances = self._symbols(x, point)
+        symbols, p = self._predicted(x, point)
         encoder = constriction.stream.queue.RangeEncoder()
         if len(symbols):
-            encoder.encode(symbols.astype(np.int32), _bernoulli(), _probability(chances))
+            encoder.encode(symbols.astype(np.int32), _bernoulli(), p)
         words: NDArray[np.uint32] = encoder.get_compressed()
         return words.astype("<u4").tobytes()
 
     def cost(self, x: Bits, point: int) -> float:
         """What the bits should cost by the model's probabilities, in bits."""
-        symbols, chances = self._symbols(x, point)
-        return _bits(symbols, _probability(chances))
+        return _bits(*self._predicted(x, point))
 
     def decode(self, stream: bytes, height: int, width: int, point: int) -> Bits:
         """Read the bits of `encode` back: uint8, C x H x W.
@@ -145,127 +121,169 @@ class BinaryCoder:
         words = np.frombuffer(stream, "<u4").astype(np.uint32)
         decoder = constriction.stream.queue.RangeDecoder(words)
         model = _bernoulli()
-        grid = _Grid(height, width, self._channels, self._window)
         left = 8.0 * len(stream) + _STATE_BITS
-        for block, (start, stop) in zip(self._blocks, self._groups, strict=True):
-            sites, even = grid.sites(self._gates.of[start])
-            if not len(sites):
-                continue
-            features = self._features(grid, sites, block[:, :start], start, stop, point)
-            for k in range(start, stop):
-                here = k - start
-                for odd, chosen in enumerate((slice(None, even), slice(even, None))):
-                    if not len(sites[chosen]):
-                        continue
-                    feature = features[chosen, :, here]
-                    if odd:
-                        feature = feature + self._neighbours(grid, sites[chosen], k)
-                    chances = self._chances(feature[:, :, None], k, k + 1)[:, 0]
-                    p = _probability(chances)
-                    try:
-                        symbols = decoder.decode(model, p)
-                    except AssertionError as error:  # that is how constriction calls it
-                        raise BitstreamError("the payload is no code of symbols") from error
-                    left -= _bits(symbols, p)
-                    if left < 0:
-                        raise BitstreamError("the payload ends before its last symbol")
-                    grid.x[sites[chosen], k] = symbols
-                if k + 1 < stop:
-                    window = grid.x[sites[:, None] + grid.offsets, k].astype(np.float32)
-                    later = block[:, k, :, here + 1 :]
-                    product = window @ later.reshape(len(later), -1)
-                    features[:, :, here + 1 :] += product.reshape(len(sites), self._sets, -1)
+
+        def ask(p: Floats64, _wave: _Wave) -> Bits:
+            nonlocal left
+            try:
+                symbols = decoder.decode(model, p)
+            except AssertionError as error:  # that is how constriction calls it
+                raise BitstreamError("the payload is no code of symbols") from error
+            left -= _bits(symbols, p)
+            if left < 0:
+                raise BitstreamError("the payload ends before its last symbol")
+            read: Bits = symbols.astype(np.uint8)
+            return read
+
+        grid = _Grid(height, width, self._gates)
+        self._walk(grid, point, ask)
         if not decoder.maybe_exhausted():
             raise BitstreamError("the payload goes on after its last symbol")
         return grid.bits()
 
-    def _symbols(self, x: Bits, point: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """All symbols in the order of coding, and the chance of each to be 1, in 2^-16."""
-        _, height, width = x.shape
-        grid = _Grid(height, width, self._channels, self._window)
-        grid.fill(x)
-        symbols: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)]
-        chances: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-        for block, (start, stop) in zip(self._blocks, self._groups, strict=True):
-            sites, even = grid.sites(self._gates.of[start])
-            if not len(sites):
-                continue
-            features = self._features(grid, sites, block, start, stop, point)
-            for k in range(start, stop):
-                features[even:, :, k - start] += self._neighbours(grid, sites[even:], k)
-            # Channel by channel: the rows of a channel are even sites, then odd ones.
-            symbols.append(grid.x[sites, start:stop].T.ravel())
-            chances.append(self._chances(features, start, stop).T.ravel())
+    def _predicted(self, x: Bits, point: int) -> tuple[Bits, Floats64]:
+        """All symbols in the order of coding, and the chance of each to be 1."""
+        symbols: list[Bits] = [np.empty(0, np.uint8)]
+        chances: list[Floats64] = [np.empty(0)]
+        grid = _Grid(x.shape[1], x.shape[2], self._gates)
+        known = grid.spread(x)
+
+        def look(p: Floats64, wave: _Wave) -> Bits:
+            symbols.append(known[wave.at])
+            chances.append(p)
+            return symbols[-1]
+
+        self._walk(grid, point, look)
         return np.concatenate(symbols), np.concatenate(chances)
 
-    def _features(
-        self,
-        grid: _Grid,
-        sites: NDArray[np.int64],
-        block: Floats,
-        start: int,
-        stop: int,
-        point: int,
-    ) -> Floats:
-        """Logits and features without the channels' own neighbours: sites x sets x channels."""
-        known = block.shape[1]
-        matrix = block.reshape(-1, self._sets * (stop - start))
-        result = np.empty((len(sites), matrix.shape[1]), np.float32)
-        for row in range(0, len(sites), _ROWS):
-            windows = grid.x[sites[row : row + _ROWS, None] + grid.offsets, :known]
-            result[row : row + _ROWS] = (
-                windows.reshape(len(windows), -1).astype(np.float32) @ matrix
-            )
-        return result.reshape(len(sites), self._sets, -1) + self._bias[point, :, start:stop]
+    def _walk(self, grid: _Grid, point: int, ask: Callable[[Floats64, _Wave], Bits]) -> None:
+        """Go from wave to wave: `ask` gives the symbols of a wave for their chances to be 1."""
+        # What the symbols so far add to the features of each site.
+        features = np.zeros((grid.sites, self._table.shape[2]), np.float32)
+        own = self._channel + self._point[point]
+        with _thread_pools().limit(limits=1, user_api="blas"):
+            for wave in grid.waves():
+                logits = self._bias[point].take(wave.channel)
+                for start in range(0, len(logits), _ROWS):
+                    part = slice(start, start + _ROWS)
+                    site, channel = wave.site[part], wave.channel[part]
+                    feature = self._local_features(grid.window(wave.at[part]))
+                    feature += features.take(site, axis=0, mode="clip")
+                    feature += own.take(channel, axis=0, mode="clip")
+                    logits[part] += self._logits(feature, channel)
+                symbols = ask(_probability(logits), wave)
+                grid.put(wave, symbols)
+                ones = np.flatnonzero(symbols)
+                site, channel = wave.site[ones], wave.channel[ones]
+                for places, offsets in grid.apart:
+                    reached = (site - offsets[:, None]).ravel()
+                    vectors = self._table[places[:, None], channel]
+                    features[reached] += vectors.reshape(len(reached), features.shape[1])
 
-    def _neighbours(self, grid: _Grid, sites: NDArray[np.int64], k: int) -> Floats:
-        """What the even neighbours in channel k add on odd sites: sites x sets."""
-        window = grid.x[sites[:, None] + grid.offsets, k] & grid.even[sites[:, None] + grid.offsets]
-        product: Floats = window.astype(np.float32) @ self._own[:, :, k]
-        return product
+    def _local_features(self, window: Bits) -> Floats:
+        inputs = np.empty((len(window), len(self._local)), np.float32)
+        np.equal(window, _YES, out=inputs[:, : window.shape[1]], casting="unsafe")
+        np.not_equal(window, 0, out=inputs[:, window.shape[1] :], casting="unsafe")
+        features: Floats = inputs @ self._local
+        return features
 
-    def _chances(self, features: Floats, start: int, stop: int) -> NDArray[np.int64]:
-        """From sites x sets x channels to the chance of a 1 in 2^-16: sites x channels."""
-        logits = features[:, 0].astype(np.int64) << (_FEATURE_BITS + _MIX_BITS - _WEIGHT_BITS)
-        for j, mix in enumerate(self._mix[:, start:stop], 1):
-            feature = features[:, j].astype(np.int64) >> (_WEIGHT_BITS - _FEATURE_BITS)
-            logits += feature.clip(0, _CLIP << _FEATURE_BITS) * mix
-        index = logits >> (_FEATURE_BITS + _MIX_BITS - _LOGIT_BITS)
-        bound = _LARGEST_LOGIT << _LOGIT_BITS
-        chances: NDArray[np.int64] = _chance_table()[index.clip(-bound, bound) + bound]
-        return chances
+    def _logits(self, feature: Floats, channels: Integers) -> Floats:
+        """Logits without bias, in units of 2^-(_FEATURE_BITS + _OUT_BITS); takes `feature`."""
+        feature *= np.float32(2.0 ** (_FEATURE_BITS - _WEIGHT_BITS))
+        np.floor(feature, out=feature)
+        np.clip(feature, 0, CLIP << _FEATURE_BITS, out=feature)
+        logits: Floats = np.einsum(
+            "nh,nh->n", feature, self._out.take(channels, axis=0, mode="clip")
+        )
+        return logits
+
+
+class _Wave(NamedTuple):
+    """The symbols of a wave that are coded: all n long."""
+
+    site: Integers
+    channel: Integers
+    at: Integers
+    """Where the symbol lies among those that are known."""
 
 
 class _Grid:
-    """The bits known so far, site by site, with a border of zeros all around."""
+    """The symbols known so far, site by site, with a border of unknown ones all around."""
 
-    def __init__(self, height: int, width: int, channels: int, window: int) -> None:
-        pad = window // 2
-        self._shape = (height, width)
-        rows, self._row = height + 2 * pad, width + 2 * pad
-        self.x: Bits = np.zeros((rows * self._row, channels), np.uint8)
+    def __init__(self, height: int, width: int, gates: Gates) -> None:
+        self._shape, self._channels = (height, width), len(gates.of)
+        row = width + 2 * _BORDER
+        self.sites = (height + 2 * _BORDER) * row
+        self._deep = DEPTH + self._channels  # before the channels some that are never coded
+        self._known: Bits = np.zeros(self.sites * self._deep, np.uint8)
+        gate = np.array(gates.of)
+        self._always, self._to_gate = gate < 0, gate - np.arange(self._channels)
         i, j = np.divmod(np.arange(height * width, dtype=np.int64), width)
-        place = (i + pad) * self._row + j + pad
-        is_even = (i + j) % 2 == 0
-        self.even: Bits = np.zeros(len(self.x), np.uint8)
-        self.even[place[is_even]] = 1
-        self._raster = place
-        self._order = np.concatenate([place[is_even], place[~is_even]])
-        step = np.arange(-pad, pad + 1)
-        self.offsets: NDArray[np.int64] = (step[:, None] * self._row + step[None]).ravel()
+        self._raster = (i + _BORDER) * row + j + _BORDER
+        when = ROW_STEP * i + j
+        self._order = self._raster[np.argsort(when, kind="stable")]
+        self._start = np.concatenate([[0], np.cumsum(np.bincount(when))])
+        near, own = ([down * row + right for down, right in places] for places in (NEAR, OWN))
+        offsets = [offset * self._deep - back for back in range(DEPTH, 0, -1) for offset in near]
+        self._offsets = np.array(offsets + [offset * self._deep for offset in own])
+        self.apart = [(np.array(p), np.array([near[place] for place in p])) for p in _apart()]
+        """Places in `NEAR`, and their offsets, by which no two symbols of a wave reach one site."""
 
-    def sites(self, gate: int) -> tuple[NDArray[np.int64], int]:
-        """The sites where a gate is 1, even ones first, and how many are even."""
-        order = self._order if gate < 0 else self._order[self.x[self._order, gate] == 1]
-        return order, int(self.even[order].sum())
+    def waves(self) -> Iterator[_Wave]:
+        """Wave by wave what is to be coded, as the symbols are `put`."""
+        last = len(self._start) - 2
+        for number in range(last + CHANNEL_STEP * (self._channels - 1) + 1):
+            first = max(-(-(number - last) // CHANNEL_STEP), 0)
+            channels = np.arange(first, min(number // CHANNEL_STEP, self._channels - 1) + 1)
+            start = self._start[number - CHANNEL_STEP * channels]
+            counts = self._start[number - CHANNEL_STEP * channels + 1] - start
+            before = np.cumsum(counts) - counts
+            index = np.arange(counts.sum()) + np.repeat(start - before, counts)
+            site, channel = self._order.take(index), channels.repeat(counts)
+            at = site * self._deep + DEPTH + channel
+            coded = self._known.take(at + self._to_gate.take(channel)) == _YES
+            coded |= self._always.take(channel)
+            if coded.any():
+                yield _Wave(site[coded], channel[coded], at[coded])
 
-    def fill(self, x: Bits) -> None:
-        """Set all bits from C x H x W."""
-        self.x[self._raster] = x.reshape(len(x), -1).T
+    def put(self, wave: _Wave, symbols: Bits) -> None:
+        """Note the symbols of a wave."""
+        self._known[wave.at] = _NO + symbols
+
+    def window(self, at: Integers) -> Bits:
+        """What is known around symbols, in the order of the model's inputs: n x 33."""
+        known: Bits = self._known.take(at[:, None] + self._offsets, mode="clip")
+        return known
+
+    def spread(self, x: Bits) -> Bits:
+        """The bits of C x H x W as they lie here."""
+        result: Bits = np.zeros((self.sites, self._deep), np.uint8)
+        result[self._raster, DEPTH:] = x.reshape(len(x), -1).T
+        return result.reshape(-1)
 
     def bits(self) -> Bits:
         """All bits as C x H x W."""
-        return np.ascontiguousarray(self.x[self._raster].T).reshape(-1, *self._shape)
+        known = self._known.reshape(self.sites, self._deep)[self._raster, DEPTH:]
+        return np.ascontiguousarray((known == _YES).T).astype(np.uint8).reshape(-1, *self._shape)
+
+
+@lru_cache(maxsize=1)
+def _apart() -> list[list[int]]:
+    """The places in `NEAR` in groups, of which no two lead from symbols of a wave to one site.
+
+    The sites of a wave have the same ROW_STEP i + j but for multiples of CHANNEL_STEP. So places
+    meet only where theirs are alike, too.
+    """
+    groups: list[dict[int, int]] = []
+    for place, (down, right) in enumerate(NEAR):
+        residue = (ROW_STEP * down + right) % CHANNEL_STEP
+        for group in groups:
+            if residue not in group:
+                group[residue] = place
+                break
+        else:
+            groups.append({residue: place})
+    return [list(group.values()) for group in groups]
 
 
 def _rounded(values: NDArray[Any], places: int) -> NDArray[np.int64]:
@@ -285,14 +303,26 @@ def _chance_table() -> NDArray[np.int64]:
     return np.array(values, np.int64).clip(1, (1 << _PROBABILITY_BITS) - 1)
 
 
-def _probability(chances: NDArray[np.int64]) -> NDArray[np.float64]:
-    # Exact in float64, and constriction's own 24 binary digits hold it too.
-    return chances / float(1 << _PROBABILITY_BITS)
+def _probability(logits: Floats) -> Floats64:
+    """The chance of a 1: exact in float64, and constriction's own 24 binary digits hold it too."""
+    bound = _LARGEST_LOGIT << _LOGIT_BITS
+    index = logits.astype(np.int64) >> (_FEATURE_BITS + _OUT_BITS - _LOGIT_BITS)
+    index = index.clip(-bound, bound) + bound
+    chances: Floats64 = _chance_table()[index] / float(1 << _PROBABILITY_BITS)
+    return chances
 
 
-def _bits(symbols: NDArray[Any], p: NDArray[np.float64]) -> float:
+def _bits(symbols: NDArray[Any], p: Floats64) -> float:
     """What symbols cost at least whose chances to be 1 are given."""
     return float(-np.log2(np.where(symbols == 1, p, 1 - p)).sum())
+
+
+@lru_cache(maxsize=1)
+def _thread_pools() -> ThreadpoolController:
+    """For the products of a wave, which are small: threads would wait for each other longer."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @lru_cache(maxsize=1)

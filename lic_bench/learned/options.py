@@ -21,6 +21,7 @@ class TrainingOptions:
     width: int | None = None
     code_channels: int | None = None
     without_map: bool = False
+    decoder_only: bool = False
     batch: int | None = None
     steps: int | None = None
     device: str = "cpu"

@@ -36,10 +36,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits, pad
 from lic_bench import read_image
 from lic_bench.codecs.content_weighted.codec import WEIGHTS
 from lic_bench.codecs.content_weighted.inference import Model, read_weights
-from lic_bench.learned.context import LOG2_E, ContextModel, bits
+from lic_bench.learned.context import ContextModel, all_sites
 from lic_bench.learned.data import load
 
 SIDE = 512
+LOG2_E = 1 / math.log(2)
 DEPTH, WINDOW = 4, 5
 
 
@@ -126,7 +127,7 @@ class Codes:
         """Symbols and whether they are coded, as our model takes them."""
         first = torch.ones_like(self.planes[:, :1])
         active = torch.cat([first, self.planes[:, :-1], self.mask], 1)
-        return torch.cat([self.planes, self.code], 1).float(), active.float()
+        return torch.cat([self.planes, self.code], 1), active
 
 
 def codes_of(model: Model, images: list[np.ndarray], point: int) -> Codes:
@@ -175,19 +176,21 @@ def train_paper(windows: Windows, minutes: float, channels: int = 0) -> CuboidMo
 
 def train_ours(codes: Codes, minutes: float) -> ContextModel:
     x, active = codes.ours()
-    net = ContextModel(x.shape[1], 1, hidden=2)
-    chance = ((x * active).sum((0, 2, 3)) / active.sum((0, 2, 3)).clamp_min(1)).clamp(1e-4, 0.9999)
+    net = ContextModel(x.shape[1], 1)
+    ones, coded = (x * active).sum((0, 2, 3)), active.sum((0, 2, 3))
     with torch.no_grad():
-        net.bias[0, : len(chance)] = torch.logit(chance)
+        net.bias[0] = torch.logit((ones + 0.01) / (coded + 0.1))
+    point = torch.zeros(1, dtype=torch.int64)
 
     def loss(rng: np.random.Generator) -> Tensor:
-        drawn = torch.from_numpy(rng.integers(len(x), size=4))
-        i, j = rng.integers(x.shape[2] - 31), rng.integers(x.shape[3] - 31)
-        cut = (drawn, slice(None), slice(i, i + 32), slice(j, j + 32))
-        logits = net(x[cut], torch.zeros(4, dtype=torch.int64))
-        return bits(logits, x[cut], active[cut]).mean() / 32**2
+        # A photograph at a time, so that no more is turned into floating point.
+        image = int(rng.integers(len(x)))
+        drawn = [rng.integers(side, size=96) for side in x.shape[2:]]
+        sites = torch.from_numpy(np.stack([np.zeros(96, np.int64), *drawn], 1))
+        found = net(x[image : image + 1], active[image : image + 1], point, sites)
+        return found.bits.sum() / (96 * 64)
 
-    trained(net, 0.01, minutes, loss)
+    trained(net, 3e-3, minutes, loss)
     return net
 
 
@@ -204,8 +207,12 @@ def paper_bits(net: CuboidModel, windows: Windows, places: Tensor) -> Tensor:
 def our_bits(net: ContextModel, codes: Codes, point: int) -> Tensor:
     """The cost of all symbols of an image, 0 where none is coded: C x H x W."""
     x, active = codes.ours()
-    logits = net(x, torch.tensor([point]))
-    return LOG2_E * active[0] * binary_cross_entropy_with_logits(logits, x, reduction="none")[0]
+    costs = torch.zeros(x.shape[1:])
+    for sites in torch.split(all_sites(x), 512):
+        found = net(x, active, torch.tensor([point]), sites)
+        _, row, column = sites[found.site].T
+        costs[found.channel, row, column] = found.bits
+    return costs
 
 
 def main() -> None:
@@ -222,8 +229,8 @@ def main() -> None:
     torch.manual_seed(0)
     model, point = Model(arguments.weights, "cpu"), arguments.point - 1
     n, planes = model.settings.n, model.settings.levels - 1
-    _, context = read_weights(arguments.weights)
-    shipped = ContextModel(planes + n, model.settings.points, len(context["mix"]))
+    _, context, _ = read_weights(arguments.weights)
+    shipped = ContextModel(planes + n, model.settings.points, context["local"].shape[1])
     shipped.load_state_dict(context)
 
     images = [image.numpy() for image in load([arguments.photographs]).images]
@@ -283,11 +290,7 @@ def main() -> None:
 
 
 def size_of(net: nn.Module) -> int:
-    """Parameters that count: of ours, without those that causality holds at 0."""
-    masked = 0
-    if isinstance(net, ContextModel):
-        masked = int((net.causal.expand_as(net.weight) == 0).sum())
-    return sum(p.numel() for p in net.parameters()) - masked
+    return sum(p.numel() for p in net.parameters())
 
 
 if __name__ == "__main__":
