@@ -13,7 +13,7 @@ pytest.importorskip("safetensors")
 pytest.importorskip("constriction")
 
 import lic_bench  # noqa: E402
-from lic_bench import BitstreamError, Registry, SpecError  # noqa: E402
+from lic_bench import BitstreamError, Registry, SpecError, UnavailableError  # noqa: E402
 from lic_bench.codecs.content_weighted import ablation  # noqa: E402
 from lic_bench.codecs.content_weighted.codec import WEIGHTS, ContentWeighted  # noqa: E402
 from lic_bench.codecs.content_weighted.inference import load_model, weights_file  # noqa: E402
@@ -238,6 +238,18 @@ class TestPlugin:
         image = picture(21, 30)
         shown = codec.importance_map(image, 1)
         assert shown.shape == image.shape and shown.dtype == np.uint8
+
+
+def test_weights_of_the_format_before_are_refused_in_a_line(small, tmp_path):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(small, "pt") as file:
+        kept = {key: file.get_tensor(key) for key in file.keys() if not key.startswith("rate.")}  # noqa: SIM118
+        old = tmp_path / "old.safetensors"
+        save_file(kept, old, file.metadata())
+    with pytest.raises(UnavailableError, match="earlier format"):
+        ContentWeighted(weights=str(old)).encode(picture(16, 16), 1)
 
 
 def test_the_ablation_counts_real_bytes(small, tmp_path):

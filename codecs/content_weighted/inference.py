@@ -201,7 +201,13 @@ def stored_metadata(path: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], ...]:
-    """Network, context model and rate model, float32, by the names in their state dictionaries."""
+    """Network, context model and rate model, float32, by the names in their state dictionaries.
+
+    Raises
+    ------
+    UnavailableError
+        Where they are of the format before, which had no rate model.
+    """
     with safe_open(path, "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     tensors = {key: x.float() if x.is_floating_point() else x for key, x in tensors.items()}
@@ -209,6 +215,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], ...]:
         {key.removeprefix(part): x for key, x in tensors.items() if key.startswith(part)}
         for part in ("net.", "context.", "rate.")
     )
+    if "bias" not in rate:
+        raise UnavailableError(
+            f"{path} holds weights of an earlier format, without a rate model; train anew"
+        )
     points, channels = rate["bias"].shape
     empty = RateModel(channels, points)
     weight = torch.zeros(empty.weight.shape)

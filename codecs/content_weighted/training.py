@@ -324,9 +324,9 @@ class Session:
         if self._context is not None:
             coder.load_state_dict(self._context)
             return
+        x, _ = self._batch(0)
         with torch.no_grad():
             for index in range(self.plan.settings.points):
-                x, _ = self._batch(0)
                 s = self._symbols(x, torch.full((len(x),), index, device=self.device))
                 ones, coded = s.x.sum((0, 2, 3)), s.active.sum((0, 2, 3))
                 coder.bias[index] = torch.logit((ones + 0.01) / (coded + 0.1))
@@ -380,11 +380,9 @@ class Session:
             "kept": mask.detach().mean(),
         }
         if name == "decoder":
-            multipliers = self.plan.multipliers or (1.0,) * self.plan.settings.points
-            weight = torch.tensor(multipliers, device=self.device)[point].rsqrt()
-            loss = (d * weight).mean()
+            loss = (d * self._multiplier(point).rsqrt()).mean()
         elif self.plan.rate == "entropy":
-            multiplier = torch.tensor(self.plan.multipliers, device=self.device)[point]
+            multiplier = self._multiplier(point)
             s = symbols(net.planes(p), mask, code)
             logits = self.codec.rate(s.x, point)
             levels = self.plan.settings.levels
@@ -406,6 +404,11 @@ class Session:
             if name == "map":
                 loss = loss + self._importance_rate(p, mask, point)
         return loss, figures
+
+    def _multiplier(self, point: Tensor) -> Tensor:
+        """The Lagrange multiplier of each operating point; 1 where the recipe has none."""
+        multipliers = self.plan.multipliers or (1.0,) * self.plan.settings.points
+        return torch.tensor(multipliers, device=self.device)[point]
 
     def _importance_rate(self, p: Tensor, mask: Tensor, point: Tensor) -> Tensor:
         """The paper's rate loss: the sum of the importance, while more is kept than asked for.
@@ -434,8 +437,7 @@ class Session:
         of = torch.div(found.site, _CONTEXT_SITES, rounding_mode="floor")
         bpp = torch.zeros(batch, device=x.device).index_add(0, of, cost)
         # So that low rates count for something beside high ones, in relative terms.
-        multipliers = self.plan.multipliers or (1.0,) * self.plan.settings.points
-        multiplier = torch.tensor(multipliers, device=self.device)[point]
+        multiplier = self._multiplier(point)
         loss = (bpp * (multiplier / multiplier.mean()).sqrt()).mean()
         planes = self.plan.settings.levels - 1
         map_bpp = cost.detach()[found.channel < planes].sum() / batch
