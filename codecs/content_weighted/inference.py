@@ -215,7 +215,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], ...]:
         {key.removeprefix(part): x for key, x in tensors.items() if key.startswith(part)}
         for part in ("net.", "context.", "rate.")
     )
-    if "bias" not in rate:
+    if net and context and not rate:
         raise UnavailableError(
             f"{path} holds weights of an earlier format, without a rate model; train anew"
         )
