@@ -16,6 +16,7 @@ import lic_bench  # noqa: E402
 from lic_bench import BitstreamError, Registry, SpecError, UnavailableError  # noqa: E402
 from lic_bench.codecs.content_weighted import ablation  # noqa: E402
 from lic_bench.codecs.content_weighted.codec import WEIGHTS, ContentWeighted  # noqa: E402
+from lic_bench.codecs.content_weighted.digits import Digits  # noqa: E402
 from lic_bench.codecs.content_weighted.inference import load_model, weights_file  # noqa: E402
 from lic_bench.codecs.content_weighted.model import ContentWeightedNet, Settings  # noqa: E402
 from lic_bench.codecs.content_weighted.start import (  # noqa: E402
@@ -57,6 +58,19 @@ def picture(height, width, seed=0):
     return np.clip(waves + rng.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
 
 
+def ternary(places: list[int]) -> Digits:
+    """The digits of a few coefficients, each with so many places."""
+    channels = [
+        (i, j, s) for i, n in enumerate(places) for j in reversed(range(n)) for s in (1, -1)
+    ]
+    digits = Digits(len(channels), 1, len(places))
+    for name, column in zip(
+        ("coefficient", "place", "sign"), zip(*channels, strict=True), strict=True
+    ):
+        getattr(digits, name).copy_(torch.tensor(column))
+    return digits
+
+
 class TestNetwork:
     def test_the_default_is_the_papers(self):
         net = ContentWeightedNet(Settings())
@@ -96,16 +110,53 @@ class TestNetwork:
                 assert parameter.grad.abs().sum() > 0, name
 
     def test_digits_are_balanced_ternary(self):
-        net = ContentWeightedNet(Settings(8, 6, 3, 1, 1))
-        channels = [(0, place, sign) for place in (2, 1, 0) for sign in (1, -1)]
-        names = ("coefficient", "place", "sign")
-        for name, column in zip(names, zip(*channels, strict=True), strict=True):
-            getattr(net.digits, name).copy_(torch.tensor(column))
-        z = torch.arange(-13.0, 14.0).view(1, 1, 1, 27)
-        _, bits = net.digits(z, torch.tensor([0]))
+        digits = ternary([3])
+        z = torch.arange(-15.0, 16.0).view(1, 1, 1, 31)
+        bits = digits(z, torch.tensor([0]))
         worth = torch.tensor([9.0, -9.0, 3.0, -3.0, 1.0, -1.0]).view(1, 6, 1, 1)
-        assert torch.equal((bits * worth).sum(1, keepdim=True), z)
+        # Beyond three digits, the largest number that they can write.
+        assert torch.equal((bits * worth).sum(1, keepdim=True), z.clamp(-13, 13))
         assert (bits[:, ::2] * bits[:, 1::2]).sum() == 0
+
+    def test_thresholds_set_the_dead_zone_and_the_rounding(self):
+        digits = ternary([2])
+        with torch.no_grad():
+            digits.threshold.copy_(torch.tensor([0.9, 0.7]).view(1, 2, 1))
+        z = torch.tensor([0.89, 0.91, 1.69, 1.71, 2.69, 2.71, -0.89, -0.91, -1.71, 9.0])
+        bits = digits(z.view(1, 1, 1, -1), torch.tensor([0]))
+        worth = torch.tensor([3.0, -3.0, 1.0, -1.0]).view(1, 4, 1, 1)
+        assert (bits * worth).sum((0, 1, 2)).tolist() == [0, 1, 1, 2, 2, 3, 0, -1, -2, 4]
+
+    @pytest.mark.parametrize("threshold", [0.5, 0.6, 0.8])
+    def test_the_gradient_of_the_digits_is_that_of_the_smoothed_loss(self, threshold):
+        """Against a convolution with a triangle, computed from the loss alone."""
+        digits = ternary([2, 1]).double()
+        worth = torch.randn(6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        # Beyond 4 steps nothing changes any more.
+        z = torch.linspace(-6, 6, 6001, dtype=torch.float64).expand(1, 2, 1, -1).clone()
+        z.requires_grad_()
+
+        def losses(zero, other):
+            with torch.no_grad():
+                digits.threshold[:, 0], digits.threshold[:, 1] = zero, other
+            cost = digits(z, torch.tensor([0])) * worth.view(1, -1, 1, 1)
+            return torch.stack([cost[0, :4].sum((0, 1)), cost[0, 4:].sum((0, 1))])
+
+        loss = losses(threshold, threshold)
+        loss.sum().backward()
+        step = 12 / 6000
+        triangle = (1 - torch.arange(-500, 501, dtype=torch.float64).abs() / 500)[None, None]
+        smooth = torch.nn.functional.conv1d(loss.detach()[:, None], triangle / triangle.sum())[:, 0]
+        slope = (smooth[:, 2:] - smooth[:, :-2]) / (2 * step)
+        assert torch.allclose(z.grad[0, :, 0, 501:-501], slope, atol=0.02)
+        # Over a uniform density, smoothing changes nothing: so by the thresholds, the loss itself.
+        by_zero, by_other = digits.threshold.grad[0]
+        for found, moves in ((by_zero, (0.1, 0)), (by_other, (0, 0.1))):
+            up, down = (
+                losses(*(threshold + sign * move for move in moves)).sum(1).detach()
+                for sign in (1, -1)
+            )
+            assert torch.allclose(found, (up - down) / 0.2, rtol=0.01, atol=1)
 
     def test_the_start_is_a_codec_already(self):
         image = picture(64, 64)
@@ -279,45 +330,74 @@ def test_the_ablation_counts_real_bytes(small, tmp_path):
     assert {float(row[3]) for row in rows[:3]} == {1.0}
 
 
-@pytest.mark.skipif(not WEIGHTS.exists(), reason="no weights came along")
+@pytest.mark.parametrize("metric", WEIGHTS)
 class TestWeights:
-    def test_rate_and_quality_rise_with_the_point(self, photo):
-        codec = ContentWeighted()
+    def test_rate_and_quality_rise_with_the_point(self, metric, photo):
+        codec = ContentWeighted(metric)
+        measure = {"ms-ssim": "ms_ssim_rgb", "mse": "psnr_rgb_db"}[metric]
         results = []
         for point in codec.points:
             stream = codec.encode(photo, point)
-            quality = lic_bench.compare(photo, codec.decode(stream))
-            results.append((len(stream), quality["ms_ssim_rgb"]))
+            results.append((len(stream), lic_bench.compare(photo, codec.decode(stream))[measure]))
         assert results == sorted(results)
-        assert results[0][1] > 0.8
+        assert [quality for _, quality in results] == sorted(quality for _, quality in results)
+        assert results[0][1] > {"ms-ssim": 0.8, "mse": 23}[metric]
 
-    def test_estimate_and_bytes_agree_within_one_per_cent(self, photo):
-        model = load_model(WEIGHTS, "cpu")
+    def test_estimate_and_bytes_agree_within_one_per_cent(self, metric, photo):
+        model = load_model(WEIGHTS[metric], "cpu")
         for index in range(model.settings.points):
             real = 8 * len(model.encode([photo], index)[0])
             assert real == pytest.approx(model.estimate(photo, index) + 18 * 8, rel=0.01)
 
-    def test_another_process_decodes_the_same(self, photo, tmp_path):
-        codec = ContentWeighted()
+    def test_another_process_decodes_the_same(self, metric, photo, tmp_path):
+        codec = ContentWeighted(metric)
         stream = codec.encode(photo, 3)
         (tmp_path / "stream").write_bytes(stream)
         script = (
             "import sys, numpy, pathlib, torch; torch.set_num_threads(1); "
             "from lic_bench.codecs.content_weighted.codec import ContentWeighted as C; "
             "p = pathlib.Path(sys.argv[1]); "
-            "numpy.save(p / 'image.npy', C().decode((p / 'stream').read_bytes()))"
+            "numpy.save(p / 'image.npy', C(sys.argv[2]).decode((p / 'stream').read_bytes()))"
         )
-        subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+        subprocess.run([sys.executable, "-c", script, str(tmp_path), metric], check=True)
         other = np.load(tmp_path / "image.npy").astype(int)
         # Bits are exact; pixels may differ by a rounding of the network's last sums.
         assert np.abs(other - codec.decode(stream)).max() <= 1
 
-    def test_the_points_are_those_of_the_file(self):
-        count = load_model(WEIGHTS, "cpu").settings.points
-        assert tuple(ContentWeighted.points) == tuple(range(1, count + 1))
+    def test_the_points_are_those_of_the_file(self, metric):
+        count = load_model(WEIGHTS[metric], "cpu").settings.points
+        assert ContentWeighted(metric).points == tuple(range(1, count + 1))
 
-    def test_the_file_is_small(self):
-        assert WEIGHTS.stat().st_size < 40e6
+    def test_the_file_is_small(self, metric):
+        assert WEIGHTS[metric].stat().st_size < 20e6
+
+
+def test_each_metrics_weights_are_best_by_it(photo):
+    """At the rate of a stream of the one, its metric is better than by the other."""
+    for metric, other, measure in (
+        ("mse", "ms-ssim", "psnr_rgb_db"),
+        ("ms-ssim", "mse", "ms_ssim_rgb"),
+    ):
+        own, its = (_curve(ContentWeighted(name), photo, measure) for name in (metric, other))
+        rate = lic_bench.bd_rate(its, own)
+        assert rate.percent is not None and rate.percent < -3
+
+
+def _curve(codec, image, metric):
+    values = []
+    for point in codec.points:
+        stream = codec.encode(image, point)
+        quality = lic_bench.compare(image, codec.decode(stream))
+        value = quality[metric] if metric.endswith("_db") else -10 * np.log10(1 - quality[metric])
+        values.append((8 * len(stream) / image[..., 0].size, value))
+    bpp, value = np.array(values).T
+    return lic_bench.Curve("one", codec.name, metric, bpp, value, tuple(map(str, codec.points)))
+
+
+def test_streams_of_the_other_metrics_weights_are_refused(photo):
+    stream = ContentWeighted("mse").encode(photo[:32, :32], 1)
+    with pytest.raises(BitstreamError, match="weights"):
+        ContentWeighted("ms-ssim").decode(stream)
 
 
 def _registered() -> bool:

@@ -17,11 +17,11 @@ from lic_bench.codecs.content_weighted.codec import ContentWeighted  # noqa: E40
 from lic_bench.codecs.content_weighted.inference import Model  # noqa: E402
 from lic_bench.codecs.content_weighted.model import Settings  # noqa: E402
 from lic_bench.codecs.content_weighted.rates import (  # noqa: E402
-    MULTIPLIERS,
     STEERING,
     between,
     multiplier_for,
     steered_to,
+    usual_multipliers,
 )
 from lic_bench.codecs.content_weighted.start import blocks, layout  # noqa: E402
 from lic_bench.codecs.content_weighted.training import (  # noqa: E402
@@ -163,7 +163,7 @@ def test_the_decoder_is_trained_without_touching_the_code(photographs, tmp_path)
         key for key, x in made.codec.net.state_dict().items() if not torch.equal(x, before[key])
     }
     assert changed and all(
-        key.startswith(("decoder.", "synthesis.", "code_gain")) for key in changed
+        key.startswith(("decoder.", "synthesis.", "log_code_gain")) for key in changed
     )
 
 
@@ -188,7 +188,7 @@ def test_half_precision_changes_the_loss_little(multipliers, photographs, tmp_pa
     for made.stage in range(5):
         made.trainer = made._trainer()
         losses = []
-        for made.channels_last in (False, True):
+        for made.half in (False, True):
             loss, _ = made._loss(0)
             losses.append(loss.item())
         assert losses[1] == pytest.approx(losses[0], rel=0.03)
@@ -212,7 +212,7 @@ def test_plans_follow_the_options(photographs, tmp_path):
     assert plan.keep == pytest.approx((0.2, 0.5))
     assert plan.recipe == Recipe("paper", 1e-4, 32, 128)
     plan = plan_for(TrainingOptions((tmp_path,), tmp_path, recipe="fast"), photographs)
-    assert plan.settings.points == len(MULTIPLIERS) and plan.rate == "entropy"
+    assert plan.settings.points == len(plan.multipliers) > 4 and plan.rate == "entropy"
     assert list(plan.multipliers) == sorted(plan.multipliers, reverse=True)
     options = TrainingOptions((tmp_path,), tmp_path, recipe="fast", without_map=True)
     without = plan_for(options, photographs)
@@ -223,15 +223,17 @@ def test_plans_follow_the_options(photographs, tmp_path):
 
 def test_rates_that_were_measured_give_their_multipliers(photographs, tmp_path):
     # MODEL_CARD.md, Kodak.
-    assert multiplier_for(0.0877) == pytest.approx(1500)
-    assert multiplier_for(0.2289) == pytest.approx(270)
-    assert multiplier_for(0.6350) == pytest.approx(24)
-    rates = np.geomspace(0.05, 2, 50)
-    multipliers = [multiplier_for(bpp) for bpp in rates]
-    assert multipliers == sorted(multipliers, reverse=True)
+    assert multiplier_for(0.0609, "mse+ms-ssim") == pytest.approx(1500)
+    assert multiplier_for(0.1807, "mse+ms-ssim") == pytest.approx(270)
+    assert multiplier_for(0.6180, "ms-ssim") == pytest.approx(24)
+    assert multiplier_for(0.4314, "mse") == pytest.approx(72)
+    rates = np.geomspace(0.03, 2, 50)
+    for loss in ("mse", "mse+ms-ssim"):
+        multipliers = [multiplier_for(bpp, loss) for bpp in rates]
+        assert multipliers == sorted(multipliers, reverse=True)
     for bpp in (0.0, -1.0, 0.01, 24.0, float("nan")):
         with pytest.raises(SpecError, match="out of reach"):
-            multiplier_for(bpp)
+            multiplier_for(bpp, "mse")
     options = TrainingOptions((tmp_path,), tmp_path, target_bpp=(0.5, 1.5))
     with pytest.raises(SpecError, match="64 channels holds up to 1 "):
         plan_for(options, photographs)
@@ -248,9 +250,10 @@ def test_a_network_is_steered_to_rates_between_and_beyond_its_own(photographs, t
         assert value.shape == (4, *net[key].shape[1:])
         assert torch.allclose(value[[1, 3]], net[key], rtol=1e-5)
     # Halfway in the logarithm of the multiplier; and a low rate has coarser steps.
-    middle = (net["gain"][0] * net["gain"][1]).sqrt()
-    assert torch.allclose(steered["gain"][2], middle, rtol=1e-4)
-    assert (steered["gain"][0] < net["gain"][0]).all()
+    gain = net["log_gain"].exp()
+    steered_gain = steered["log_gain"].exp()
+    assert torch.allclose(steered_gain[2], (gain[0] * gain[1]).sqrt(), rtol=1e-4)
+    assert (steered_gain[0] < gain[0]).all()
     assert torch.equal(between(torch.tensor([[5.0]]), (9.0,), (3.0, 2.0)), torch.full((2, 1), 5.0))
 
 
@@ -273,7 +276,8 @@ def test_the_command_leaves_weights_that_work(folder, large, tmp_path, capsys):
     image = np.asarray(PIL.Image.open(large / "00.png"))
     weights = out / "weights.safetensors"
     codec = ContentWeighted(weights=str(weights))
-    assert codec.points == tuple(range(1, len(MULTIPLIERS) + 1))
+    points = len(usual_multipliers("mse"))
+    assert codec.points == tuple(range(1, points + 1))
     assert codec.decode(codec.encode(image, 6)).shape == image.shape
 
     # From these weights on other photographs, where the start would be laid out otherwise.
@@ -298,7 +302,7 @@ def test_the_command_leaves_weights_that_work(folder, large, tmp_path, capsys):
         train(replace(onwards, weights=tmp_path / "others" / "weights.safetensors"))
     with pytest.raises(SpecError, match="--weights"):
         train(replace(onwards, decoder_only=True, weights=None))
-    with pytest.raises(SpecError, match=f"{len(MULTIPLIERS)} rate levels"):
+    with pytest.raises(SpecError, match=f"{points} rate levels"):
         train(replace(onwards, recipe="paper", target_bpp=(0.3,)))
 
 

@@ -90,7 +90,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of PNG files")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS["ms-ssim"])
     parser.add_argument("--without-map", type=Path, help="weights of a training with --no-map")
     given = parser.parse_args()
     print(table(given.folder, given.weights, given.without_map or given.weights))  # noqa: T201

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lic_bench import Codec, Point, SpecError
 
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from lic_bench import Image
     from lic_bench.codecs.content_weighted.inference import Model
 
-WEIGHTS = Path(__file__).with_name("weights.safetensors")
+Metric = Literal["ms-ssim", "mse"]
+WEIGHTS: dict[Metric, Path] = {
+    metric: Path(__file__).with_name(f"weights-{metric}.safetensors")
+    for metric in ("ms-ssim", "mse")
+}
+"""Those that come along, by what they were trained for."""
+_USUAL: Metric = "ms-ssim"
 _MOST_POINTS = 256  # a stream has a byte for its point
 _NEEDED = ("torch", "safetensors", "constriction", "threadpoolctl")
 
@@ -40,34 +46,37 @@ def _levels(path: Path) -> tuple[int, ...]:
 
 
 class ContentWeighted(Codec):
-    """The content-weighted codec, with the weights that come along or others.
+    """The content-weighted codec, with weights that come along or others.
 
     Parameters
     ----------
+    metric
+        What the weights that come along were trained for: ``ms-ssim``, in a mixture with MSE, or
+        ``mse``.
     weights
-        A file that `lic-bench train content-weighted` wrote; by default the one that comes along.
+        A file that `lic-bench train content-weighted` wrote, instead of those that come along.
     device
         Where the network runs: ``cpu``, ``cuda``. Entropy coding is exact, and runs on the CPU.
     """
 
     name = "content-weighted"
-    points: Sequence[Point] = _levels(WEIGHTS) if WEIGHTS.exists() else ()
+    points: Sequence[Point] = _levels(WEIGHTS[_USUAL]) if WEIGHTS[_USUAL].exists() else ()
     point_unit = "rate level"
 
-    def __init__(self, weights: str = "", device: str = "cpu") -> None:
-        self._weights = Path(weights).resolve() if weights else WEIGHTS
+    def __init__(self, metric: Metric = _USUAL, weights: str = "", device: str = "cpu") -> None:
+        self._weights = Path(weights).resolve() if weights else WEIGHTS[metric]
         self.device = device
         self.batch_size = 1 if device == "cpu" else 8
-        if weights:
-            self.points = _levels(self._weights)
+        self.points = _levels(self._weights)
 
     @classmethod
     def unavailable(cls) -> str | None:
         missing = [name for name in _NEEDED if find_spec(name) is None]
         if missing:
             return f"{', '.join(missing)} not installed; pip install 'lic-bench[learned]'"
-        if not WEIGHTS.exists():
-            return f"{WEIGHTS} is missing; reinstall lic-bench"
+        for path in WEIGHTS.values():
+            if not path.exists():
+                return f"{path} is missing; reinstall lic-bench"
         return None
 
     def versions(self) -> Mapping[str, str]:

@@ -22,7 +22,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import fold
 
+from lic_bench.codecs.content_weighted.digits import Digits
 from lic_bench.learned.quantise import binarize, importance_level, importance_mask
 
 STRIDE = 8
@@ -75,56 +77,27 @@ class Residual(nn.Module):
 class Codes(NamedTuple):
     """What the encoder makes of a batch."""
 
-    e: Tensor
-    """Encoder output before the binarizer, in (0, 1): B x n x H/8 x W/8."""
     bits: Tensor
-    """B(e), 0 or 1, of e's shape."""
+    """B(e), 0 or 1: B x n x H/8 x W/8."""
     p: Tensor
     """Importance in (0, 1): B x 1 x H/8 x W/8."""
 
 
-class Digits(nn.Module):
-    """Code channels as the digits of coefficients, in balanced ternary.
+class Windows(nn.Module):
+    """Adds up 16x16 windows at a stride of 8: a transposed convolution from n to 3 channels.
 
-    A coefficient of z steps is approximated by the sum of d_j 3^j with d_j in {-1, 0, 1}, from its
-    highest place down: d_j is what the rest rounds to, and goes into two channels, one for 1 and
-    one for -1. So a coefficient near 0 has channels of 0 only, three places reach 13 steps either
-    way, and a decoder that adds up what each channel stands for is linear.
-
-    Its buffers describe the n channels, in their order: `coefficient`, `place` and `sign`.
+    As a product and a sum, which on a CPU takes a third of the time of `nn.ConvTranspose2d`.
     """
 
-    STEEPNESS = 4.0
-    """Of the sigmoids: they pass gradients within about half a unit of their threshold."""
-    PLACES = 4
-
-    coefficient: Tensor
-    place: Tensor
-    sign: Tensor
-
-    def __init__(self, n: int, points: int) -> None:
+    def __init__(self, n: int) -> None:
         super().__init__()
-        for name in ("coefficient", "place", "sign"):
-            self.register_buffer(name, torch.zeros(n, dtype=torch.int64))
-        self.threshold = nn.Parameter(torch.full((points, n), 0.5))
+        self.weight = nn.Parameter(torch.zeros(n, 3, 16, 16))
 
-    def forward(self, z: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
-        """Coefficients in steps, B x coefficients x H x W, to e and B(e), B x n x H x W each."""
-        rest, threshold = z, self.threshold[point][:, :, None, None]
-        e_parts, bit_parts, order = [], [], []
-        for place in reversed(range(self.PLACES)):
-            channel = torch.nonzero(self.place == place)[:, 0]
-            of, sign = self.coefficient[channel], self.sign[channel].view(1, -1, 1, 1)
-            e = torch.sigmoid(
-                self.STEEPNESS * (rest[:, of] * sign / 3**place - threshold[:, channel])
-            )
-            bits = binarize(e)
-            rest = rest.index_add(1, of, bits * sign, alpha=-(3**place))
-            e_parts.append(e)
-            bit_parts.append(bits)
-            order.append(channel)
-        back = torch.argsort(torch.cat(order))
-        return torch.cat(e_parts, 1)[:, back], torch.cat(bit_parts, 1)[:, back]
+    def forward(self, x: Tensor) -> Tensor:
+        """B x n x H x W to B x 3 x 8H x 8W."""
+        size = (STRIDE * x.shape[2], STRIDE * x.shape[3])
+        windows = self.weight.flatten(1).T @ x.flatten(2)
+        return fold(windows, size, 16, padding=4, stride=STRIDE)
 
 
 class ContentWeightedNet(nn.Module):
@@ -174,12 +147,13 @@ class ContentWeightedNet(nn.Module):
         if m:
             # 16x16 windows at a stride of 8: blocks overlap, as in a lapped transform.
             self.analysis = nn.Conv2d(3, m, 16, stride=8, padding=4, bias=False)
-            self.digits = Digits(n, settings.points)
-            self.synthesis = nn.ConvTranspose2d(n, 3, 16, stride=8, padding=4, bias=False)
+            self.digits = Digits(n, settings.points, m)
+            self.synthesis = Windows(n)
         if settings.steered:
-            self.gain = nn.Parameter(torch.ones(settings.points, m or n))
+            # Logarithms, so that a step of a training changes small and large gains alike.
+            self.log_gain = nn.Parameter(torch.zeros(settings.points, m or n))
             self.bias = nn.Parameter(torch.zeros(settings.points, m or n))
-            self.code_gain = nn.Parameter(torch.ones(settings.points, n))
+            self.log_code_gain = nn.Parameter(torch.zeros(settings.points, n))
             self.importance_bias = nn.Parameter(torch.zeros(settings.points))
 
     def encode(self, x: Tensor, point: Tensor) -> Codes:
@@ -198,17 +172,17 @@ class ContentWeightedNet(nn.Module):
         if self.settings.coefficients:
             z = z + _precisely(self.analysis, x)
         if self.settings.steered:
-            z = z * self.gain[point][:, :, None, None] + self.bias[point][:, :, None, None]
+            gain, bias = self.log_gain[point].exp(), self.bias[point]
+            z = z * gain[:, :, None, None] + bias[:, :, None, None]
         if self.settings.coefficients:
-            e, bits = self.digits(z, point)
+            bits = self.digits(z, point)
             feature = torch.cat([feature, bits], 1)
         else:
-            e = torch.sigmoid(z)
-            bits = binarize(e)
+            bits = binarize(torch.sigmoid(z))
         importance = self.importance(feature)
         if self.settings.steered:
             importance = importance + self.importance_bias[point][:, None, None, None]
-        return Codes(e, bits, torch.sigmoid(importance))
+        return Codes(bits, torch.sigmoid(importance))
 
     def mask(self, p: Tensor) -> Tensor:
         """The mask over the code channels of an importance: B x 1 x H x W to B x n x H x W."""
@@ -242,7 +216,7 @@ class ContentWeightedNet(nn.Module):
         B x 3 x 8H x 8W, 8-bit steps in float, not clipped.
         """
         if self.settings.steered:
-            code = code * self.code_gain[point][:, :, None, None]
+            code = code * self.log_code_gain[point].exp()[:, :, None, None]
         x: Tensor = self.decoder(code)
         if self.settings.coefficients:
             x = x + _precisely(self.synthesis, code)

@@ -14,23 +14,31 @@ from torch import Tensor
 
 from lic_bench.errors import SpecError
 
-# Multipliers and the rates that they led to, in bpp: means over the 24 Kodak images, real bytes,
-# of weights trained with them on MSE and MS-SSIM at a width of 32 (MODEL_CARD.md).
-_RATES = (
-    (3152.0, 0.0595), (1500.0, 0.0877), (850.0, 0.1230), (480.0, 0.1688), (270.0, 0.2289),
-    (150.0, 0.3123), (85.0, 0.4067), (45.0, 0.5238), (24.0, 0.6350), (15.1, 0.7186),
-)  # fmt: skip
+# For a loss, multipliers and the rates that they led to, in bpp: means over the 24 Kodak images,
+# real bytes, of weights trained with them at a width of 32 (MODEL_CARD.md).
+_RATES = {
+    "mse": (
+        (2400.0, 0.0538), (1450.0, 0.0731), (880.0, 0.0993), (530.0, 0.1350), (320.0, 0.1836),
+        (195.0, 0.2471), (120.0, 0.3288), (72.0, 0.4314), (44.0, 0.5383), (28.0, 0.6489),
+    ),
+    "mse+ms-ssim": (
+        (3152.0, 0.0349), (1500.0, 0.0609), (850.0, 0.0893), (480.0, 0.1299), (270.0, 0.1807),
+        (150.0, 0.2549), (85.0, 0.3415), (45.0, 0.4719), (24.0, 0.6180), (15.1, 0.7012),
+    ),
+}  # fmt: skip
+_OTHERS = "mse+ms-ssim"  # whose rates are taken for losses that were not measured
 
-MULTIPLIERS = tuple(multiplier for multiplier, _ in _RATES)
-"""Of the usual operating points: MSE, in squared 8-bit steps, that one bit per pixel is worth."""
-
-STEERING = ("gain", "bias", "code_gain", "importance_bias", "digits.threshold")
+STEERING = ("log_gain", "bias", "log_code_gain", "importance_bias", "digits.threshold")
 """Parameters of the network with a row for each operating point."""
-_GAINS = ("gain", "code_gain")
 
 
-def multiplier_for(bpp: float) -> float:
-    """The Lagrange multiplier that led to this rate on Kodak.
+def usual_multipliers(loss: str) -> tuple[float, ...]:
+    """Of the usual operating points: MSE, in squared 8-bit steps, that one bit a pixel is worth."""
+    return tuple(multiplier for multiplier, _ in _RATES.get(loss, _RATES[_OTHERS]))
+
+
+def multiplier_for(bpp: float, loss: str) -> float:
+    """The Lagrange multiplier that led to this rate on Kodak, where this loss was minimised.
 
     Between the rates that were measured, and beyond them, by straight lines in logarithms.
 
@@ -39,9 +47,9 @@ def multiplier_for(bpp: float) -> float:
     SpecError
         Where the rate is far from all that were measured.
     """
-    if not 0.05 <= bpp <= 2:
-        raise SpecError(f"--target-bpp {bpp:g} is out of reach: 0.05 to 2")
-    multipliers, rates = np.log(np.array(_RATES).T)
+    if not 0.03 <= bpp <= 2:
+        raise SpecError(f"--target-bpp {bpp:g} is out of reach: 0.03 to 2")
+    multipliers, rates = np.log(np.array(_RATES.get(loss, _RATES[_OTHERS])).T)
     upper = int(np.searchsorted(rates, np.log(bpp)).clip(1, len(rates) - 1))
     slope = (multipliers[upper] - multipliers[upper - 1]) / (rates[upper] - rates[upper - 1])
     return float(np.exp(multipliers[upper] + slope * (np.log(bpp) - rates[upper])))
@@ -52,13 +60,10 @@ def steered_to(
 ) -> dict[str, Tensor]:
     """The parameters of a network, by name, for other operating points.
 
-    Those in `STEERING` are taken `between` theirs, gains in logarithms; all others stay. It is a
-    beginning for a training, and no end: beyond the points that there were, quality falls off the
-    curve.
+    Those in `STEERING` are taken `between` theirs; all others stay. It is a beginning for a
+    training, and no end: beyond the points that there were, quality falls off the curve.
     """
-    steered = {key: between(net[key], found, wanted) for key in STEERING if key not in _GAINS}
-    gains = {key: between(net[key].clamp_min(1e-3).log(), found, wanted).exp() for key in _GAINS}
-    return {**net, **steered, **gains}
+    return {**net, **{key: between(net[key], found, wanted) for key in STEERING}}
 
 
 def between(rows: Tensor, found: Sequence[float], wanted: Sequence[float]) -> Tensor:

@@ -20,7 +20,7 @@ from lic_bench.codecs.content_weighted.model import STRIDE, ContentWeightedNet
 # Rows: Y, Cb, Cr of JPEG (ITU-T T.871) from R, G, B.
 _YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
 _RGB = np.linalg.inv(_YCBCR)
-_FINEST_STEP = 30.0  # of orthonormal coefficients, in 8-bit steps: that of the highest rate
+_FINEST_STEP = 24.0  # of orthonormal coefficients, in 8-bit steps: that of the highest rate
 _CHROMA_STEP = 1.25  # chroma is coarser by this factor
 
 
@@ -122,13 +122,13 @@ def start(net: ContentWeightedNet, multipliers: list[float], found: Layout) -> N
         unit = _FINEST_STEP * (_CHROMA_STEP if plane else 1.0) * sign * 3**place
         basis = np.outer(dct[row], dct[column])
         synthesis[k, :, inside, inside] = np.multiply.outer(_RGB[:, plane], basis) * unit
-    ratio = torch.tensor([_FINEST_STEP / step_of(m) for m in multipliers]).clamp_max(1)[:, None]
+    ratio = torch.tensor([_FINEST_STEP / step_of(m) for m in multipliers]).clamp_max(1)
     digits = net.digits
     with torch.no_grad():
         net.analysis.weight.copy_(torch.from_numpy(analysis * 127.5))
         net.synthesis.weight.copy_(torch.from_numpy(synthesis / 127.5))
-        net.gain.copy_(ratio.expand_as(net.gain))
-        net.code_gain.copy_(1 / ratio.expand_as(net.code_gain))
+        net.log_gain += ratio.log()[:, None]
+        net.log_code_gain -= ratio.log()[:, None]
         for buffer, values in zip(
             (digits.coefficient, digits.place, digits.sign),
             zip(*found.channels, strict=True),
@@ -136,7 +136,7 @@ def start(net: ContentWeightedNet, multipliers: list[float], found: Layout) -> N
         ):
             buffer.copy_(torch.tensor(values))
         # A dead zone, except for the mean.
-        first = torch.tensor([found.coefficients[i] == 0 for i, _, _ in found.channels])
-        digits.threshold.copy_(torch.where((digits.place == 0) & ~first, 0.6, 0.5))
+        digits.threshold.fill_(0.6)
+        digits.threshold[..., found.coefficients.index(0)] = 0.5
         net.conv4.weight.mul_(0.02)
         list(net.decoder.parameters())[-2].mul_(0.02)  # the last weights; its bias is 0

@@ -36,10 +36,10 @@ from lic_bench.codecs.content_weighted.inference import (
 )
 from lic_bench.codecs.content_weighted.model import STRIDE, ContentWeightedNet, Settings
 from lic_bench.codecs.content_weighted.rates import (
-    MULTIPLIERS,
     between,
     multiplier_for,
     steered_to,
+    usual_multipliers,
 )
 from lic_bench.codecs.content_weighted.report import report
 from lic_bench.codecs.content_weighted.start import blocks, layout, start
@@ -150,7 +150,7 @@ class Session:
         torch.manual_seed(plan.seed)
         self.codec = Codec(plan.settings)
         self._context: dict[str, Tensor] | None = None
-        self.channels_last = plan.recipe.name == "fast" and device.type == "cuda"
+        self.half = plan.recipe.name == "fast" and _has_bfloat16(device)
         if weights is not None:
             self._begin_with(weights)
         elif plan.settings.coefficients:
@@ -162,7 +162,7 @@ class Session:
             self._context = None
         self.photographs, self.held_out = self.photographs.to(device), self.held_out.to(device)
         self.codec.to(device)
-        if self.channels_last:
+        if self.half:
             self.codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.distortion = distortion(plan.loss)
         self.coder: ContextModel | None = None
@@ -295,7 +295,7 @@ class Session:
         elif name == "decoder":
             groups = {1.0: [*net.decoder.parameters()]}
             if self.plan.settings.steered:
-                groups[1.0].append(net.code_gain)
+                groups[1.0].append(net.log_code_gain)
             if self.plan.settings.coefficients:
                 groups[0.2] = list(net.synthesis.parameters())
         else:
@@ -350,7 +350,7 @@ class Session:
             size, side = max(size // 2, 1), min(2 * side, self.photographs.largest_crop)
         # Stages draw different batches.
         x = self.photographs.batch(step, size, side, self.plan.seed + 1000 * self.stage)
-        if self.channels_last:
+        if self.half:
             x = x.contiguous(memory_format=torch.channels_last)
         point = (torch.arange(size) + step * size) % self.plan.settings.points
         return x, point.to(self.device)
@@ -361,7 +361,7 @@ class Session:
         if name == "context":
             return self._context_loss(x, point, step)
         net = self.codec.net
-        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.channels_last)
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
         with half, torch.set_grad_enabled(name != "decoder"):
             codes = net.encode(x, point)
         if name == "map-start":
@@ -384,7 +384,8 @@ class Session:
         elif self.plan.rate == "entropy":
             multiplier = self._multiplier(point)
             s = symbols(net.planes(p), mask, code)
-            logits = self.codec.rate(s.x, point)
+            with half:
+                logits = self.codec.rate(s.x, point).float()
             levels = self.plan.settings.levels
             r_map = bits(logits[:, : levels - 1], s.x[:, : levels - 1], s.active[:, : levels - 1])
             r_code = bits(logits[:, levels - 1 :], s.x[:, levels - 1 :], s.active[:, levels - 1 :])
@@ -463,7 +464,8 @@ class Session:
         net = self.codec.net
         with torch.no_grad():
             energy = (127.5 * net.synthesis.weight).square().sum((1, 2, 3))
-            energy = energy * net.code_gain[point].square() / (3 * code[0, 0].numel() * STRIDE**2)
+            energy = energy * (2 * net.log_code_gain[point]).exp()
+            energy = energy / (3 * code[0, 0].numel() * STRIDE**2)
             v = code * (1 - 2 * mask) * (energy * weight[:, None])[:, :, None, None]
         return ((mask - mask.detach()) * v).sum() / len(code)
 
@@ -476,6 +478,16 @@ class Session:
         short = (target - p) * levels
         loss = torch.maximum(0.97 * short, -0.03 * short).mean()
         return loss, {"distortion": loss.detach()}
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether there are products of bfloat16: on a CPU, whether oneDNN has them."""
+    if device.type != "cpu":
+        return True
+    if not torch.backends.mkldnn.is_available():
+        return False
+    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return supported
 
 
 def _plain(plan: Plan) -> dict[str, Any]:
@@ -533,7 +545,7 @@ def _paper(options: TrainingOptions, images: Photographs, stored: dict[str, Any]
 
 def _fast(options: TrainingOptions, images: Photographs, stored: dict[str, Any] | None) -> Plan:
     on_gpu = options.device != "cpu"
-    multipliers = tuple(map(multiplier_for, options.target_bpp))
+    multipliers = tuple(multiplier_for(bpp, options.loss) for bpp in options.target_bpp)
     if stored is not None:
         settings = Settings(**stored["settings"])
         found = tuple(stored.get("training", {}).get("multipliers", ()))
@@ -546,8 +558,8 @@ def _fast(options: TrainingOptions, images: Photographs, stored: dict[str, Any] 
         settings = replace(settings, points=len(multipliers))
         shares = {"map": 0.6, "decoder": 0.2, "context": 0.2}
     else:
-        n = options.code_channels or 320
-        multipliers = multipliers or MULTIPLIERS
+        n = options.code_channels or 400
+        multipliers = multipliers or usual_multipliers(options.loss)
         coefficients = layout(blocks(images.images, 100_000, options.seed), n).coefficients
         width = options.width or (96 if on_gpu else 32)
         settings = Settings(width, n, 16, len(multipliers), len(coefficients))

@@ -44,7 +44,7 @@ _PROBABILITY_BITS = 16
 _STATE_BITS = 64  # what the range decoder may make up at the end of a stream
 _BORDER = 2  # sites, as far as a window reaches
 _NO, _YES = 1, 2  # symbols as they are known; 0: not coded, or not yet
-_ROWS = 1024  # symbols whose windows are gathered at a time; few enough for the cache
+_ROWS = 4096  # symbols whose windows are gathered at a time; few enough for the cache
 
 
 @dataclass(frozen=True)

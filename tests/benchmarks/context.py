@@ -220,7 +220,7 @@ def main() -> None:
     default = Path(os.environ.get("LIC_BENCH_DATA", "."), "kodak")
     parser.add_argument("photographs", type=Path, help="folder or tar file")
     parser.add_argument("images", type=Path, nargs="?", default=default)
-    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS["ms-ssim"])
     parser.add_argument("--point", type=int, default=3, help="rate level")
     parser.add_argument("--count", type=int, default=160, help="photographs; the paper's number")
     parser.add_argument("--minutes", type=float, default=5, help="CPU time of each training")
