@@ -127,8 +127,8 @@ def start(net: ContentWeightedNet, multipliers: list[float], found: Layout) -> N
     with torch.no_grad():
         net.analysis.weight.copy_(torch.from_numpy(analysis * 127.5))
         net.synthesis.weight.copy_(torch.from_numpy(synthesis / 127.5))
-        net.log_gain += ratio.log()[:, None]
-        net.log_code_gain -= ratio.log()[:, None]
+        net.log_gain.add_(ratio.log()[:, None])
+        net.log_code_gain.sub_(ratio.log()[:, None])
         for buffer, values in zip(
             (digits.coefficient, digits.place, digits.sign),
             zip(*found.channels, strict=True),

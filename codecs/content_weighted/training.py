@@ -484,7 +484,7 @@ def _has_bfloat16(device: torch.device) -> bool:
     """Whether there are products of bfloat16: on a CPU, whether oneDNN has them."""
     if device.type != "cpu":
         return True
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return supported
