@@ -364,4 +364,4 @@ def test_training_runs_without_the_rest_of_lic_bench(large, tmp_path):
     assert ContentWeighted(weights=str(tmp_path / "weights.safetensors")).points == (1, 2)
     wrong = subprocess.run([*command, "--target-bpp", "99"], capture_output=True, text=True)
     assert wrong.returncode == 1
-    assert wrong.stderr == "error: --target-bpp 99 is out of reach: 0.05 to 2\n"
+    assert wrong.stderr == "error: --target-bpp 99 is out of reach: 0.03 to 2\n"
