@@ -150,7 +150,7 @@ class Session:
         torch.manual_seed(plan.seed)
         self.codec = Codec(plan.settings)
         self._context: dict[str, Tensor] | None = None
-        self.half = plan.recipe.name == "fast" and _has_bfloat16(device)
+        self.half = plan.recipe.name == "fast" and device.type == "cuda"
         if weights is not None:
             self._begin_with(weights)
         elif plan.settings.coefficients:
@@ -478,16 +478,6 @@ class Session:
         short = (target - p) * levels
         loss = torch.maximum(0.97 * short, -0.03 * short).mean()
         return loss, {"distortion": loss.detach()}
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    """Whether there are products of bfloat16: on a CPU, whether oneDNN has them."""
-    if device.type != "cpu":
-        return True
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return supported
 
 
 def _plain(plan: Plan) -> dict[str, Any]:

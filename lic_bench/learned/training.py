@@ -35,7 +35,7 @@ class Recipe:
         ``paper``: Adam, 1e-4, then 1e-5 and 1e-6, each for a third of the steps (Li et al., CVPR
         2018, section 4.1, lower the rate when the loss stops falling), batches of 32 crops.
         ``fast``: Adam with a warm-up and a cosine decay to 0, and a running average of the weights;
-        bfloat16 and channels last, on a GPU and on CPUs that multiply bfloat16.
+        on a GPU bfloat16, channels last, and a compiled network.
     rate
         The highest learning rate.
     batch
