@@ -14,9 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lic_bench.codec import Codec, Point
-    from lic_bench.curves import BDRate, Curve, aggregate, bd_rate, bd_rates, curve
-    from lic_bench.dataset import Dataset, fetch, known_datasets, load_dataset
+    from lic_bench.analysis.curves import BDRate, Curve, aggregate, bd_rate, bd_rates, curve
+    from lic_bench.codec.base import Codec, Point
+    from lic_bench.codec.registry import Registry
     from lic_bench.errors import (
         BitstreamError,
         BroughtError,
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
         UnavailableError,
         UndefinedError,
     )
-    from lic_bench.image import Image, read_image, write_image
-    from lic_bench.measurements import export, load
-    from lic_bench.metrics import METRICS, compare
-    from lic_bench.plots import plot, save_plot
-    from lic_bench.registry import Registry
-    from lic_bench.runs import run
+    from lic_bench.execution.runs import run
+    from lic_bench.images.dataset import Dataset, fetch, known_datasets, load_dataset
+    from lic_bench.images.image import Image, read_image, write_image
+    from lic_bench.metrics.builtin import METRICS, image_metrics
+    from lic_bench.reporting.plots import plot, save_plot
+    from lic_bench.store.table import export, load
 
 __all__ = [
     "METRICS",
@@ -60,10 +60,10 @@ __all__ = [
     "aggregate",
     "bd_rate",
     "bd_rates",
-    "compare",
     "curve",
     "export",
     "fetch",
+    "image_metrics",
     "known_datasets",
     "load",
     "load_dataset",
@@ -77,16 +77,16 @@ __all__ = [
 # Where each name comes from. They are imported when they are first used, because a list of codecs
 # should not wait for pandas, nor a codec for matplotlib.
 _HOMES = {
-    "codec": ("Codec", "Point"),
-    "curves": ("BDRate", "Curve", "aggregate", "bd_rate", "bd_rates", "curve"),
-    "dataset": ("Dataset", "fetch", "known_datasets", "load_dataset"),
+    "analysis.curves": ("BDRate", "Curve", "aggregate", "bd_rate", "bd_rates", "curve"),
+    "codec.base": ("Codec", "Point"),
+    "codec.registry": ("Registry",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
-    "image": ("Image", "read_image", "write_image"),
-    "measurements": ("export", "load"),
-    "metrics": ("METRICS", "compare"),
-    "plots": ("plot", "save_plot"),
-    "registry": ("Registry",),
-    "runs": ("run",),
+    "execution.runs": ("run",),
+    "images.dataset": ("Dataset", "fetch", "known_datasets", "load_dataset"),
+    "images.image": ("Image", "read_image", "write_image"),
+    "metrics.builtin": ("METRICS", "image_metrics"),
+    "reporting.plots": ("plot", "save_plot"),
+    "store.table": ("export", "load"),
 }
 
 

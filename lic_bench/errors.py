@@ -5,6 +5,9 @@ file or the word at fault and what to do about it. The command line prints the t
 a traceback.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class LicBenchError(Exception):
     """The base of every error that lic-bench raises on purpose."""
@@ -48,3 +51,12 @@ class OutputError(LicBenchError):
 
 class UndefinedError(LicBenchError):
     """A figure was asked for that is not defined for these measurements."""
+
+
+def check_known(kind: str, name: str, known: Iterable[str]) -> None:
+    """Raise a SpecError if `name`, a thing of this kind, is not among the known ones."""
+    known = list(known)
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise SpecError(f"There is no {kind} {name!r} here: {hint}There are {', '.join(known)}.")

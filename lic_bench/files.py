@@ -11,7 +11,7 @@ from lic_bench.errors import OutputError
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a path to write to, beside the wanted one; at the end it replaces that in one step.
 
     Raises

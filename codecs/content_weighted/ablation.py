@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lic_bench import Curve, Image, bd_rate, compare, read_image
+from lic_bench import Curve, Image, bd_rate, image_metrics, read_image
 from lic_bench.codecs.content_weighted.codec import WEIGHTS
 from lic_bench.codecs.content_weighted.inference import Model
 
@@ -49,7 +49,7 @@ def figures(
             bits += planes[0].size * np.log2(settings.levels) if with_map else 0
             stream = model.stream(symbols, height, width, point)
             [decoded] = model.decode([stream])
-            found = compare(image, decoded)
+            found = image_metrics(image, decoded)
             quality = [found[column] for column in _METRICS.values()]
             raw[point, i] = bits / (height * width), *quality
             coded[point, i] = 8 * len(stream) / (height * width), *quality

@@ -26,7 +26,7 @@ from lic_bench.learned.entropy import BinaryCoder, map_and_code_gates
 from lic_bench.learned.rate import RateModel
 
 if TYPE_CHECKING:
-    from lic_bench.image import Image
+    from lic_bench.images.image import Image
 
 MAGIC = b"LICw"
 VERSION = 2

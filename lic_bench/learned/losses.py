@@ -1,6 +1,6 @@
 """Distortions to train on: MSE, SSIM and MS-SSIM of 8-bit RGB, differentiable.
 
-`lic_bench.metrics` measures; these serve training, so that crops may be smaller than the metric
+`metrics.builtin` measures; these serve training, so that crops may be smaller than the metric
 asks for: MS-SSIM takes as many of its five scales as fit, with the weights of those made to sum
 to 1.
 """

@@ -26,7 +26,7 @@ import torch
 from lic_bench import Image, Registry, load_dataset, read_image
 from lic_bench.codecs.compressai.inference import import_compressai
 from lic_bench.codecs.compressai.weights import published
-from lic_bench.workers import ENVIRONMENT
+from lic_bench.execution.workers import ENVIRONMENT
 
 
 def seconds(call: Callable[[], Any]) -> tuple[float, Any]:

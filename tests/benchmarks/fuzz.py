@@ -27,7 +27,7 @@ from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
 
 from hostile_streams import Target, damaged, images, targets
 

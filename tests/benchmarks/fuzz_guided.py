@@ -19,7 +19,7 @@ from pathlib import Path
 
 import atheris  # type: ignore[import-not-found]
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
 
 with atheris.instrument_imports(include=["lic_bench"]):
     from hostile_streams import images, targets

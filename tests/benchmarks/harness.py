@@ -25,9 +25,9 @@ import numpy as np
 import psutil
 
 from lic_bench import Registry, load_dataset, read_image, run, write_image
-from lic_bench.metrics import Reference
-from lic_bench.runs import Progress, execute, plan
-from lic_bench.workers import ENVIRONMENT, Processes
+from lic_bench.execution.runs import Progress, execute, plan
+from lic_bench.execution.workers import ENVIRONMENT, Processes
+from lic_bench.metrics.builtin import Reference
 
 PLUGIN = """
 from lic_bench.codecs.none import NoCodec

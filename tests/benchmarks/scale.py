@@ -18,9 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lic_bench import metrics, write_image
-from lic_bench.runs import Plan, execute, plan
-from lic_bench.store import Measurement, Store
+from lic_bench import write_image
+from lic_bench.execution.runs import Plan, execute, plan
+from lic_bench.metrics import builtin as metrics
+from lic_bench.store.database import Store
+from lic_bench.store.records import Measurement
 
 CODECS = 10
 POINTS = 8
@@ -100,7 +102,8 @@ def run_again(folder: Path) -> None:
 
 def aggregate(folder: Path) -> None:
     """Load the table and average it."""
-    from lic_bench import curves, measurements
+    from lic_bench.analysis import curves
+    from lic_bench.store import table as measurements
 
     averages = curves.aggregate(measurements.load(folder / "out"))
     assert len(averages) == CODECS * POINTS
@@ -110,7 +113,7 @@ def command(*arguments: str) -> Callable[[Path], None]:
     """A step that is a command line."""
 
     def step(folder: Path) -> None:
-        from lic_bench.cli import app
+        from lic_bench.cli.main import app
 
         out = str(folder / "out")
         app([a.replace("OUT", out) for a in arguments], standalone_mode=False)

@@ -3,14 +3,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from lic_bench import compare  # noqa: E402
+from lic_bench import image_metrics  # noqa: E402
 from lic_bench.learned.losses import LOSSES, distortion, ms_ssim, mse, ssim  # noqa: E402
 
 
 def test_losses_agree_with_the_metrics(photo):
     rng = np.random.default_rng(0)
     other = np.clip(photo + rng.normal(0, 9, photo.shape), 0, 255).astype(np.uint8)
-    expected = compare(photo, other)
+    expected = image_metrics(photo, other)
     x, y = (torch.from_numpy(i).permute(2, 0, 1)[None].float() for i in (photo, other))
     assert mse(x, y).item() == pytest.approx(expected["mse_rgb"], rel=1e-5)
     assert ssim(x, y).item() == pytest.approx(expected["ssim_rgb"], abs=1e-4)

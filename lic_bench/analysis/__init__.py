@@ -1,0 +1,1 @@
+"""From measurements to rate-distortion curves, BD-rates and comparisons."""

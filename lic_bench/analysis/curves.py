@@ -1,0 +1,346 @@
+"""From measurements to rate-distortion curves, and from two curves to a BD-rate.
+
+How many images become one figure is never implied: each way of averaging is a column, or a metric,
+with a name of its own.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lic_bench.analysis.interpolation import Array, Method, mean_difference
+from lic_bench.errors import UndefinedError, check_known
+from lic_bench.metrics.quality import metric_named
+
+_KEY = ["dataset", "codec", "point"]
+_PSNR = ["psnr_rgb_db", "psnr_y_db", "psnr_y709_db"]
+_SSIM = ["ssim_rgb", "ssim_y", "ms_ssim_rgb", "ms_ssim_y"]
+_SECONDS = ["encode_s", "decode_s"]
+
+
+def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
+    """Average the images of each data set: one row per data set, codec and operating point.
+
+    Data sets and codecs keep the order in which they first appear; points go by `point_index`.
+    Beside those four columns there are
+
+    - `images`, `failed`: how many images were measured, and how many failed;
+    - `complete`: every image of the data set was measured at this point, those aside on which
+      everything failed (damaged files). Only such points can be compared with each other;
+    - `bpp`: the mean of the images' bits per pixel; `bpp_pooled`: all bits over all pixels;
+    - `psnr_rgb_db`, `psnr_y_db` (BT.601), `psnr_y709_db`: the mean of the images' PSNR, which is
+      the habit on Kodak;
+    - `psnr_rgb_pooled_db`: the PSNR of one mean squared error over all RGB samples of the data
+      set, the rule of the CLIC 2018 challenge;
+    - `ssim_rgb`, `ssim_y`, `ms_ssim_rgb`, `ms_ssim_y`: means; the same with `_db`: -10 log10(1 -
+      mean), the dB of the mean, which is never more than the mean of the images' dB;
+    - `encode_s`, `decode_s`: means, in seconds.
+
+    All are means over the images measured at that point. A figure that is missing for one of them
+    is missing here (NaN): nothing is averaged over fewer images than its neighbours.
+
+    Rows without an image are averages already, brought in from elsewhere. They stay as they are, as
+    complete points of 0 images; their one rate is both `bpp` and `bpp_pooled`.
+
+    What a search alone tried (`searched`) is left out.
+
+    Raises UndefinedError where an image was measured twice at one point.
+    """
+    if "searched" in measurements:
+        measurements = measurements[~measurements["searched"]]
+    twice = measurements[measurements.duplicated([*_KEY, "image"])]
+    if not twice.empty:
+        dataset, codec, point, image = twice.iloc[0][[*_KEY, "image"]]
+        raise UndefinedError(
+            f"{image} of {dataset} is there twice for {codec} at point {point}: "
+            "average one run, not several."
+        )
+    columns = ["width", "height", "bytes", "mse_rgb", "bpp", *_PSNR, *_SSIM, *_SECONDS]
+    samples = measurements[columns].astype("float64")
+    pixels = samples["width"] * samples["height"]
+    samples = samples.assign(
+        measured=1, pixels=pixels, bits=8 * samples["bytes"], squares=samples["mse_rgb"] * pixels
+    ).astype("float64")
+    samples[measurements["error"].notna().to_numpy()] = np.nan
+    groups = samples.groupby([measurements[name] for name in _KEY], sort=False, dropna=False)
+    rows = measurements.groupby(_KEY, sort=False, dropna=False)
+    images = groups["measured"].count()
+    brought = rows["image"].count() == 0
+    sums = groups.sum().where(groups.count().eq(images, axis=0))
+    means = sums.div(images, axis=0)
+    mse = (sums["squares"] / sums["pixels"]).mask(brought, means["mse_rgb"])
+
+    frame = pd.DataFrame(
+        {
+            "point_index": rows["point_index"].min(),
+            "images": images.mask(brought, 0),
+            "failed": rows.size() - images,
+            "bpp": means["bpp"],
+            "bpp_pooled": (sums["bits"] / sums["pixels"]).mask(brought, means["bpp"]),
+            **{name: means[name] for name in _PSNR},
+            "psnr_rgb_pooled_db": _db(mse / 255**2),
+            **{name: means[name] for name in _SSIM},
+            # The SSIM of a lossless image is 1 but for rounding, which dB would blow up.
+            **{f"{name}_db": _db((1 - means[name]).mask(mse == 0, 0)) for name in _SSIM},
+            **{name: means[name] for name in _SECONDS},
+        }
+    ).reset_index()
+    size = frame["dataset"].map(_sizes(measurements))
+    whole = (frame["images"] == size) & (size > 0)
+    frame.insert(6, "complete", whole | brought.to_numpy())
+    order = np.lexsort(
+        (
+            frame["point_index"].to_numpy(),
+            pd.factorize(frame["codec"])[0],
+            pd.factorize(frame["dataset"])[0],
+        )
+    )
+    ordered: pd.DataFrame = frame.iloc[order].reset_index(drop=True)
+    return ordered
+
+
+def _sizes(measurements: pd.DataFrame) -> dict[str, int]:
+    """How many images each data set has, less those on which everything failed."""
+    sizes = {}
+    for dataset, rows in measurements.groupby("dataset"):
+        failed = rows["error"].notna().groupby(rows["image"]).all()
+        sizes[str(dataset)] = int(rows["dataset_images"].max() - failed.sum())
+    return sizes
+
+
+def _db(loss: "pd.Series[float]") -> "pd.Series[float]":
+    with np.errstate(divide="ignore"):
+        return pd.Series(-10 * np.log10(loss.clip(lower=0)))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The rate-distortion curve of one codec on one data set, from its first point to its last."""
+
+    dataset: str
+    codec: str
+    metric: str
+    bpp: NDArray[np.float64]
+    """Rates in bits per pixel, shape (n,)."""
+    value: NDArray[np.float64]
+    """Qualities in the metric's unit, shape (n,), finite."""
+    points: tuple[str, ...]
+    """The n operating points; empty text for the point of a codec that has but one."""
+    left_out: tuple[str, ...] = ()
+    """For each reason why points are not on the curve: "lossless on an image: 90, 100"."""
+
+
+def curve(aggregated: pd.DataFrame, dataset: str, codec: str, metric: str = "psnr_rgb") -> Curve:
+    """Take one curve out of what `aggregate` returned.
+
+    Points that were not measured on every image, or whose metric is missing or infinite, are left
+    out, and `left_out` says so.
+
+    Raises SpecError if there is no such metric, data set, or codec on that data set.
+    """
+    kind = metric_named(metric)
+    check_known("data set", dataset, aggregated["dataset"].unique())
+    rows = aggregated[aggregated["dataset"] == dataset]
+    check_known(f"codec measured on {dataset}", codec, rows["codec"].unique())
+    rows = rows[rows["codec"] == codec]
+    points = rows["point"].map(lambda point: "" if pd.isna(point) else str(point))
+    reason = np.select(
+        [~rows["complete"], rows[kind.value].isna(), np.isinf(rows[kind.value])],
+        ["not measured on every image", f"{metric} missing on an image", "lossless on an image"],
+        default="",
+    )
+    drawn = reason == ""
+    return Curve(
+        dataset,
+        codec,
+        metric,
+        rows.loc[drawn, kind.rate].to_numpy(),
+        rows.loc[drawn, kind.value].to_numpy(),
+        tuple(points[drawn]),
+        tuple(
+            f"{why}: {', '.join(some)}".removesuffix(": ")
+            for why, some in points[~drawn].groupby(reason[~drawn], sort=False)
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class BDRate:
+    """A BD-rate, or why there is none. `str()` gives "-23.4 %" or "undefined: …"."""
+
+    percent: float | None = None
+    """Change of rate from anchor to test at equal quality; negative: the test saves bits."""
+    overlap: tuple[float, float] | None = None
+    """The interval of quality, in the metric's unit, over which it was integrated."""
+    reason: str | None = None
+    """Why it is undefined."""
+
+    def __str__(self) -> str:
+        return f"undefined: {self.reason}" if self.percent is None else f"{self.percent:+z.1f} %"
+
+
+@dataclass(frozen=True)
+class BDQuality:
+    """A Bjøntegaard delta of quality (BD-PSNR), or why there is none. `str()` gives "+0.52 dB"."""
+
+    db: float | None = None
+    """Change of the metric from anchor to test at equal rate; positive: the test is better."""
+    overlap: tuple[float, float] | None = None
+    """The interval of rate, in bits per pixel, over which it was integrated."""
+    reason: str | None = None
+    """Why it is undefined."""
+
+    def __str__(self) -> str:
+        return f"undefined: {self.reason}" if self.db is None else f"{self.db:+z.2f} dB"
+
+
+def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> BDRate:
+    """Compute the Bjøntegaard delta rate of a curve against an anchor.
+
+    The mean, over the interval of quality that both curves cover, of the difference between their
+    log rates, expressed in per cent: G. Bjøntegaard, "Calculation of average PSNR differences
+    between RD-curves", VCEG-M33, 2001. Between the points log rate is interpolated over quality by
+    PCHIP, as is the practice since JCT-VC, instead of VCEG-M33's cubic fit; or by Akima's method,
+    which C. Herglotz et al. found the more accurate ("Beyond Bjøntegaard", ICIP 2022). The figures
+    are those of the package `bjontegaard`.
+
+    Undefined for fewer than four points on either curve; for a curve on which rate and quality do
+    not both increase from each point to the next; and for curves that cover no common interval.
+
+    Every metric of `QUALITIES` is in dB, SSIM and MS-SSIM too, as C. Herglotz et al. advise for
+    qualities that saturate ("The Bjøntegaard Bible", arXiv:2304.12852, 2023).
+
+    Raises ValueError if the curves are of different metrics or data sets.
+    """
+    reason = _not_comparable(anchor, test)
+    if reason is not None:
+        return BDRate(reason=reason)
+    low, high = max(anchor.value[0], test.value[0]), min(anchor.value[-1], test.value[-1])
+    if low >= high:
+        return BDRate(reason="the curves share no interval of quality")
+    [percent] = bd_rate_percents(
+        anchor.bpp[None], anchor.value[None], test.bpp[None], test.value[None], method
+    )
+    return BDRate(float(percent), (float(low), float(high)))
+
+
+def bd_quality(anchor: Curve, test: Curve, method: Method = "pchip") -> BDQuality:
+    """Compute the Bjøntegaard delta of quality of a curve against an anchor: BD-PSNR.
+
+    The mean, over the interval of log rate that both curves cover, of the difference between their
+    qualities, in dB. See `bd_rate`, also for what is undefined and for the error.
+    """
+    reason = _not_comparable(anchor, test)
+    if reason is not None:
+        return BDQuality(reason=reason)
+    low, high = max(anchor.bpp[0], test.bpp[0]), min(anchor.bpp[-1], test.bpp[-1])
+    if low >= high:
+        return BDQuality(reason="the curves share no interval of rate")
+    [db] = bd_qualities(
+        anchor.bpp[None], anchor.value[None], test.bpp[None], test.value[None], method
+    )
+    return BDQuality(float(db), (float(low), float(high)))
+
+
+def bd_rate_percents(
+    anchor_bpp: Array, anchor_value: Array, bpp: Array, value: Array, method: Method = "pchip"
+) -> Array:
+    """Compute many BD-rates at once, in per cent: those of the rows of (n, points) arrays.
+
+    Anchor and test may have different numbers of points. NaN where `bd_rate` is undefined.
+    """
+    defined = _rising(anchor_bpp, anchor_value) & _rising(bpp, value)
+    percents = np.full(len(bpp), np.nan)
+    if not defined.any():
+        return percents
+    percents[defined] = 100 * np.expm1(
+        mean_difference(
+            anchor_value[defined],
+            np.log(anchor_bpp[defined]),
+            value[defined],
+            np.log(bpp[defined]),
+            method,
+        )
+    )
+    return percents
+
+
+def bd_qualities(
+    anchor_bpp: Array, anchor_value: Array, bpp: Array, value: Array, method: Method = "pchip"
+) -> Array:
+    """Compute many Bjøntegaard deltas of quality at once, in dB; see `bd_rate_percents`."""
+    defined = _rising(anchor_bpp, anchor_value) & _rising(bpp, value)
+    found = np.full(len(bpp), np.nan)
+    if not defined.any():
+        return found
+    found[defined] = mean_difference(
+        np.log(anchor_bpp[defined]),
+        anchor_value[defined],
+        np.log(bpp[defined]),
+        value[defined],
+        method,
+    )
+    return found
+
+
+def _not_comparable(anchor: Curve, test: Curve) -> str | None:
+    """Why there is no Bjøntegaard delta between two curves, whether they overlap or not."""
+    if (anchor.metric, anchor.dataset) != (test.metric, test.dataset):
+        raise ValueError("a BD-rate compares two curves of one metric on one data set")
+    for one in (anchor, test):
+        if len(one.bpp) < 4:
+            return f"fewer than four points ({one.codec} has {len(one.bpp)})"
+        if not (np.isfinite(one.bpp).all() and np.isfinite(one.value).all() and one.bpp[0] > 0):
+            return f"{one.codec} has a rate or quality that is not a number"
+        if not _rising(one.bpp[None], one.value[None]).all():
+            return f"{one.codec} does not rise from each point to the next"
+    return None
+
+
+def _rising(bpp: Array, value: Array) -> NDArray[np.bool_]:
+    """Whether each row is a curve that a Bjøntegaard delta is defined for."""
+    if bpp.shape[1] < 4:
+        return np.zeros(len(bpp), dtype=bool)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        rises = (np.diff(bpp) > 0).all(axis=1) & (np.diff(value) > 0).all(axis=1)
+    finite = np.isfinite(bpp).all(axis=1) & np.isfinite(value).all(axis=1)
+    return np.asarray(rises & finite & (bpp[:, 0] > 0))
+
+
+def bd_rates(
+    aggregated: pd.DataFrame, anchor: str, metric: str = "psnr_rgb", method: Method = "pchip"
+) -> pd.DataFrame:
+    """Compare every codec with the anchor: one row per data set and codec of `aggregate`'s frame.
+
+    Columns: `dataset`, `codec`, `points` (on the curve), `bpp_min` and `bpp_max` (NaN without
+    points), `bd_rate_percent` (NaN if undefined), `undefined` (why, or None), `left_out` (points
+    that are not on the curve, and why; may be empty).
+
+    Raises SpecError if there is no such metric, or if the anchor was measured on no data set.
+    """
+    check_known("codec", anchor, aggregated["codec"].unique())
+    rows = []
+    pairs = list(aggregated[["dataset", "codec"]].drop_duplicates().itertuples(index=False))
+    for dataset, codec in pairs:
+        test = curve(aggregated, dataset, codec, metric)
+        if codec == anchor:
+            rate = bd_rate(test, test, method)
+        elif (dataset, anchor) in pairs:
+            rate = bd_rate(curve(aggregated, dataset, anchor, metric), test, method)
+        else:
+            rate = BDRate(reason=f"{anchor} was not measured on {dataset}")
+        rows.append(
+            {
+                "dataset": dataset,
+                "codec": codec,
+                "points": len(test.points),
+                "bpp_min": pd.Series(test.bpp).min(),
+                "bpp_max": pd.Series(test.bpp).max(),
+                "bd_rate_percent": np.nan if rate.percent is None else rate.percent,
+                "undefined": rate.reason,
+                "left_out": "; ".join(test.left_out),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,116 @@
+"""Rate-distortion curves that others published, to be set beside our own measurements.
+
+The figures lie in `datasets/published/`, whose README says where they come from and under which
+licence. A curve is called by its name, ``vtm``; where several sources have one of that name, by
+``webp@tfc``: the name alone then stands for the source that comes first in `sources`.
+"""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import msgspec
+import numpy as np
+
+from lic_bench.analysis.curves import Curve
+from lic_bench.errors import SpecError, UndefinedError, check_known
+from lic_bench.metrics.quality import QUALITIES, metric_named
+
+_FOLDER = resources.files("lic_bench.datasets") / "published"
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who published curves."""
+
+    title: str
+    address: str
+    licence: str
+    """Of the figures."""
+
+
+@dataclass(frozen=True)
+class PublishedCurve(Curve):
+    """A curve of others: `codec` is their name for it, and `points` are unnamed."""
+
+    source: str = ""
+    """A name in `sources`."""
+
+    @property
+    def name(self) -> str:
+        """The name with its source, which no other curve has: ``webp@tfc``."""
+        return f"{self.codec}@{self.source}"
+
+
+@cache
+def sources() -> dict[str, Source]:
+    """Who published the curves, by the name behind the ``@``; the preferred ones first."""
+    text = (_FOLDER / "sources.toml").read_bytes()
+    return msgspec.toml.decode(text, type=dict[str, Source])
+
+
+def curves(dataset: str | None = None, metric: str = "psnr_rgb") -> list[PublishedCurve]:
+    """All published curves of a metric, by data set, preferred sources first, then by name.
+
+    Parameters
+    ----------
+    dataset
+        The name of a data set; without it, curves of all data sets.
+    metric
+        A name in `quality.QUALITIES`. As in `curves.curve`, quality is in dB: for SSIM and MS-SSIM
+        the dB of the published mean.
+
+    Raises
+    ------
+    SpecError
+        Where there is no such metric.
+    """
+    quality = metric_named(metric)
+    found = []
+    for (name, codec, source), rows in _rows().items():
+        points = [(float(row["bpp"]), float(row[metric])) for row in rows if row.get(metric)]
+        if points and dataset in (None, name):
+            bpp, mean = np.array(points).T
+            unnamed, value = ("",) * len(bpp), quality.from_mean(mean)
+            found.append(PublishedCurve(name, codec, metric, bpp, value, unnamed, source=source))
+    order = list(sources())
+    return sorted(found, key=lambda one: (one.dataset, order.index(one.source), one.codec))
+
+
+def curve(name: str, dataset: str, metric: str = "psnr_rgb") -> PublishedCurve:
+    """The published curve of a name, as ``vtm`` or ``webp@tfc``.
+
+    A name without a source stands for the curve of the first source in `sources` that has it in
+    this metric.
+
+    Raises
+    ------
+    SpecError
+        Where there is no such metric, or no such curve on this data set.
+    UndefinedError
+        Where it was published in other metrics only.
+    """
+    for one in curves(dataset, metric):
+        if name in (one.codec, one.name):
+            return one
+    names = [(codec, f"{codec}@{by}") for where, codec, by in _rows() if where == dataset]
+    if not names:
+        others = ", ".join(dict.fromkeys(where for where, *_ in _rows()))
+        raise SpecError(f"No curves are published on {dataset}; there are some on {others}.")
+    if not any(name in pair for pair in names):
+        check_known("published curve", name, sorted({codec for codec, _ in names}))
+    others = ", ".join(
+        other
+        for other in QUALITIES
+        if any(name in (one.codec, one.name) for one in curves(dataset, other))
+    )
+    raise UndefinedError(f"{name} was not published in {metric} on {dataset}, but in {others}.")
+
+
+@cache
+def _rows() -> dict[tuple[str, str, str], list[dict[str, str]]]:
+    """The rows of the table by data set, codec and source, each from low rate to high."""
+    rows: dict[tuple[str, str, str], list[dict[str, str]]] = {}
+    for row in csv.DictReader((_FOLDER / "curves.csv").read_text().splitlines()):
+        rows.setdefault((row["dataset"], row["codec"], row["source"]), []).append(row)
+    return rows

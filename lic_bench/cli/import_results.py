@@ -1,0 +1,264 @@
+"""The commands `lic-bench bring` and `lic-bench forget`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lic_bench.errors import BroughtError, DatasetError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lic_bench.images.dataset import Dataset
+    from lic_bench.importers.entries import Originals
+    from lic_bench.importers.figures import Row
+    from lic_bench.importers.pictures import Decoded
+    from lic_bench.store.records import Average, Key, Measurement
+
+_RESULTS = Path("results/mine")
+_Known = Mapping[str, Mapping[str, tuple[str, int | None, int | None]]]
+"""Of each data set, what `Store.images` tells."""
+
+
+def bring(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="CompressAI's JSON, a CSV of points, or a folder of pictures."
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="What to call the codec; as SOURCE calls it."),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            metavar="NAME|PATH",
+            help="What it was measured on; as SOURCE tells, and of several only this one.",
+        ),
+    ] = None,
+    codecs: Annotated[
+        list[str],
+        typer.Option("--codecs", "-c", metavar="NAMES", help="Only these of SOURCE's; all."),
+    ] = [],
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Processes that measure pictures; one a core."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept.")
+    ] = _RESULTS,
+) -> None:
+    """Bring in results from elsewhere, to stand in plots, tables and reports beside ours, marked.
+
+    SOURCE is what CompressAI's bench or eval_model writes (or the folder of --per-image); a CSV
+    with columns bpp or bytes and psnr_rgb, ms_ssim_rgb ..., and, where they are known, codec,
+    dataset, point and image; or a folder of decoded pictures called as the originals, folders in
+    it being operating points, with bitstreams beside them or a CSV of image, point, bytes.
+    Pictures are measured here.
+
+    What was brought in under the same name before is replaced. `lic-bench forget` takes it out.
+
+    - `lic-bench bring compressai-mbt2018.json --as mbt2018 --dataset kodak`
+    - `lic-bench bring points.csv -d kodak`
+    - `lic-bench bring decoded/ --as theirs -d kodak -o results/mine`
+    """
+    from lic_bench.cli import show
+    from lic_bench.codec.spec import split_specs
+    from lic_bench.importers import pictures
+    from lic_bench.store import table as measurements
+
+    if not source.exists():
+        raise BroughtError(f"there is no {source}")
+    if source.is_dir() and pictures.any_in(source):
+        names = [_bring_pictures(source, name, dataset, jobs, out)]
+    else:
+        wanted = [codec for text in codecs for codec in split_specs(text)]
+        names = _bring_figures(source, name, dataset, wanted, out)
+    table = measurements.load(out)
+    table = table[table["codec"].isin(names)]
+    for line in _summary(table):
+        typer.echo(line)
+    if show.failures(table):
+        raise typer.Exit(1)
+
+
+def forget(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="The folder that it was brought into.")
+    ] = _RESULTS,
+) -> None:
+    """Take out what was brought in from elsewhere under a name.
+
+    - `lic-bench forget mbt2018`
+    """
+    from lic_bench.store.database import Store
+
+    with Store.open(folder) as store:
+        store.forget(name)
+
+
+def _bring_figures(
+    source: Path, name: str | None, dataset: str | None, codecs: Sequence[str], out: Path
+) -> list[str]:
+    """Bring in a file of figures; return the names of its codecs."""
+    from lic_bench.importers import entries, figures
+
+    found = figures.read(source)
+    wanted = None if dataset is None else _name_of(dataset)
+    rows = entries.assigned(found.rows, name=name, dataset=wanted, codecs=codecs)
+    names = list(dict.fromkeys(row.codec for row in rows))
+    known = _look(out, names, {row.dataset for row in rows})
+    originals, new = _originals(rows, dataset, known)
+    identities = {one: entries.identity(one, source.name, found.sha256) for one in names}
+    averages = entries.averages(rows)
+    measured = entries.measurements(rows, originals, identities)
+    for what in found.left_out:
+        typer.echo(f"Note: {what} is left out: it is not known here", err=True)
+    told = {"kind": found.kind, "from": str(source), "sha256": found.sha256}
+    _write(out, told, identities, new, averages, measured)
+    return names
+
+
+def _bring_pictures(
+    source: Path, name: str | None, dataset: str | None, jobs: int | None, out: Path
+) -> str:
+    """Measure a folder's pictures, and bring them in; return the codec's name."""
+    from lic_bench.images.dataset import load_dataset
+    from lic_bench.importers import entries, pictures
+    from lic_bench.store.records import Key
+
+    if name is None or dataset is None:
+        raise BroughtError(f"{source} holds pictures: give --as NAME and --dataset NAME|PATH")
+    entries.check_name(name)
+    loaded = load_dataset(dataset)
+    known = _look(out, [name], [loaded.name])[loaded.name]
+    if known and {n: key for n, (key, *_) in known.items()} != {
+        i.name: i.key for i in loaded.images
+    }:
+        raise BroughtError(
+            f"the images of {loaded.name} are not those that were measured in {out}; "
+            "call the data set otherwise: --dataset NAME=PATH"
+        )
+    found = pictures.find(source, loaded)
+    for note in found.notes:
+        typer.echo(f"Note: {note}", err=True)
+    measured = _measured(found.pictures, jobs)
+    sha256 = pictures.digest(source, found.pictures, [of_file for _, of_file in measured])
+    identity = entries.identity(name, source.resolve().name, sha256)
+    told = {"kind": "decoded pictures", "from": str(source), "sha256": sha256}
+    kept = (
+        (
+            Key(one.original.key, identity, one.point),
+            pictures.kept(one, measurement, of_file),
+            one.size,
+        )
+        for one, (measurement, of_file) in zip(found.pictures, measured, strict=True)
+    )
+    _write(out, told, {name: identity}, [] if known else [loaded], [], kept)
+    return name
+
+
+def _measured(pictures: Sequence[Decoded], jobs: int | None) -> list[tuple[Measurement, str]]:
+    """Measure pictures, and show how far it is."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from lic_bench.execution.workers import cores
+    from lic_bench.importers.pictures import measure_all
+
+    console = Console(stderr=True)
+    return list(
+        track(
+            measure_all(pictures, min(jobs or cores(), len(pictures))),
+            "measuring",
+            total=len(pictures),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+    )
+
+
+def _name_of(dataset: str) -> str:
+    """The name of a data set; one that is given by its name need not be at hand."""
+    from lic_bench.images.dataset import load_dataset
+
+    plain = Path(dataset).name == dataset and "=" not in dataset
+    return dataset if plain else load_dataset(dataset).name
+
+
+def _look(out: Path, names: Iterable[str], datasets: Iterable[str]) -> _Known:
+    """The images that a store knows of data sets; refuse names that are taken there."""
+    from lic_bench.store.database import FILE_NAME, Store
+
+    path = out / FILE_NAME
+    if not path.is_file():
+        return {dataset: {} for dataset in datasets}
+    with Store(path) as store:
+        for name in names:
+            store.check_free(name)
+        return {dataset: store.images(dataset) for dataset in datasets}
+
+
+def _originals(
+    rows: Iterable[Row], dataset: str | None, known: _Known
+) -> tuple[dict[str, Originals], list[Dataset]]:
+    """The images that figures are of, by data set; and the data sets that the store lacks."""
+    from lic_bench.images.dataset import load_dataset, load_named
+    from lic_bench.importers.entries import Original, Originals
+
+    originals, new = {}, []
+    for name in {row.dataset for row in rows if row.image}:
+        if known[name]:
+            images = (Original(image, *told) for image, told in known[name].items())
+            originals[name] = Originals(name, images)
+            continue
+        try:
+            new.append(load_dataset(dataset) if dataset else load_named(name))
+        except DatasetError as error:
+            raise BroughtError(
+                f"figures of single images need the images, and {name} is not known here; "
+                f"name its folder: --dataset {name}=FOLDER"
+            ) from error
+        originals[name] = Originals.of(new[-1])
+    return originals, new
+
+
+def _write(
+    out: Path,
+    told: Mapping[str, str],
+    identities: Mapping[str, str],
+    datasets: Iterable[Dataset],
+    averages: Iterable[Average],
+    measurements: Iterable[tuple[Key, Measurement, int | None]],
+) -> None:
+    from lic_bench.execution import provenance
+    from lic_bench.store.database import FILE_NAME, Store
+
+    brought = {"as": ", ".join(identities), **told}
+    noted = {"command": provenance.command(), "brought in": brought, **provenance.machine()}
+    with Store(out / FILE_NAME) as store:
+        store.bring(noted, datasets, identities, averages, measurements)
+
+
+def _summary(table: pd.DataFrame) -> Iterator[str]:
+    """What is there now: a line for each codec and data set."""
+    from lic_bench.analysis.curves import aggregate
+    from lic_bench.store.table import display_names
+
+    names = display_names(table)
+    for pair, rows in aggregate(table).groupby(["dataset", "codec"], sort=False):
+        dataset, codec = map(str, pair)
+        images = int(rows["images"].max())
+        of = f"{images} image{'s'[: images != 1]}" if images else "averages"
+        rates = f"{rows['bpp'].min():.3f} to {rows['bpp'].max():.3f} bpp"
+        yield f"{dataset}: {names[codec]}: {len(rows)} point{'s'[: len(rows) != 1]}, {rates}, {of}"

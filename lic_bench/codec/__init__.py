@@ -1,0 +1,1 @@
+"""What a codec is, which there are, and what decides on its bytes."""

@@ -1,0 +1,132 @@
+"""What a codec is: it turns an image into bytes, and the bytes alone back into an image.
+
+A codec of your own is a subclass of `Codec` with a name and two methods. Its *options* are the
+arguments of its constructor, and a *spec* names it together with them: ``jpeg`` or
+``jpeg:subsampling=4:4:4``. A spec stands for one rate-distortion curve; the *operating points* are
+the places on that curve, in the codec's own unit.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from lic_bench.errors import SpecError
+
+if TYPE_CHECKING:
+    from lic_bench.images.image import Image
+
+Point = int | float | str | None
+"""An operating point: JPEG's quality, a compression ratio, a QP, a lambda."""
+
+
+def point_text(point: Point) -> str:
+    """An operating point as people type it: ``40`` for 40.0 too, nothing for ``None``."""
+    return "" if point is None else str(point).removesuffix(".0")
+
+
+class Codec(ABC):
+    """An image codec.
+
+    Everything that the decoder needs travels in the bitstream and counts: the size of the image,
+    options, operating point, model. lic-bench decodes with a fresh instance.
+
+    Instances are made often, so that a constructor should cost nothing: what is expensive (weights,
+    say) is loaded at first use and shared.
+    """
+
+    name: ClassVar[str]
+    """How people call the codec: lower case, no ``:``, ``,`` or ``=``."""
+
+    points: Sequence[Point] = (None,)
+    """The usual operating points, from low rate to high; ``None`` where there is only one."""
+
+    point_unit: ClassVar[str] = ""
+    """What the operating points are, in a word or two: ``quality``, ``compression ratio``."""
+
+    point_range: tuple[int, int] | tuple[float, float] | None = None
+    """The lowest rate's operating point and the highest's, for a search to try any between them.
+
+    Between integers it tries integers. None: it is held to `points`.
+    """
+
+    device: str = "cpu"
+    """Where it runs: ``cpu``, ``cuda``, ``cuda:1``."""
+
+    batch_size: int = 1
+    """How many images it is given at once; see `encode_batch`."""
+
+    options: Mapping[str, object] = {}
+    """The constructor's arguments, defaults included; lic-bench fills it in."""
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why the codec cannot be used here, and the remedy; ``None`` where it can.
+
+        Called for listings: it should be quick, and import nothing large.
+        """
+        return None
+
+    def versions(self) -> Mapping[str, str]:
+        """Name and version of everything outside this file that decides on bytes and pixels.
+
+        That is libraries, and the hash of weights. A measurement is valid for these versions only.
+        """
+        return {}
+
+    def check_point(self, point: Point) -> None:  # noqa: B027 - most codecs need none
+        """Refuse an operating point that is out of range, before any work is done.
+
+        A run calls it for each of its points: weights that are to be fetched are fetched here.
+
+        Raises
+        ------
+        SpecError
+            With what is in range.
+        UnavailableError
+            Where what the point needs is not to be had, with the remedy.
+        """
+
+    @abstractmethod
+    def encode(self, image: Image, point: Point) -> bytes:
+        """Encode an image.
+
+        Parameters
+        ----------
+        image
+            uint8, H x W x 3, sRGB; any size from 1x1.
+        point
+            The operating point, of the type of those in `points`.
+        """
+
+    @abstractmethod
+    def decode(self, stream: bytes) -> Image:
+        """Decode a bitstream into a uint8 array, H x W x 3, sRGB.
+
+        Raises
+        ------
+        BitstreamError
+            Where the stream is damaged, cut short or not of this codec.
+        """
+
+    def encode_batch(self, images: Sequence[Image], point: Point) -> list[bytes]:
+        """Encode up to `batch_size` images of one size; the bench calls it where that is over 1.
+
+        For networks on a GPU. Each bitstream must decode alone, too.
+        """
+        return [self.encode(image, point) for image in images]
+
+    def decode_batch(self, streams: Sequence[bytes]) -> list[Image]:
+        """Decode bitstreams of images of one size and one operating point."""
+        return [self.decode(stream) for stream in streams]
+
+    def importance_map(self, image: Image, point: Point) -> Image:
+        """Show where the bits go, in colour and of the image's size, if the codec knows.
+
+        Raises
+        ------
+        SpecError
+            Where it does not.
+        """
+        raise SpecError(f"{self.name} has no importance map to show")

@@ -1,0 +1,1 @@
+"""A plan less what the store holds is the work; one runner executes it."""

@@ -1,0 +1,262 @@
+"""Workers of a Dask cluster: the same tasks, on other machines.
+
+No file system need be shared. What a task needs travels with it: its image, the files of plugins,
+and a bitstream of which metrics alone are wanted. What does not travel is what an option names
+(``weights=FILE``), which must lie at the same place everywhere, and the programs that a TOML codec
+calls. Each worker of the cluster measures one parcel at a time, in a process beside it, so that a
+bad codec costs its own measurements there, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lic_bench.errors import UnavailableError
+from lic_bench.execution.measure import Task
+from lic_bench.execution.process import Limits
+from lic_bench.execution.workers import PATIENCE_S, Bundle, Bundles, Worker, Workers
+from lic_bench.store.records import Measurement
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Label = TypeVar("Label")
+
+_CONNECT_S = 20
+_WORKER = "dask worker ADDRESS --nthreads 1"
+_AHEAD = 2  # parcels for each worker, so that none waits for its next
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Tasks with the contents of the files that they need, in a form that travels."""
+
+    tasks: tuple[Task, ...]
+    """The paths of their images and plugins are keys of `files`."""
+    files: Mapping[Path, bytes]
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Cluster(Workers):
+    """Workers that a scheduler of `dask.distributed` knows."""
+
+    address: str
+    """Of the scheduler, as in ``tcp://10.0.0.1:8786``."""
+    limits: Limits
+    """What a codec may take."""
+
+    def __str__(self) -> str:
+        return f"those of {self.address}"
+
+    def measure_all(
+        self, tasks: Iterable[tuple[Label, Task]], count: int
+    ) -> Iterator[tuple[Label, Task, Measurement]]:
+        """Make measurements on the cluster; see `Workers`.
+
+        A worker that dies costs the time of its parcels, which others take over. What is to run on
+        a GPU goes to workers that were started with ``--resources GPU=1``.
+
+        Raises
+        ------
+        UnavailableError
+            Where the scheduler does not answer or goes away, or has no worker for the work.
+        """
+        from distributed import as_completed
+
+        with self._client() as client:
+            bundles = Bundles(tasks, count, len(_workers(client)))
+            running: dict[Any, Bundle[Label]] = {}
+            completed = as_completed(loop=client.loop)
+
+            def submit(bundle: Bundle[Label]) -> None:
+                gpu = any(task.on_gpu for _, task in bundle)
+                if gpu and not _comes_true(lambda: _with_gpu(client)):
+                    raise UnavailableError(
+                        f"{bundle[0][1].codec} is to run on a GPU, and no worker of {self.address} "
+                        "has one; start those that have with dask worker --resources GPU=1"
+                    )
+                future = client.submit(
+                    measure_parcel,
+                    packed([task for _, task in bundle], self.limits),
+                    pure=False,
+                    resources={"GPU": 1} if gpu else None,
+                )
+                running[future] = bundle
+                completed.add(future)
+
+            def fill() -> None:
+                while len(running) < _AHEAD * max(len(_workers(client)), 1):
+                    bundle = next(bundles, None)
+                    if bundle is None:
+                        return
+                    submit(bundle)
+
+            fill()
+            for future in completed:
+                bundle = running.pop(future)
+                if future.status == "finished":
+                    for (label, task), (made, seconds) in zip(bundle, future.result(), strict=True):
+                        bundles.took(task, seconds)
+                        yield label, task, made
+                elif future.status != "error":
+                    raise UnavailableError(f"{self.address} gave up the work: {future.status}")
+                elif len(bundle) > 1:  # one of them may be what its workers died of
+                    for item in bundle:
+                        submit([item])
+                else:
+                    [(label, task)] = bundle
+                    yield label, task, Measurement(error=_reason(future.exception()))
+                fill()
+
+    @contextmanager
+    def _client(self) -> Iterator[Client]:
+        try:
+            from distributed import Client
+            from distributed.comm.core import CommClosedError
+        except ImportError:
+            raise UnavailableError(
+                "a cluster needs dask.distributed; pip install 'lic-bench[cluster]'"
+            ) from None
+        try:
+            client = Client(self.address, timeout=_CONNECT_S, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise UnavailableError(
+                f"the scheduler {self.address} does not answer ({error}); start one with "
+                f"dask scheduler, and workers with {_WORKER}"
+            ) from error
+        with client:
+            _check_workers(client, self.address)
+            try:
+                yield client
+            except (CommClosedError, CancelledError) as error:
+                raise UnavailableError(
+                    f"the scheduler {self.address} has gone away; what was measured is kept, and "
+                    "the same command carries on"
+                ) from error
+
+
+def measure_parcel(parcel: Parcel) -> list[tuple[Measurement, float]]:
+    """What a worker of the cluster does: the measurements of a parcel, and the seconds of each."""
+    with _BUSY, tempfile.TemporaryDirectory(prefix="lic-bench-") as name:
+        tasks = _unpacked(parcel, Path(name))
+        worker = _worker(parcel.limits)
+        worker.draw(iter([list(enumerate(tasks))]))
+        made: dict[int, tuple[Measurement, float]] = {}
+        while worker.busy:
+            wait([worker.connection], PATIENCE_S)
+            for index, _, measurement, seconds in worker.done():
+                made[index] = measurement, seconds
+    return [made[index] for index in range(len(tasks))]
+
+
+_BUSY = threading.Lock()  # a worker of the cluster may have several threads
+
+
+@cache
+def _worker(limits: Limits) -> Worker[int]:
+    """The process beside this one; it ends with it."""
+    return Worker(limits)
+
+
+@cache
+def _plugins() -> tempfile.TemporaryDirectory[str]:
+    """Where plugins are kept: they are loaded once, and must stay where they were."""
+    return tempfile.TemporaryDirectory(prefix="lic-bench-")
+
+
+def packed(tasks: Sequence[Task], limits: Limits) -> Parcel:
+    """Put tasks and the contents of their files into a parcel that names no folder of here."""
+    files: dict[Path, bytes] = {}
+
+    def pack(path: Path, name: str) -> Path:
+        content = path.read_bytes()
+        short = Path(hashlib.sha256(content).hexdigest()[:32], name)
+        files[short] = content
+        return short
+
+    ready = []
+    for task in tasks:
+        image = task.image
+        if image.error is None:
+            try:
+                image = replace(image, path=pack(image.path, f"image{image.path.suffix}"))
+            except OSError as error:
+                image = replace(image, error=f"{image.path} cannot be read: {error.strerror}")
+        plugins = tuple(pack(path, path.name) for path in task.plugins)
+        ready.append(replace(task, image=image, plugins=plugins))
+    return Parcel(tuple(ready), files, limits)
+
+
+def _unpacked(parcel: Parcel, folder: Path) -> list[Task]:
+    """Write the files of a parcel, and say in its tasks where they are."""
+    plugins = Path(_plugins().name)
+
+    def write(path: Path) -> None:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(parcel.files[path.relative_to(path.parents[1])])
+
+    tasks = []
+    for task in parcel.tasks:
+        here = tuple(plugins / path for path in task.plugins)
+        image = replace(task.image, path=folder / task.image.path)
+        for path in (*here, image.path) if image.error is None else here:
+            write(path)
+        tasks.append(replace(task, image=image, plugins=here))
+    return tasks
+
+
+def _workers(client: Client) -> dict[str, Any]:
+    workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    return workers
+
+
+def _with_gpu(client: Client) -> bool:
+    return any("GPU" in worker["resources"] for worker in _workers(client).values())
+
+
+def _comes_true(what: Callable[[], bool]) -> bool:
+    """Whether something is so within the time that workers are given to appear."""
+    end = time.monotonic() + _CONNECT_S
+    while not (true := what()) and time.monotonic() < end:
+        time.sleep(0.2)
+    return true
+
+
+def _check_workers(client: Client, address: str) -> None:
+    """Refuse a cluster without workers, or with one that has no lic-bench or another."""
+    try:
+        client.wait_for_workers(1, timeout=_CONNECT_S)
+    except TimeoutError:
+        raise UnavailableError(
+            f"the scheduler {address} has no workers; start some with {_WORKER}"
+        ) from None
+    mine = version("lic-bench")
+    for worker, theirs in client.run(_version, on_error="return").items():
+        if theirs != mine:
+            told = theirs if isinstance(theirs, str) else f"none ({theirs})"
+            raise UnavailableError(f"{worker} has lic-bench {told}, not {mine}: install it there")
+
+
+def _version() -> str:
+    return version("lic-bench")
+
+
+def _reason(error: BaseException) -> str:
+    """Why a task alone could not be measured, in one line."""
+    if type(error).__name__ == "KilledWorker":
+        return "the workers of the cluster that measured it died, one after the other"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,383 @@
+"""A run: the plan, less what the store remembers, is the work.
+
+An interrupted run therefore resumes, a second run costs nothing, a new codec costs only itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain, product
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lic_bench.codec.base import Codec, Point, point_text
+from lic_bench.codec.identity import identity
+from lic_bench.codec.registry import Registry
+from lic_bench.codec.spec import parse_points
+from lic_bench.errors import SpecError
+from lic_bench.execution import provenance
+from lic_bench.execution.measure import Task
+from lic_bench.execution.process import USUAL_LIMITS, Limits, most_memory_gb
+from lic_bench.execution.workers import Processes, Workers, cores
+from lic_bench.images.dataset import Dataset, ImageFile, load_dataset
+from lic_bench.metrics import builtin as metrics
+from lic_bench.metrics.device import check_device
+from lic_bench.store.database import FILE_NAME, Store
+from lic_bench.store.records import Key, Measurement
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to measure: everything checked, nothing measured."""
+
+    datasets: tuple[Dataset, ...]
+    codecs: Mapping[str, Codec]
+    """By spec."""
+    points: Mapping[str, tuple[Point, ...]]
+    """By spec."""
+    device: str
+    plugins: tuple[Path, ...]
+
+    def identities(self) -> dict[str, str]:
+        """What each spec's codec is made of."""
+        return {spec: identity(codec) for spec, codec in self.codecs.items()}
+
+    def tasks(self) -> Iterator[tuple[Key, Task]]:
+        """Every measurement once, image by image, so that a worker keeps its image.
+
+        Those of codecs that take batches come last, point by point.
+        """
+        alone = [one for one in self._settings.values() if one.batch_size == 1]
+        batches = [one for one in self._settings.values() if one.batch_size > 1]
+        images = self._images.values()
+        pairs = chain(
+            product(images, alone), ((image, one) for one, image in product(batches, images))
+        )
+        for image, one in pairs:
+            yield self.task(image, one.codec, one.point)
+
+    def task(self, image: ImageFile, spec: str, point: Point) -> tuple[Key, Task]:
+        """A measurement with one of the codecs, at any operating point."""
+        made, codec = self._made[spec], self.codecs[spec]
+        key = Key(image.key, made, point_text(point))
+        return key, Task(
+            image=image,
+            codec=spec,
+            identity=made,
+            point=point,
+            batch_size=codec.batch_size,
+            plugins=self.plugins,
+            device=self.device,
+            on_gpu={codec.device, self.device} != {"cpu"},
+        )
+
+    def __len__(self) -> int:
+        """How many measurements there are in it."""
+        return len(self._images) * len(self._settings)
+
+    def __contains__(self, key: Key) -> bool:
+        """Whether a measurement is one of those."""
+        return key.image_key in self._images and (key.identity, key.point) in self._settings
+
+    @property
+    def devices(self) -> set[str]:
+        """Where codecs run and metrics are computed."""
+        return {self.device, *(codec.device for codec in self.codecs.values())}
+
+    @cached_property
+    def _made(self) -> dict[str, str]:
+        return self.identities()
+
+    @cached_property
+    def _images(self) -> dict[str, ImageFile]:
+        """The images of all data sets, equal ones once."""
+        images: dict[str, ImageFile] = {}
+        for image in chain.from_iterable(dataset.images for dataset in self.datasets):
+            images.setdefault(image.key, image)
+        return images
+
+    @cached_property
+    def _settings(self) -> dict[tuple[str, str], _Setting]:
+        """The codecs at their points, those once that two specs spell differently."""
+        settings: dict[tuple[str, str], _Setting] = {}
+        for spec, made in self._made.items():
+            for point in self.points[spec]:
+                setting = _Setting(spec, made, point, self.codecs[spec].batch_size)
+                settings.setdefault((made, point_text(point)), setting)
+        return settings
+
+
+class _Setting(NamedTuple):
+    """A codec at an operating point."""
+
+    codec: str
+    identity: str
+    point: Point
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come."""
+
+    planned: int
+    """Measurements in the plan."""
+    remembered: int
+    """Those of them that the store held before."""
+    done: int = 0
+    """Those that this run has made, failed ones included."""
+    failed: int = 0
+    latest: Task | None = None
+
+    def after(self, task: Task, measurement: Measurement) -> Progress:
+        """How far it has come with one measurement more."""
+        failed = self.failed + (measurement.error is not None)
+        return replace(self, done=self.done + 1, failed=failed, latest=task)
+
+
+def run(
+    codecs: Sequence[str],
+    datasets: Sequence[str] = ("sample",),
+    *,
+    out: str | Path = "results/mine",
+    points: Mapping[str, Sequence[str]] | None = None,
+    jobs: int | None = None,
+    device: str = "cpu",
+    plugins: Iterable[str | Path] = (),
+    timeout_s: float = USUAL_LIMITS.timeout_s,
+    memory_gb: float | None = None,
+    scheduler: str | None = None,
+) -> pd.DataFrame:
+    """Measure codecs on data sets, and keep what was measured.
+
+    What the folder's store holds already is not measured again. A measurement that fails is a row
+    with its error, and is tried again by the next run.
+
+    Parameters
+    ----------
+    codecs
+        Specs, such as ``jpeg:subsampling=4:4:4``.
+    datasets
+        Names of known data sets, or paths of folders or images; see `load_dataset`.
+    out
+        The folder of the store, made where there is none.
+    points
+        Operating points by spec, as they are typed; under ``""`` those of all other codecs.
+        By default each codec's own.
+    jobs
+        Worker processes; by default one for each core.
+    device
+        Where the metrics are computed: ``cpu``, ``cuda``, ``cuda:1``.
+    plugins
+        Python files that hold further codecs.
+    timeout_s
+        How long a measurement may take; 0: as long as it will.
+    memory_gb
+        What a worker may take, on Linux; 0: what there is. See `workers_for` for the default.
+    scheduler
+        The address of a Dask scheduler whose workers are to measure, instead of processes here.
+
+    Returns
+    -------
+    The measurements, one row for each image, codec and operating point;
+    `lic_bench.store.table` explains the columns.
+
+    Raises
+    ------
+    LicBenchError
+        Where something does not exist or cannot be used here, or the store cannot be written.
+    """
+    planned = plan(codecs, datasets, points=points, device=device, plugins=plugins)
+    workers = workers_for(
+        planned, jobs=jobs, timeout_s=timeout_s, memory_gb=memory_gb, scheduler=scheduler
+    )
+    return execute(planned, Path(out), workers=workers)
+
+
+def plan(
+    codecs: Sequence[str],
+    datasets: Sequence[str],
+    *,
+    points: Mapping[str, Sequence[str]] | None = None,
+    device: str = "cpu",
+    plugins: Iterable[str | Path] = (),
+) -> Plan:
+    """Check what is asked for, before any work is done; see `run` for the parameters and errors.
+
+    Whether there are the devices is left to `workers_for`: they may be elsewhere.
+    """
+    if not codecs or not datasets:
+        raise SpecError("a run needs a codec and a data set, as in --codecs jpeg --dataset sample")
+    files = tuple(Path(plugin).resolve() for plugin in plugins)
+    registry = Registry(files)
+    made = {spec: registry.codec(spec) for spec in codecs}
+    loaded = tuple(load_dataset(dataset) for dataset in dict.fromkeys(datasets))
+    names = [dataset.name for dataset in loaded]
+    for name in names:
+        if names.count(name) > 1:
+            raise SpecError(f"two data sets are called {name!r}; call one otherwise: NAME=PATH")
+    return Plan(loaded, made, _points(made, points or {}), device, files)
+
+
+def workers_for(
+    plan: Plan,
+    *,
+    jobs: int | None = None,
+    timeout_s: float = USUAL_LIMITS.timeout_s,
+    memory_gb: float | None = None,
+    scheduler: str | None = None,
+) -> Workers:
+    """Who is to measure a plan: processes of this machine, or a cluster; see `run`.
+
+    Parameters
+    ----------
+    memory_gb
+        By default most of the machine's memory, so that a codec that eats it fails before the
+        system kills a process of its choice; no limit where a GPU is used, whose driver is known to
+        reserve far more than it takes, and none on a cluster, whose machines are not known here.
+
+    Raises
+    ------
+    SpecError
+        Where a limit is negative, or not a number.
+    UnavailableError
+        Where a device is not there.
+    """
+    if memory_gb is None:
+        memory_gb = most_memory_gb() if plan.devices == {"cpu"} and not scheduler else 0
+    for what, limit in (("time", timeout_s), ("memory", memory_gb)):
+        if not 0 <= limit < math.inf:
+            raise SpecError(f"{limit:g} is no limit of {what}; 0 stands for none")
+    limits = Limits(timeout_s, memory_gb)
+    if scheduler:
+        from lic_bench.execution.cluster import Cluster
+
+        return Cluster(scheduler, limits)
+    for device in plan.devices:
+        check_device(device)
+    return Processes(jobs or cores(), limits)
+
+
+def execute(
+    plan: Plan,
+    out: Path,
+    *,
+    workers: Workers | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> pd.DataFrame:
+    """Do the work of a plan that is not done yet, and keep it in a folder's store.
+
+    Parameters
+    ----------
+    out
+        The folder, made where there is none.
+    workers
+        Who measures; by default a process for each core. See `workers_for`.
+    report
+        Called before the first measurement and after each.
+
+    Returns
+    -------
+    All measurements of the plan's data sets and codecs.
+
+    Raises
+    ------
+    StoreError
+        Where the store cannot be opened or written. What was measured before stays.
+    """
+    workers = workers or workers_for(plan)
+    with Store(out / FILE_NAME) as store:
+        known = sum(key in plan for key in store.measured(metrics.VERSION))
+        progress = Progress(planned=len(plan), remembered=known)
+        run = store.begin(provenance_of(plan, workers), plan.datasets, plan.identities())
+        report(progress)
+        work = unmeasured(store, plan.tasks())
+        for task, measurement in measured(store, run, work, len(plan) - known, workers):
+            progress = progress.after(task, measurement)
+            report(progress)
+        store.finish(run)
+        return results(plan, store)
+
+
+def results(plan: Plan, store: Store) -> pd.DataFrame:
+    """All that a store holds of a plan's data sets and codecs."""
+    from lic_bench.store import (
+        table as measurements,  # brings pandas: not before the workers have begun
+    )
+
+    frame = measurements.frame(store)
+    names = [dataset.name for dataset in plan.datasets]
+    return frame[frame.dataset.isin(names) & frame.codec.isin(list(plan.codecs))]
+
+
+def unmeasured(store: Store, tasks: Iterable[tuple[Key, Task]]) -> Iterator[tuple[Key, Task]]:
+    """Those of the tasks that a store does not remember, looked up one by one as they are wanted.
+
+    What another run adds meanwhile is thus not done again. A bitstream that needs new metrics only
+    goes with its task.
+    """
+    for key, task in tasks:
+        version = store.metrics_version(key)
+        if version is None:
+            yield key, task
+        elif version != metrics.VERSION:
+            yield key, replace(task, kept=store.kept(key))
+
+
+def measured(
+    store: Store, run: int, work: Iterable[tuple[Key, Task]], count: int, workers: Workers
+) -> Iterator[tuple[Task, Measurement]]:
+    """Have measurements made, and give each as soon as it is in the store.
+
+    Parameters
+    ----------
+    run
+        The run's number in the store.
+    work
+        Drawn upon as workers become free, so that it may be long.
+    count
+        How many there are, or a few more.
+    workers
+        Who makes them; see `workers_for`.
+    """
+    if count:
+        for key, task, measurement in workers.measure_all(work, count):
+            store.add(run, key, measurement)
+            yield task, measurement
+
+
+def _points(
+    codecs: Mapping[str, Codec], texts: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[Point, ...]]:
+    for spec in texts:
+        if spec and spec not in codecs:
+            raise SpecError(f"points are given for {spec!r}, which is none of the run's codecs")
+    points = {}
+    for spec, codec in codecs.items():
+        chosen = texts.get(spec, texts.get(""))
+        points[spec] = tuple(codec.points if chosen is None else parse_points(codec, chosen))
+        if chosen is None:  # those that were typed are checked where they are read
+            for point in codec.points:
+                codec.check_point(point)
+    return points
+
+
+def provenance_of(plan: Plan, workers: Workers) -> dict[str, object]:
+    """What is remembered of a run: how to do it again, where it was done, and what it planned."""
+    return {
+        "command": provenance.command(),
+        **provenance.machine(),
+        "device": plan.device,
+        "gpu": provenance.gpu(plan.device),
+        "workers": str(workers),
+        "datasets": {dataset.name: dataset.digest for dataset in plan.datasets},
+        "codecs": plan.identities(),
+        "points": {spec: list(map(point_text, points)) for spec, points in plan.points.items()},
+        "plugins": [str(path) for path in plan.plugins],
+    }

@@ -1,0 +1,232 @@
+"""Workers: tasks go out, measurements come back, whatever becomes of the processes.
+
+A process that a measurement was too much for is replaced by a fresh one, and the measurement tried
+again there, before any other: the fault may have been that of a codec before, or come from outside.
+What is too much for the fresh process, too, has failed. Other workers do not notice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Generic, Protocol, TypeVar
+
+import loky
+
+from lic_bench.execution.measure import Task
+from lic_bench.execution.process import USUAL_LIMITS, FaultError, Limits, Process, begin, end
+from lic_bench.store.records import Measurement
+
+Label = TypeVar("Label")
+Bundle = list[tuple[Label, Task]]
+
+_BUNDLE_S = 1.0
+PATIENCE_S = 0.2
+
+ENVIRONMENT = {
+    # No module that happens to lie in the current folder is imported.
+    "PYTHONSAFEPATH": "1",
+    # One thread a worker.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+    # The metrics make and drop arrays of an image's size all the time. glibc would give each back
+    # to the system, and have its pages zeroed for the next one: a fifth of a measurement's time.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+    # Networks are loaded once and kept: loky would take a worker that grows by one for leaking, and
+    # start another.
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e12",
+}
+"""What a worker's libraries read when they are loaded."""
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return int(loky.cpu_count())
+
+
+class Workers(Protocol):
+    """Where measurements are made: in processes here, or on a cluster."""
+
+    def measure_all(
+        self, tasks: Iterable[tuple[Label, Task]], count: int
+    ) -> Iterator[tuple[Label, Task, Measurement]]:
+        """Make measurements; they come back as they are done.
+
+        A task that kills its process, hangs or finds no memory costs only its own measurement,
+        which is then a failed one.
+
+        Parameters
+        ----------
+        tasks
+            Each with a label that comes back beside its measurement; drawn upon as they go out, so
+            that there may be very many.
+        count
+            How many there are, or a few more.
+        """
+
+
+@dataclass(frozen=True)
+class Processes(Workers):
+    """Worker processes on this machine."""
+
+    jobs: int
+    """How many, where there is work for them."""
+    limits: Limits = USUAL_LIMITS
+    """What a codec may take."""
+
+    def __str__(self) -> str:
+        return f"{self.jobs} process{'es'[: 2 * (self.jobs > 1)]}"
+
+    def measure_all(
+        self, tasks: Iterable[tuple[Label, Task]], count: int
+    ) -> Iterator[tuple[Label, Task, Measurement]]:
+        jobs = min(self.jobs, count)
+        bundles = Bundles(tasks, count, jobs)
+        workers = [Worker[Label](self.limits) for _ in range(jobs)]
+        try:
+            while busy := [worker for worker in workers if worker.busy or worker.draw(bundles)]:
+                # Not every death is seen at the connection: what a codec started may hold it open.
+                wait([worker.connection for worker in busy], PATIENCE_S)
+                for worker in busy:
+                    done = worker.done()
+                    worker.draw(bundles)
+                    for label, task, measurement, seconds in done:
+                        bundles.took(task, seconds)
+                        yield label, task, measurement
+        finally:
+            end([worker.process for worker in workers if worker.process is not None])
+
+
+class Worker(Generic[Label]):
+    """One that measures bundle after bundle, in a process that is replaced after a fault."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.process: Process | None = None
+        self._limits = limits
+        self._steps: deque[Bundle[Label]] = deque()
+        """What it was given and is not done: a batch is one, and so is each other task."""
+        self._tried = False
+        """Whether the first of them was too much for a process already."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to wait for."""
+        return bool(self._steps)
+
+    @property
+    def connection(self) -> Connection:
+        """Where something is to be read as soon as there is something done."""
+        assert self.process is not None  # noqa: S101 - it is busy
+        return self.process.connection
+
+    def draw(self, bundles: Iterator[Bundle[Label]]) -> bool:
+        """Take the next bundle if there is nothing left to do; say whether there was one."""
+        if self._steps or not (bundle := next(bundles, None)):
+            return False
+        together = bundle[0][1].batch_size > 1
+        self._steps.extend([bundle] if together else ([item] for item in bundle))
+        self._measure()
+        return True
+
+    def done(self) -> list[tuple[Label, Task, Measurement, float]]:
+        """What is done of the next step, with the seconds that it took; often nothing yet."""
+        assert self.process is not None  # noqa: S101 - it is busy
+        try:
+            reply = self.process.reply()
+        except FaultError as fault:
+            return self._replace(self.process, str(fault))
+        if reply is None:
+            return []
+        step = self._steps.popleft()
+        self._tried = False
+        return [(*item, *made) for item, made in zip(step, reply, strict=True)]
+
+    def _replace(
+        self, process: Process, fault: str
+    ) -> list[tuple[Label, Task, Measurement, float]]:
+        """Go on in a fresh process; what was tried a second time has failed."""
+        end([process])
+        self.process = None
+        step = self._steps.popleft()
+        failed = []
+        if self._tried:
+            failed = [(*step[0], Measurement(error=fault), _BUNDLE_S)]
+        else:
+            self._steps.extendleft([item] for item in reversed(step))
+        self._tried = not self._tried
+        if self._steps:
+            self._measure()
+        return failed
+
+    def _measure(self) -> None:
+        self.process = self.process or Process(ENVIRONMENT, self._limits)
+        self.process.measure([[task for _, task in step] for step in self._steps])
+
+
+class Bundles(Iterator[Bundle[Label]]):
+    """Tasks in bundles that keep a worker busy for a while, each of one image or one batch.
+
+    The image is then read, and what the metrics need of it computed, by one worker. But what a
+    worker has not handed back is lost when the run is killed, and towards the end every worker
+    should have something to do: bundles are of at most `_BUNDLE_S`, by what the codec's tasks took
+    so far, and of a fair share of the rest.
+    """
+
+    def __init__(self, tasks: Iterable[tuple[Label, Task]], count: int, jobs: int) -> None:
+        self._tasks, self._rest, self._jobs = iter(tasks), count, jobs
+        self._ahead = next(self._tasks, None)
+        self._took: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=20))
+
+    def __next__(self) -> Bundle[Label]:
+        if self._ahead is None:
+            raise StopIteration
+        first = self._ahead[1]
+        bundle = list(self._batch(first) if first.batch_size > 1 else self._alone(first))
+        self._rest -= len(bundle)
+        return bundle
+
+    def _alone(self, first: Task) -> Iterator[tuple[Label, Task]]:
+        """The next tasks of one image, as many as take about `_BUNDLE_S`."""
+        most = max(1.0, self._rest / (2 * self._jobs))
+        seconds = length = 0.0
+        while (ahead := self._ahead) is not None:
+            task = ahead[1]
+            seconds += self._expected(task)
+            length += 1
+            too_much = length > 1 and (seconds > _BUNDLE_S or length > most)
+            if too_much or task.image != first.image or task.batch_size > 1:
+                return
+            self._ahead = next(self._tasks, None)
+            yield ahead
+
+    def _batch(self, first: Task) -> Iterator[tuple[Label, Task]]:
+        """What a codec is to be given together: its next images at one operating point."""
+        for _ in range(first.batch_size):
+            ahead = self._ahead
+            if ahead is None or (ahead[1].codec, ahead[1].point) != (first.codec, first.point):
+                return
+            self._ahead = next(self._tasks, None)
+            yield ahead
+
+    def took(self, task: Task, seconds: float) -> None:
+        """Learn how long a task took."""
+        self._took[task.codec].append(seconds)
+
+    def _expected(self, task: Task) -> float:
+        took = self._took[task.codec]
+        return sum(took) / len(took) if took else _BUNDLE_S
+
+
+def start(jobs: int, threads: int = 1) -> loky.ProcessPoolExecutor:
+    """Start worker processes, each held to so many threads."""
+    held = {name: str(threads) for name in ENVIRONMENT if "THREADS" in name}
+    return loky.ProcessPoolExecutor(
+        max_workers=jobs, env=ENVIRONMENT | held, initializer=begin, initargs=(os.getpid(),)
+    )

@@ -1,0 +1,1 @@
+"""Images: read and written, found in data sets, fetched."""

@@ -1,0 +1,1 @@
+"""Results from elsewhere: read, checked, measured, kept beside ours."""

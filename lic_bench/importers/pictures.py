@@ -1,0 +1,279 @@
+"""Decoded images from elsewhere: found in a folder, and measured as our own.
+
+A picture is called as its original is, in PNG, PPM, BMP or TIFF; folders around it are operating
+points. The size of its bitstream is that of the one file beside it of the same name and another
+suffix, or stands in a CSV file: columns image, bytes or bpp, and point where there are several;
+encode_s and decode_s as well, where they are known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from lic_bench.errors import BroughtError, ImageError
+from lic_bench.execution.workers import start
+from lic_bench.images.dataset import Dataset, ImageFile
+from lic_bench.images.image import read_image
+from lic_bench.importers.entries import Original, Originals, size_in_bytes
+from lic_bench.importers.figures import number, rate, read_text, seconds, table
+from lic_bench.metrics import builtin as metrics
+from lic_bench.store.records import Measurement
+
+_LOSSLESS = (".png", ".ppm", ".pgm", ".pnm", ".bmp", ".tif", ".tiff")
+_SHOWN = 3  # of names in a note
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture, its original, and what is told of its bitstream."""
+
+    original: ImageFile
+    point: str
+    path: Path
+    size: int
+    """Of the bitstream, in bytes."""
+    encode_s: float | None = None
+    decode_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds."""
+
+    pictures: tuple[Decoded, ...]
+    """Image by image, so that a worker keeps its original."""
+    notes: tuple[str, ...]
+    """What was left out, and what is missing."""
+
+
+def any_in(folder: Path) -> bool:
+    """Whether there are pictures in a folder, at any depth."""
+    return any(path.suffix.lower() in _LOSSLESS for path in _files(folder))
+
+
+def find(folder: Path, dataset: Dataset) -> Found:
+    """Find the decoded pictures of a data set's images, and the sizes of their bitstreams.
+
+    Raises
+    ------
+    BroughtError
+        Where a picture has no size, or two; where no picture is of the data set.
+    """
+    originals = Originals.of(dataset)
+    images = {image.name: image for image in dataset.images}
+    files: dict[tuple[str, str], list[Path]] = {}
+    tables, strange = [], []
+    for path in _files(folder):
+        if path.suffix.lower() == ".csv":
+            tables.append(path)
+            continue
+        point, original = _placed(path.relative_to(folder).as_posix(), originals)
+        if original is None:
+            strange.append(path)
+        else:
+            files.setdefault((original.name, point), []).append(path)
+    if len(tables) > 1:
+        raise BroughtError(f"{folder} holds several CSV files ({_some(tables)}); leave the sizes")
+    sizes = _sizes(tables[0], originals) if tables else None
+    pictures, alone = [], []
+    for (name, point), beside in files.items():
+        decoded = [path for path in beside if path.suffix.lower() in _LOSSLESS]
+        streams = [path for path in beside if path not in decoded]
+        if not decoded:
+            alone += streams
+            continue
+        if len(decoded) > 1:
+            raise BroughtError(f"{folder}: there are two pictures of {name}: {_some(decoded)}")
+        one = Decoded(images[name], point, decoded[0], 0)
+        pictures.append(_sized(one, streams) if sizes is None else _told(one, sizes, tables[0]))
+    if not pictures:
+        raise BroughtError(
+            f"no picture in {folder} is called as an image of {dataset.name}; "
+            f"those are called {_some([image.path for image in dataset.images])}"
+        )
+    order = {image.name: i for i, image in enumerate(dataset.images)}
+    pictures.sort(key=lambda one: order[one.original.name])
+    return Found(tuple(pictures), tuple(_notes(dataset, pictures, strange, alone)))
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files at every depth but hidden ones, in order of their names."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
+    )
+
+
+def _placed(name: str, originals: Originals) -> tuple[str, Original | None]:
+    """The operating point and the original of a file, by its path in the folder."""
+    found = originals.get(name)
+    if found is not None:
+        return "", found
+    point, _, rest = name.partition("/")
+    return point, originals.get(rest) if rest else None
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a CSV file tells of a bitstream."""
+
+    where: str
+    bpp: float | None
+    size: int | None
+    encode_s: float | None
+    decode_s: float | None
+
+
+def _sizes(path: Path, originals: Originals) -> dict[tuple[str, str], _Told]:
+    """What a CSV file tells, by name of image and point."""
+    told: dict[tuple[str, str], _Told] = {}
+    for where, cells in table(read_text(path)[0], path):
+        if "image" not in cells or not cells.keys() & {"bytes", "bpp"}:
+            raise BroughtError(f"{where} needs columns image, and bytes or bpp")
+        original = originals.get(cells["image"])
+        if original is None:
+            raise BroughtError(f"{where}: {originals.dataset} has no image {cells['image']!r}")
+        key = (original.name, cells.get("point", ""))
+        if key in told:
+            raise BroughtError(f"{where}: {' '.join(key).strip()} is there twice")
+        names = cells.keys() & {"bytes", "bpp", "encode_s", "decode_s"}
+        numbers = {name: number(cells[name], name, where) for name in names}
+        encode_s, decode_s = seconds(numbers, ("encode_s", "decode_s"), where)
+        told[key] = _Told(where, *rate(numbers, where), encode_s, decode_s)
+    return told
+
+
+def _told(one: Decoded, sizes: Mapping[tuple[str, str], _Told], path: Path) -> Decoded:
+    told = sizes.get((one.original.name, one.point))
+    if told is None:
+        at = f" at point {one.point} (column point)" if one.point else ""
+        raise BroughtError(f"{path} tells no size of {one.original.name}{at}")
+    pixels = max(1, one.original.width * one.original.height)
+    size = size_in_bytes(told.bpp, told.size, pixels, told.where)
+    return replace(one, size=size, encode_s=told.encode_s, decode_s=told.decode_s)
+
+
+def _sized(one: Decoded, streams: Sequence[Path]) -> Decoded:
+    if len(streams) != 1:
+        found = f"there are {len(streams)}: {_some(streams)}" if streams else "there is none"
+        raise BroughtError(
+            f"{one.path}: its bitstream, of the same name and another suffix, should lie beside "
+            f"it, and {found}; or a CSV file tells the sizes: image,point,bytes"
+        )
+    size = streams[0].stat().st_size
+    if not size:
+        raise BroughtError(f"{streams[0]} is empty; a bitstream has 1 byte or more")
+    return replace(one, size=size)
+
+
+def _notes(
+    dataset: Dataset, pictures: Iterable[Decoded], strange: Sequence[Path], alone: Sequence[Path]
+) -> Iterator[str]:
+    if strange:
+        yield (
+            f"{len(strange)} files are not called as an image of {dataset.name}, and are left out: "
+            f"{_some(strange)}"
+        )
+    if alone:
+        yield f"{len(alone)} bitstreams have no picture, and are left out: {_some(alone)}"
+    points: dict[str, int] = {}
+    for one in pictures:
+        points[one.point] = points.get(one.point, 0) + 1
+    for point, number_of in points.items():
+        if number_of < len(dataset.images):
+            yield (
+                f"{f'point {point}: ' if point else ''}{number_of} of the {len(dataset.images)} "
+                f"images of {dataset.name} have a picture: it will not stand on the curve"
+            )
+
+
+def _some(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return ", ".join(path.name for path in paths[:_SHOWN]) + more
+
+
+def measure_all(pictures: Sequence[Decoded], jobs: int) -> Iterator[tuple[Measurement, str]]:
+    """Measure pictures in worker processes, in their order.
+
+    Returns
+    -------
+    Each measurement, without a stream, and the SHA-256 of the picture's file. A picture that cannot
+    be measured has an error.
+
+    Raises
+    ------
+    BroughtError
+        Where a worker process died.
+    """
+    workers = start(jobs)
+    try:
+        yield from workers.map(_measure, pictures, chunksize=4)
+    except BrokenProcessPool as error:
+        raise BroughtError(
+            "a worker process died, likely out of memory; repeat the command with --jobs 1"
+        ) from error
+    finally:
+        workers.shutdown(kill_workers=True)
+
+
+def _measure(one: Decoded) -> tuple[Measurement, str]:
+    sha256 = ""
+    told = Measurement(
+        one.original.width or None,
+        one.original.height or None,
+        encode_s=one.encode_s,
+        decode_s=one.decode_s,
+    )
+    try:
+        content = one.path.read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        decoded = read_image(content, str(one.path))
+        height, width, _ = decoded.shape
+        wanted = (one.original.width, one.original.height)
+        if one.original.error is None and (width, height) != wanted:
+            raise ImageError(
+                f"{one.path} is of {width}x{height} pixels, the original of {wanted[0]}x{wanted[1]}"
+            )
+        [values] = _reference(one.original).compare(decoded[None])
+    except (ImageError, OSError) as error:
+        return replace(told, error=" ".join(str(error).split())), sha256
+    return replace(told, metrics=values, metrics_version=metrics.VERSION), sha256
+
+
+@lru_cache(maxsize=1)
+def _reference(file: ImageFile) -> metrics.Reference:
+    if file.error is not None:
+        raise ImageError(file.error)
+    return metrics.Reference(file.cropped(read_image(file.path))[None])
+
+
+def kept(one: Decoded, measurement: Measurement, sha256: str) -> Measurement:
+    """The measurement with its picture, which is the file as it was when it was measured.
+
+    Raises
+    ------
+    BroughtError
+        Where it was altered since.
+    """
+    if measurement.error is not None:
+        return measurement
+    content = one.path.read_bytes() if one.path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BroughtError(f"{one.path} was altered meanwhile; repeat the command")
+    return replace(measurement, stream=content)
+
+
+def digest(folder: Path, pictures: Iterable[Decoded], sums: Iterable[str]) -> str:
+    """SHA-256 over the names, contents and sizes of what was brought in, in hexadecimal."""
+    lines = sorted(
+        f"{one.path.relative_to(folder).as_posix()}\0{sha256}\0{one.size}\n"
+        for one, sha256 in zip(pictures, sums, strict=True)
+    )
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()

@@ -1,0 +1,191 @@
+"""What the page shows of the measurements, as JSON.
+
+The browser draws and sorts; all that it computes is an image's quality between two points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lic_bench.analysis import published_curves as others
+from lic_bench.analysis.bootstrap import ImageCurves, image_curves
+from lic_bench.analysis.curves import Curve, aggregate, bd_rate, bd_rate_percents, curve
+from lic_bench.errors import SpecError, UndefinedError
+from lic_bench.metrics.quality import QUALITIES
+from lic_bench.store.table import display_names
+
+Json = dict[str, Any]
+
+_ONE_BY_ONE = 400  # images: a page with the figures of ten thousand would take minutes to open
+_FAILURES = 1000
+
+
+def gather(
+    measurements: pd.DataFrame, runs: Sequence[Mapping[str, object]], published: Sequence[str] = ()
+) -> Json:
+    """Gather what the page shows, the pictures aside.
+
+    Parameters
+    ----------
+    measurements
+        As `lic_bench.store.table.load` returns them.
+    runs
+        As `Store.runs` returns them.
+    published
+        Names of published curves that are shown on the data sets that have them; see
+        `lic_bench.analysis.published_curves.curve`.
+
+    Returns
+    -------
+    What can be written as JSON: no NaN, no infinity; `None` stands for what is not defined.
+
+    Raises
+    ------
+    UndefinedError
+        Where there are no measurements.
+    SpecError
+        Where a curve is published on none of the data sets.
+    """
+    if measurements.empty:
+        raise UndefinedError("There are no measurements to report.")
+    aggregated = aggregate(measurements)
+    datasets = list(aggregated["dataset"].unique())
+    for name in published:
+        if not any(
+            _published(name, dataset, metric) for dataset in datasets for metric in QUALITIES
+        ):
+            others.curve(name, datasets[0])  # says why
+    names = display_names(measurements)
+    made_by = measurements["run"].value_counts()
+    failed = measurements[measurements["error"].notna()]
+    return {
+        "metrics": [
+            {"name": one.name, "label": one.label, "rule": one.rule} for one in QUALITIES.values()
+        ],
+        "codecs": [
+            {"name": names[spec], "spec": spec, "broughtIn": names[spec] != spec}
+            for spec in aggregated["codec"].unique()
+        ]
+        + [{"name": f"{name} (published)", "published": True} for name in published],
+        "datasets": [_dataset(measurements, aggregated, name, published) for name in datasets],
+        "failed": len(failed),
+        "failures": failed[["dataset", "image", "codec", "point", "error"]][:_FAILURES].to_dict(
+            "records"
+        ),
+        "runs": [{**run, "measurements": int(made_by.get(run["run"], 0))} for run in runs],
+    }
+
+
+def _dataset(
+    measurements: pd.DataFrame, aggregated: pd.DataFrame, name: str, published: Sequence[str]
+) -> Json:
+    mine = measurements[measurements["dataset"] == name]
+    # The table goes codec by codec, and in each of its points by the images' order.
+    images = mine[mine["image"].notna()].drop_duplicates("image")
+    measured_images = len(images)
+    if measured_images > _ONE_BY_ONE:
+        chosen = np.linspace(0, measured_images - 1, _ONE_BY_ONE).astype(int)
+        images = images.iloc[chosen]
+    names = list(images["image"])
+    one_by_one = mine[mine["image"].isin(names)]
+    codecs = list(aggregated["codec"].unique())
+    measured = set(mine["codec"])
+    of_images = set(mine.loc[mine["image"].notna(), "codec"])
+    found: Json = {"curves": {}, "bd": {}, "byImage": {}, "bdByImage": {}}
+    for metric in QUALITIES:
+        curves = [curve(aggregated, name, c, metric) if c in measured else None for c in codecs]
+        split = [
+            image_curves(one_by_one, one)
+            if one is not None and one.points and one.codec in of_images
+            else None
+            for one in curves
+        ]
+        every = [*curves, *(_published(other, name, metric) for other in published)]
+        found["curves"][metric] = [_curve(one, aggregated) for one in every]
+        found["bd"][metric] = [[_bd(anchor, test) for test in every] for anchor in every]
+        found["byImage"][metric] = [_by_image(one, names) for one in split]
+        found["bdByImage"][metric] = [
+            [_bd_by_image(anchor, test, names) for test in split] for anchor in split
+        ]
+    return {
+        "name": name,
+        "size": int(mine["dataset_images"].max()),
+        "measured": measured_images,
+        "averages": [i for i, codec in enumerate(codecs) if codec in measured - of_images],
+        "images": [
+            {"name": row.image, "width": _number(row.width), "height": _number(row.height)}
+            for row in images.itertuples()
+        ],
+        **found,
+    }
+
+
+def _published(name: str, dataset: str, metric: str) -> Curve | None:
+    try:
+        return others.curve(name, dataset, metric)
+    except (SpecError, UndefinedError):
+        return None
+
+
+def _curve(one: Curve | None, aggregated: pd.DataFrame) -> Json | None:
+    if one is None:
+        return None
+    rows = aggregated[
+        (aggregated["dataset"] == one.dataset) & (aggregated["codec"] == one.codec)
+    ].set_index("point")
+    times: Json = {}
+    for column in ("encode_s", "decode_s"):
+        known = rows[column]
+        times[column] = [_number(known.get(point, np.nan), 4) for point in one.points]
+    return {
+        "points": list(one.points),
+        "bpp": _numbers(one.bpp),
+        "value": _numbers(one.value),
+        **times,
+        "leftOut": list(one.left_out),
+    }
+
+
+def _bd(anchor: Curve | None, test: Curve | None) -> float | str | None:
+    """In per cent, or why it is undefined."""
+    if anchor is None or test is None:
+        return "not measured on this data set, or not in this metric"
+    rate = bd_rate(anchor, test)
+    return rate.reason if rate.percent is None else _number(rate.percent, 5)
+
+
+def _by_image(one: ImageCurves | None, names: Sequence[str]) -> list[Json | None] | None:
+    """Rate and quality of each image at each point of the curve."""
+    if one is None:
+        return None
+    bpp, value = one.alone()
+    rows = {
+        name: {"bpp": _numbers(bpp[i]), "value": _numbers(value[i])}
+        for i, name in enumerate(one.images)
+    }
+    return [rows.get(name) for name in names]
+
+
+def _bd_by_image(
+    anchor: ImageCurves | None, test: ImageCurves | None, names: Sequence[str]
+) -> list[float | None] | None:
+    if anchor is None or test is None or anchor.images != test.images:
+        return None
+    percents = bd_rate_percents(*anchor.alone(), *test.alone())
+    rows = dict(zip(test.images, _numbers(percents, 5), strict=True))
+    return [rows.get(name) for name in names]
+
+
+def _numbers(values: Any, digits: int = 6) -> list[float | None]:
+    return [_number(value, digits) for value in values]
+
+
+def _number(value: Any, digits: int = 6) -> float | None:
+    """A number of so many digits; None for what JSON cannot write."""
+    if pd.isna(value) or not np.isfinite(value):
+        return None
+    return float(f"{float(value):.{digits}g}")

@@ -1,0 +1,109 @@
+"""The file: page, style, scripts, data and pictures in one.
+
+What comes from the data cannot become markup or script. JSON stands in the page with every `<`
+escaped, the scripts make text of it, and the page's own policy lets only the scripts run whose
+hash it gives, and lets nothing be loaded.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from lic_bench.files import atomic_write
+from lic_bench.reporting.page.pictures import BLOCK, QUALITY, STEPS, Picture
+
+# `data` first: the others use it.
+_SCRIPTS = ("dom.js", "chart.js", "tables.js", "viewer.js", "main.js")
+
+
+def write(path: Path, data: dict[str, Any], pictures: Sequence[Picture]) -> None:
+    """Write the page, whole or not at all.
+
+    Parameters
+    ----------
+    data
+        What `data.gather` found, with `rates` for each data set, and `version`, `made`, `command`
+        and `noPictures` (why, where there are none).
+    pictures
+        Those that are there, and those that are missing.
+
+    Raises
+    ------
+    OutputError
+        Where the file cannot be written.
+    """
+    blobs: list[bytes] = []
+
+    def kept(blob: bytes | None) -> int | None:
+        if blob is None:
+            return None
+        blobs.append(blob)
+        return len(blobs) - 1
+
+    codecs = {one.get("spec", one["name"]): number for number, one in enumerate(data["codecs"])}
+    listed = [
+        {
+            "dataset": one.dataset,
+            "image": one.image,
+            "rate": one.rate,
+            "codec": -1 if one.codec is None else codecs[one.codec],
+            "point": one.point,
+            "bpp": one.bpp,
+            "quality": one.quality,
+            "problem": one.problem,
+            "exact": one.exact,
+            "data": kept(one.data),
+            "error": kept(one.error),
+            "importance": kept(one.importance),
+        }
+        for one in pictures
+    ]
+    constants = {"quality": QUALITY, "errorBlock": BLOCK, "errorSteps": STEPS}
+    page = _page({**data, **constants, "pictures": listed})
+    with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(page)
+        # Behind the script, which draws the page while they are still being read.
+        for number, blob in enumerate(blobs):
+            text = base64.b64encode(blob).decode("ascii")
+            file.write(f'<script type="text/plain" id="blob-{number}">{text}</script>\n')
+        file.write("</body>\n</html>\n")
+
+
+def _page(data: dict[str, Any]) -> str:
+    style = _file("style.css")
+    script = "(() => {\n'use strict';\n" + "".join(
+        ["const data = JSON.parse(document.getElementById('data').textContent);\n"]
+        + [_file(name) for name in _SCRIPTS]
+    )
+    script += "})();\n"
+    parts = {
+        "style": style,
+        "style-hash": _hash(style),
+        "script": script,
+        "script-hash": _hash(script),
+        "data": as_json(data),
+    }
+    # In one pass: what was put in is not looked at again.
+    return re.sub(r"\{\{([\w-]+)\}\}", lambda match: parts[match[1]], _file("page.html"))
+
+
+def as_json(data: object) -> str:
+    """JSON that may stand in a page: `<` is escaped, and so ends no element."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _file(name: str) -> str:
+    return (resources.files("lic_bench.reporting.page") / name).read_text(encoding="utf-8")

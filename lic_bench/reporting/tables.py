@@ -1,0 +1,474 @@
+"""Tables for a paper: BD-rates and operating points as Markdown, LaTeX (booktabs) and CSV."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lic_bench.analysis.comparison import Side, compare
+from lic_bench.analysis.curves import aggregate, bd_rates, curve
+from lic_bench.errors import SpecError, UndefinedError, check_known
+from lic_bench.metrics.quality import QUALITIES, Metric, metric_named
+from lic_bench.metrics.targets import Target
+from lic_bench.store.table import display_names
+
+UNDEFINED = "--"
+"""What stands where there is no figure."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table and how its cells are written."""
+
+    name: str
+    """In the frame."""
+    title: str
+    digits: int | None = None
+    """Behind the point; none for text."""
+    signed: bool = False
+
+    def cell(self, value: object) -> str:
+        """A cell as text: figures with the same number of digits all the way down."""
+        if self.digits is None:
+            return "" if pd.isna(value) else str(value)  # type: ignore[call-overload]
+        if pd.isna(value):  # type: ignore[call-overload]
+            return UNDEFINED
+        return f"{value:{'+' if self.signed else ''}z.{self.digits}f}"
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table with all that a reader must know of it."""
+
+    caption: str
+    """Data set, number of images, averaging, anchor, rates: in one line."""
+    columns: tuple[Column, ...]
+    frame: pd.DataFrame
+    """The figures at full precision; its columns are those of `columns`."""
+    label: str
+    """For `\\ref`."""
+    notes: tuple[str, ...] = ()
+    """Why figures are missing."""
+
+    def markdown(self) -> str:
+        """As a table of GitHub's Markdown, below its caption."""
+        titles = [_markdown_escaped(column.title) for column in self.columns]
+        lines = [_markdown_escaped(self.caption), "", _row(titles)]
+        lines.append(_row("---" if column.digits is None else "---:" for column in self.columns))
+        lines += [_row(map(_markdown_escaped, cells)) for cells in self.cells()]
+        return "\n".join(lines) + "\n"
+
+    def latex(self) -> str:
+        """As a floating table of LaTeX, for the package booktabs."""
+        layout = "".join("l" if column.digits is None else "r" for column in self.columns)
+        titles = [_latex_escaped(column.title) for column in self.columns]
+        rows = [[_latex_cell(cell) for cell in cells] for cells in self.cells()]
+        body: list[str] = []
+        for before, cells in zip([None, *rows], rows, strict=False):
+            # Rows of one codec stand together, where codecs have several.
+            if before and before[0] != cells[0] and len(rows) > self.frame.iloc[:, 0].nunique():
+                body.append(r"\addlinespace")
+            body.append(" & ".join(cells) + r" \\")
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"  \centering",
+                rf"  \caption{{{_latex_escaped(self.caption)}}}",
+                rf"  \label{{{self.label}}}",
+                rf"  \begin{{tabular}}{{{layout}}}",
+                r"    \toprule",
+                "    " + " & ".join(titles) + r" \\",
+                r"    \midrule",
+                *(f"    {line}" for line in body),
+                r"    \bottomrule",
+                r"  \end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+    def csv(self) -> str:
+        """As comma-separated values at full precision, below the caption in a line with ``#``."""
+        figures = self.frame.to_csv(index=False, lineterminator="\n")
+        return f"# {self.caption}\n{figures}"
+
+    def cells(self) -> Iterable[list[str]]:
+        """The rows, as text."""
+        for row in self.frame.itertuples(index=False):
+            yield [column.cell(value) for column, value in zip(self.columns, row, strict=True)]
+
+
+FORMATS: dict[str, Callable[[PaperTable], str]] = {
+    "markdown": PaperTable.markdown,
+    "latex": PaperTable.latex,
+    "csv": PaperTable.csv,
+}
+
+
+def bd_rate_table(
+    measurements: pd.DataFrame,
+    anchor: str,
+    *,
+    metrics: Sequence[str] = ("psnr_rgb", "ms_ssim_rgb"),
+    codecs: Sequence[str] | None = None,
+    dataset: str | None = None,
+    intervals: bool = False,
+) -> PaperTable:
+    """Set all codecs against an anchor: BD-rates in several metrics, in per cent.
+
+    Parameters
+    ----------
+    codecs
+        By default all.
+    dataset
+        Needed where the measurements are of several.
+    intervals
+        Beside each BD-rate the ends of its 95 % confidence interval, see `comparison.compare`.
+
+    Raises
+    ------
+    SpecError
+        For what does not exist, or where the data set is not named.
+    UndefinedError
+        Where there is nothing to show.
+    """
+    averages, dataset, codecs = _chosen(measurements, dataset, codecs)
+    check_known(f"codec measured on {dataset}", anchor, averages["codec"].unique())
+    kinds = [metric_named(name) for name in metrics]
+    columns = [Column("codec", "Codec")]
+    names = display_names(measurements)
+    cells: dict[str, list[object]] = {"codec": [names[codec] for codec in codecs]}
+    notes: dict[str, None] = {}
+    for kind in kinds:
+        found = bd_rates(averages, anchor, kind.name).set_index("codec").loc[list(codecs)]
+        cells[kind.name] = list(found["bd_rate_percent"])
+        columns.append(Column(kind.name, f"{_title(kind)} [%]", 1, signed=True))
+        if intervals:
+            ends = [_interval(measurements, anchor, codec, kind.name, dataset) for codec in codecs]
+            for k, end in enumerate(("low", "high")):
+                cells[f"{kind.name}_{end}"] = [pair[k] for pair in ends]
+                columns.append(Column(f"{kind.name}_{end}", f"{end} [%]", 1, signed=True))
+        for codec, row in found.iterrows():
+            if row["undefined"] is not None and not pd.isna(row["undefined"]):
+                notes[f"{codec}: BD-rate in {kind.name} undefined: {row['undefined']}"] = None
+            if row["left_out"]:
+                notes[f"{codec}: left out: {row['left_out']}"] = None
+    between = ", with the low and high ends of 95 % confidence intervals" if intervals else ""
+    caption = (
+        f"BD-rate{between} against {names[anchor]} on {_what(averages, dataset)}, by PCHIP; "
+        f"negative: fewer bits at equal quality. {_averaging(kinds)} {_rates(averages, codecs)}"
+    )
+    return PaperTable(
+        caption, tuple(columns), pd.DataFrame(cells), f"tab:bd-rate-{_slug(dataset)}", tuple(notes)
+    )
+
+
+def points_table(
+    measurements: pd.DataFrame,
+    *,
+    metrics: Sequence[str] = tuple(QUALITIES),
+    codecs: Sequence[str] | None = None,
+    dataset: str | None = None,
+) -> PaperTable:
+    """List every operating point of each codec: its rate, and its quality in each metric.
+
+    See `bd_rate_table` for parameters and errors. SSIM and MS-SSIM stand as they are and in dB.
+    """
+    averages, dataset, codecs = _chosen(measurements, dataset, codecs)
+    kinds = [metric_named(name) for name in metrics]
+    columns = [Column("codec", "Codec"), Column("point", "Point")]
+    rates = dict.fromkeys(kind.rate for kind in kinds)
+    if np.allclose(averages["bpp"], averages["bpp_pooled"], equal_nan=True):
+        rates = {"bpp": None}  # images of one size
+    columns += [Column(name, _RATES[name], 4) for name in rates]
+    for kind in kinds:
+        if kind.images == kind.name:  # a mean that was put in dB
+            columns.append(Column(kind.name, _title(kind), 4))
+        columns.append(Column(kind.value, f"{_title(kind)} [dB]", 2))
+    rows = pd.concat([averages[averages["codec"] == codec] for codec in codecs])
+    whole = rows[rows["complete"]]
+    notes = [
+        f"{codec}: left out: not measured on every image: "
+        + ", ".join("" if pd.isna(point) else str(point) for point in some)
+        for codec, some in rows[~rows["complete"]].groupby("codec", sort=False)["point"]
+    ]
+    frame = whole[[column.name for column in columns]].reset_index(drop=True)
+    frame["codec"] = frame["codec"].map(display_names(measurements))
+    caption = (
+        f"Operating points on {_what(averages, dataset)}. {_averaging(kinds)} "
+        f"{_rates(averages, codecs)}"
+    )
+    return PaperTable(caption, tuple(columns), frame, f"tab:points-{_slug(dataset)}", tuple(notes))
+
+
+def rates_table(
+    measurements: pd.DataFrame,
+    rates: Sequence[float],
+    *,
+    metrics: Sequence[str] = ("psnr_rgb", "ms_ssim_rgb"),
+    codecs: Sequence[str] | None = None,
+    dataset: str | None = None,
+) -> PaperTable:
+    """Compare codecs at given rates, in bits per pixel: what lies between points is interpolated.
+
+    By PCHIP over log rate; nothing is extrapolated. See `bd_rate_table` for the other parameters
+    and the errors.
+    """
+    from scipy.interpolate import PchipInterpolator  # type: ignore[import-untyped]
+
+    if not rates or min(rates) <= 0:
+        raise SpecError("rates are numbers of bits per pixel over 0, as in 0.25,0.5,1")
+    averages, dataset, codecs = _chosen(measurements, dataset, codecs)
+    kinds = [metric_named(name) for name in metrics]
+    wanted = np.log(rates)
+    blocks, notes, names = [], [], display_names(measurements)
+    for codec in codecs:
+        block = pd.DataFrame({"codec": names[codec], "bpp": list(rates)})
+        for kind in kinds:
+            one = curve(averages, dataset, codec, kind.name)
+            rising = len(one.bpp) > 1 and bool((np.diff(one.bpp) > 0).all()) and one.bpp[0] > 0
+            if rising:
+                found = PchipInterpolator(np.log(one.bpp), one.value, extrapolate=False)(wanted)
+            else:
+                found = np.full(len(rates), np.nan)
+                notes.append(f"{codec}: {kind.name}: no curve to interpolate on")
+            block[kind.value] = found
+            if rising and np.isnan(found).any():
+                notes.append(
+                    f"{codec}: measured from {one.bpp[0]:.3f} to {one.bpp[-1]:.3f} bpp; "
+                    "nothing is extrapolated"
+                )
+        blocks.append(block)
+    columns = [Column("codec", "Codec"), Column("bpp", _RATES["bpp"], 3)]
+    columns += [Column(kind.value, f"{_title(kind)} [dB]", 2) for kind in kinds]
+    caption = (
+        f"Quality at equal rate on {_what(averages, dataset)}, interpolated by PCHIP over log "
+        f"rate. {_averaging(kinds)} {_rates(averages, codecs)}"
+    )
+    frame = pd.concat(blocks, ignore_index=True)
+    return PaperTable(
+        caption, tuple(columns), frame, f"tab:rates-{_slug(dataset)}", tuple(dict.fromkeys(notes))
+    )
+
+
+def match_table(
+    measurements: pd.DataFrame,
+    target: Target,
+    *,
+    anchor: str | None = None,
+    metrics: Sequence[str] = ("psnr_rgb", "ms_ssim_rgb"),
+    codecs: Sequence[str] | None = None,
+    dataset: str | None = None,
+) -> PaperTable:
+    """Compare codecs at equal rate, or at equal quality, by the points that a search found.
+
+    Each image is at an operating point of its own, and was measured there; see `matching.match`.
+    Images that not every codec has such a point for are left out for all.
+
+    Parameters
+    ----------
+    target
+        A rate: the table gives qualities. A quality: it gives rates beside other qualities, and
+        the rates' difference to the anchor's, image by image.
+    anchor
+        By default jpeg, or the first codec.
+
+    See `bd_rate_table` for the other parameters and the errors.
+    """
+    _, dataset, codecs = _chosen(measurements, dataset, codecs)
+    rows = measurements[(measurements["dataset"] == dataset) & measurements["error"].isna()]
+    found, notes = _matched(rows[rows["codec"].isin(codecs)], target)
+    shown = [codec for codec in codecs if codec in set(found["codec"])]
+    anchor = anchor or ("jpeg" if "jpeg" in shown else shown[0])
+    check_known(f"codec matched on {dataset}", anchor, shown)
+    averages = aggregate(found.assign(point=str(target), point_index=1, searched=False))
+    table = averages.set_index("codec").loc[shown]
+    by_codec = pd.Series(target.over(found), found.index).groupby(found["codec"])
+    table["worst"] = by_codec.agg(lambda over: max(over, key=abs))
+    table["missed"] = by_codec.agg(lambda over: (over.abs() > target.tolerance).sum())
+    table["points"] = found.groupby("codec")["point"].agg(_span)
+
+    reached, rate = target.metric, Column("bpp", _RATES["bpp"], 3)
+    kinds = [kind for kind in map(metric_named, metrics) if kind.images != target.images]
+    columns = [Column("codec", "Codec"), Column("points", "Points")]
+    if reached is None:
+        table["worst"] = 100 * np.expm1(table["worst"])
+        columns += [
+            rate,
+            Column("worst", "Worst [%]", 1, signed=True),
+            Column("missed", "Missed", 0),
+        ]
+        against = ""
+    else:
+        columns += [
+            Column(reached.value, f"{_title(reached)} [dB]", 2),
+            Column("worst", "Worst [dB]", 2, signed=True),
+            Column("missed", "Missed", 0),
+            rate,
+        ]
+        bpp = found.pivot(index="image", columns="codec", values="bpp").astype("float64")
+        percent = 100 * (bpp.div(bpp[anchor], axis=0) - 1)
+        table["rate_percent"] = 100 * np.expm1(np.log1p(percent / 100).mean())
+        table["least_percent"], table["most_percent"] = percent.min(), percent.max()
+        for name, title in (("rate", "Rate"), ("least", "least"), ("most", "most")):
+            columns.append(Column(f"{name}_percent", f"{title} [%]", 1, signed=True))
+        against = f" Rate in %: against {anchor}, geometric mean, least and most of the images."
+    columns += [Column(kind.value, f"{_title(kind)} [dB]", 2) for kind in kinds]
+    equal = "rate" if reached is None else "quality"
+    caption = (
+        f"Equal {equal}: each image of {_what(averages, dataset)} at its operating point nearest "
+        f"to {target.text}. Worst: the largest deviation; missed: how many images are more than "
+        f"{_tolerance(target)} off.{against}{' ' + _averaging(kinds) if kinds else ''}"
+    )
+    frame = table.reset_index()[[column.name for column in columns]]
+    label = f"tab:{_slug(str(target))}-{_slug(dataset)}"
+    return PaperTable(caption, tuple(columns), frame, label, tuple(notes))
+
+
+def _matched(rows: pd.DataFrame, target: Target) -> tuple[pd.DataFrame, list[str]]:
+    """The points that met a target, on images that all codecs have one for; and what to know."""
+    found = rows[[str(target) in one.split() for one in rows["matches"]]]
+    if found.empty:
+        raise UndefinedError(f"Nothing was searched for {target}: run --match {target} does it.")
+    by_codec, notes = found.groupby("codec", sort=False), []
+    for codec, own in rows.groupby("codec", sort=False):
+        if codec not in by_codec.groups:
+            why = "a single operating point" if own["point"].nunique() == 1 else "not searched"
+            why = "brought in" if "brought_in" in own and own["brought_in"].any() else why
+            notes.append(f"{codec}: not matched: {why}")
+    codecs = found.groupby("image", sort=False)["codec"].nunique()
+    lost = list(codecs.index[codecs < by_codec.ngroups])
+    if lost:
+        notes.append(f"left out, as not every codec was measured on them: {', '.join(lost)}")
+    found = found[~found["image"].isin(lost)]
+    if found.empty:
+        raise UndefinedError(f"There is no image on which every codec was matched to {target}.")
+    for codec, own in found.groupby("codec", sort=False):
+        far = own.loc[np.abs(target.over(own)) > target.tolerance, "image"]
+        if len(far):
+            near = rows[(rows["codec"] == codec) & rows["image"].isin(far)]
+            notes.append(
+                f"{codec}: {len(far)} of {len(own)} images miss {target.text} by more than "
+                f"{_tolerance(target)}: {_reasons(near, target)}"
+            )
+    return found, notes
+
+
+def _reasons(rows: pd.DataFrame, target: Target) -> str:
+    """Why a codec misses a target on images: from all that was measured on them."""
+    over = pd.Series(target.over(rows), rows.index).groupby(rows["image"])
+    below, above = int((over.max() < 0).sum()), int((over.min() > 0).sum())
+    counts = {
+        "below it even at the codec's highest point": below,
+        "above it even at the lowest": above,
+        "the points are too coarse": over.ngroups - below - above,
+    }
+    return ", ".join(f"{why} ({count})" for why, count in counts.items() if count)
+
+
+def _tolerance(target: Target) -> str:
+    if target.metric is None:
+        return f"{100 * math.expm1(target.tolerance):.0f} %"
+    return f"{target.tolerance:g} dB"
+
+
+def _span(points: pd.Series[str]) -> str:
+    """The operating points that were used, from the least to the greatest."""
+    try:
+        ordered = sorted(points, key=float)
+    except ValueError:
+        ordered = sorted(points)
+    return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
+
+
+_RATES = {"bpp": "Rate [bpp]", "bpp_pooled": "Rate, pooled [bpp]"}
+
+
+def _chosen(
+    measurements: pd.DataFrame, dataset: str | None, codecs: Sequence[str] | None
+) -> tuple[pd.DataFrame, str, list[str]]:
+    """The averages on the wanted data set, its name, and the wanted codecs."""
+    if measurements.empty:
+        raise UndefinedError("There are no measurements to make a table of.")
+    datasets = list(measurements["dataset"].unique())
+    if dataset is None and len(datasets) > 1:
+        raise SpecError(f"Name the data set with --dataset: {', '.join(datasets)}.")
+    dataset = dataset or datasets[0]
+    check_known("data set", dataset, datasets)
+    averages = aggregate(measurements[measurements["dataset"] == dataset])
+    measured = list(averages["codec"].unique())
+    for codec in codecs or ():
+        check_known(f"codec measured on {dataset}", codec, measured)
+    return averages, dataset, list(codecs or measured)
+
+
+def _interval(
+    measurements: pd.DataFrame, anchor: str, codec: str, metric: str, dataset: str
+) -> tuple[float, float]:
+    sides = [
+        Side(name, name, measurements[measurements["codec"] == name]) for name in (anchor, codec)
+    ]
+    rate = compare(sides[0], sides[1], metric=metric, dataset=dataset).rate
+    return rate.low, rate.high
+
+
+def _what(averages: pd.DataFrame, dataset: str) -> str:
+    images = int(averages["images"].max())
+    what = f"{images} image{'s'[: images != 1]}" if images else "averages"
+    return f"{dataset} ({what})"
+
+
+def _title(kind: Metric) -> str:
+    """A metric without its unit: ``PSNR (RGB)``."""
+    return kind.label.removesuffix(" [dB]") + (", pooled" if kind.pooled else "")
+
+
+def _averaging(kinds: Sequence[Metric]) -> str:
+    """What was averaged how: ``PSNR (RGB): mean of per-image PSNR; ...``."""
+    rules: dict[str, list[str]] = {}
+    for kind in kinds:
+        rules.setdefault(kind.rule, []).append(_title(kind))
+    return "; ".join(f"{', '.join(labels)}: {rule}" for rule, labels in rules.items()) + "."
+
+
+def _rates(averages: pd.DataFrame, codecs: Sequence[str]) -> str:
+    bpp = averages.loc[averages["codec"].isin(codecs) & averages["complete"], "bpp"]
+    return "" if bpp.empty else f"Rates from {bpp.min():.3f} to {bpp.max():.3f} bpp."
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _markdown_escaped(text: str) -> str:
+    return re.sub(r"([\\`*_<>|]|(?<=\])\()", r"\\\1", text)
+
+
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "{}$&#_%"},
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+}
+
+
+def _latex_escaped(text: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def _latex_cell(text: str) -> str:
+    """A cell; LaTeX sets a figure's sign as a hyphen unless told that it is mathematics."""
+    return f"${text}$" if re.fullmatch(r"[+-][\d.]+", text) else _latex_escaped(text)

@@ -1,0 +1,1 @@
+"""What was measured is remembered: records, the database, the tidy table."""

@@ -1,0 +1,68 @@
+"""What is remembered: measurements, what they are kept under, and what came from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+BROUGHT_IN = '{"brought in":'
+"""How the identity begins of what was not measured by a run, but brought in from elsewhere."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What decides on a measurement's result."""
+
+    image_key: str
+    identity: str
+    point: str
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came out of one image, one codec and one operating point."""
+
+    width: int | None = None
+    """Of the image, in pixels; missing where it could not be read."""
+    height: int | None = None
+    stream: bytes | None = field(default=None, repr=False)
+    """The bitstream; missing where encoding failed."""
+    encode_s: float | None = None
+    decode_s: float | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    """Value by name of metric; ``None`` where the image is too small for it."""
+    metrics_version: int = 0
+    error: str | None = None
+    """Why the measurement failed, in one line."""
+
+
+@dataclass(frozen=True)
+class Decode:
+    """What came of a bitstream that was decoded again, beside what it was measured as."""
+
+    circumstances: str
+    """Under which, in words."""
+    differing: int | None = None
+    """How many samples differ; missing where there is no picture to compare."""
+    largest: int | None = None
+    """The largest difference, in 8-bit steps."""
+    error: str | None = None
+    """Why there is no picture to compare."""
+
+    @property
+    def same(self) -> bool:
+        """Whether it is the same picture, in each sample."""
+        return self.differing == 0
+
+
+@dataclass(frozen=True)
+class Average:
+    """A point of a curve that was brought in: an average over a data set, without its images."""
+
+    codec: str
+    dataset: str
+    point: str
+    bpp: float
+    metrics: Mapping[str, float | None]
+    encode_s: float | None = None
+    decode_s: float | None = None

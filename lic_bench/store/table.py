@@ -1,0 +1,170 @@
+"""Measurements as a tidy table: one row for each image, codec and operating point.
+
+================  ==================================================================================
+dataset, image    the data set's name, and the image's within it
+width, height     of the image, in pixels
+codec             the spec as given
+point             the operating point as text, in the codec's own unit; empty if there is one only
+point_index       the points of a codec on a data set in order of mean rate, from 1
+bytes, bpp        size of the bitstream, in all and in bits for each pixel
+mse_rgb ...       the metrics, see `metrics.builtin`; missing where the image is too small for one
+encode_s          seconds of wall time, measured while other workers run: for the order of magnitude
+decode_s          likewise
+error             why the measurement failed; the figures are then missing
+dataset_images    how many images the data set has, measured or not
+image_sha256      of the image file, and how much is cut off it
+identity          what the codec was made of: options, versions, weights; as JSON
+run, measured     the run that measured it (see `lic-bench runs`), and when, in UTC
+matches           the targets that a search met with it: ``bpp=0.25 psnr_rgb=32``; mostly empty
+searched          a search alone tried this point on this data set: on no curve, and its point_index
+                  tells nothing
+brought_in        whether it comes from elsewhere (`lic-bench bring`) and was not measured by a run
+================  ==================================================================================
+
+A row without an image is an average over the data set, which was brought in as such.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice, product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lic_bench.errors import SpecError
+from lic_bench.files import atomic_write
+from lic_bench.metrics.builtin import METRICS
+from lic_bench.store.database import Store
+from lic_bench.store.records import BROUGHT_IN
+
+MARK = " (brought in)"
+"""What stands behind the names of codecs that were not measured by a run."""
+
+_TEXTS = (
+    *("dataset", "image", "codec", "point", "error", "image_sha256", "identity", "measured"),
+    "matches",
+)
+_NUMBERS = {
+    **dict.fromkeys(("width", "height", "bytes"), "Int64"),
+    **dict.fromkeys(("encode_s", "decode_s"), "float64"),
+    **dict.fromkeys(("position", "run", "dataset_images"), "int64"),
+}
+_ROWS = 20_000  # made into columns at a time: a row takes ten times as much
+_COLUMNS = [
+    *("dataset", "image", "width", "height", "codec", "point", "point_index", "bytes", "bpp"),
+    *METRICS,
+    *("encode_s", "decode_s", "error", "dataset_images", "image_sha256", "identity"),
+    *("run", "measured", "matches", "searched", "brought_in"),
+]
+_SETTING = ["dataset", "codec", "point"]
+
+
+def load(path: str | Path) -> pd.DataFrame:
+    """Load measurements: of every data set and codec of a store, as the latest runs saw them.
+
+    Parameters
+    ----------
+    path
+        The folder that ``lic-bench run --out`` wrote, or its store.
+
+    Returns
+    -------
+    A table whose columns the module's text explains.
+
+    Raises
+    ------
+    StoreError
+        Where there is no store, or it cannot be read.
+    """
+    with Store.open(Path(path)) as store:
+        return frame(store)
+
+
+def frame(store: Store) -> pd.DataFrame:
+    """The measurements of an open store; see `load`."""
+    names, measured = store.current()
+    averages = store.averages()
+    rows = chain(measured, (tuple(map(one.get, names)) for one in averages))
+    texts: dict[str, str] = {}
+    parts = [_part(names, [], texts)]  # the columns, where there is no row
+    while some := list(islice(rows, _ROWS)):
+        parts.append(_part(names, some, texts))
+    table = pd.concat(parts, ignore_index=True)
+    del parts
+    rates = pd.Series([one["bpp"] for one in averages], dtype="float64")
+    rates.index += len(table) - len(rates)
+    computed = (8 * table["bytes"] / (table["width"] * table["height"])).astype("float64")
+    table["bpp"] = computed.fillna(rates)
+    table["brought_in"] = table["identity"].str.startswith(BROUGHT_IN).astype(bool)
+    table["matches"] = table["matches"].fillna("")
+    table["searched"] = _searched(table, store.runs())
+    on_curves = table["bpp"].mask(table["searched"])
+    rate = on_curves.groupby([table[name] for name in _SETTING]).transform("mean")
+    rank = rate.groupby([table["dataset"], table["codec"]]).rank("dense", na_option="bottom")
+    table["point_index"] = rank.astype("int64")
+    # Points of one rate, as a codec without compression has them, go by quality.
+    table["quality"] = -table["mse_rgb"]
+    order = ["dataset", "codec", "point_index", "position", "quality", "point"]
+    return table.sort_values(order, ignore_index=True)[_COLUMNS]
+
+
+def _part(
+    names: Sequence[str], rows: Sequence[tuple[Any, ...]], texts: dict[str, str]
+) -> pd.DataFrame:
+    """Some rows as a table. Equal texts, of which there are many, are one object in `texts`."""
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    found = {
+        name: pd.Series([texts.setdefault(x, x) for x in columns.get(name, ())], dtype=object)
+        for name in _TEXTS
+    }
+    for name, kind in _NUMBERS.items():
+        found[name] = pd.Series(columns.get(name, ()), dtype=kind)
+    metrics = [json.loads(text) for text in columns.get("metrics", ())]
+    for name in METRICS:
+        found[name] = pd.Series([values.get(name) for values in metrics], dtype="float64")
+    return pd.DataFrame(found)
+
+
+def _searched(table: pd.DataFrame, runs: Sequence[Mapping[str, Any]]) -> pd.Series[bool]:
+    """Whether a search alone, and no run's plan, had a point measured on a data set."""
+    planned = {
+        (dataset, run["codecs"][spec], point)
+        for run in runs
+        for spec, points in run.get("points", {}).items()
+        for dataset, point in product(run["datasets"], points)
+    }
+    tried = table["run"].isin([run["run"] for run in runs if "match" in run])
+    settings = table.loc[tried, ["dataset", "identity", "point"]]
+    for row, *setting in settings.itertuples(name=None):
+        tried[row] = tuple(setting) not in planned
+    return tried.groupby([table[name] for name in _SETTING]).transform("all")
+
+
+def display_names(measurements: pd.DataFrame) -> dict[str, str]:
+    """What tables and plots call each codec: those that were brought in are marked."""
+    codecs, brought_in = measurements["codec"], measurements.get("brought_in")
+    marked = set() if brought_in is None else set(codecs[brought_in])
+    return {codec: f"{codec}{MARK}" if codec in marked else str(codec) for codec in codecs.unique()}
+
+
+def export(measurements: pd.DataFrame, path: str | Path) -> None:
+    """Write measurements to a ``.parquet`` or ``.csv`` file, whole or not at all.
+
+    Raises
+    ------
+    SpecError
+        For another suffix.
+    OutputError
+        Where the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in (".parquet", ".csv"):
+        raise SpecError(f"{path}: measurements are written as .parquet or .csv")
+    with atomic_write(path) as part:
+        if path.suffix == ".parquet":
+            measurements.to_parquet(part, index=False)
+        else:
+            measurements.to_csv(part, index=False)

@@ -1,0 +1,240 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lic_bench import Image, read_image, write_image
+
+PLUGIN = """
+from lic_bench import Codec
+
+class Fails(Codec):
+    name = "fails"
+    def encode(self, image, point): raise ValueError("no such luck")
+    def decode(self, stream): ...
+
+class Absent(Codec):
+    name = "absent"
+    unavailable = classmethod(lambda cls: "libabsent is not installed; pip install absent")
+    def encode(self, image, point): ...
+    def decode(self, stream): ...
+"""
+
+
+def lic_bench(*arguments: str, cwd: Path, code: int = 0) -> str:
+    """What the command prints; it must end with this exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lic_bench", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "120"},
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, large_photo: Image) -> Path:
+    """A folder where JPEG and JPEG 2000 were run on two images, and what that printed."""
+    folder = tmp_path_factory.mktemp("measured")
+    (folder / "photos").mkdir()
+    write_image(folder / "photos" / "left.png", np.ascontiguousarray(large_photo[:, :370]))
+    write_image(folder / "photos" / "right.png", np.ascontiguousarray(large_photo[:, 370:]))
+    printed = lic_bench(
+        *("run", "--codecs", "jpeg,jpeg2000", "--dataset", "photos", "--jobs", "2"),
+        *("--points", "jpeg=10,30,50,70,90", "--points", "jpeg2000=96,48,24,12"),
+        cwd=folder,
+    )
+    (folder / "printed").write_text(printed)
+    return folder
+
+
+def test_run_prints_a_table_and_says_where_it_wrote(measured: Path) -> None:
+    printed = (measured / "printed").read_text()
+    assert "photos, 2 images; BD-rate against jpeg (PCHIP)" in printed
+    assert re.search(r"jpeg +5 +0\.\d+ to \d\.\d+ +\+0\.0 % +\+0\.0 %", printed)
+    assert re.search(r"jpeg2000 +4 +0\.\d+ to \d\.\d+ +-\d+\.\d % +-\d+\.\d %", printed)
+    for name in ("measurements.parquet", "measurements.csv", "photos.png"):
+        assert f"results/mine/{name}" in printed
+        assert (measured / "results" / "mine" / name).stat().st_size > 0
+
+
+def test_the_parquet_file_has_the_columns_that_programs_rely_on(measured: Path) -> None:
+    table = pd.read_parquet(measured / "results" / "mine" / "measurements.parquet")
+    for name in (
+        *("dataset", "image", "width", "height", "codec", "point", "bytes", "bpp", "mse_rgb"),
+        *("psnr_rgb_db", "psnr_y_db", "ssim_rgb", "ssim_y", "ms_ssim_rgb", "ms_ssim_y"),
+        *("encode_s", "decode_s", "error"),
+    ):
+        assert name in table.columns
+    assert len(table) == 18
+    csv = pd.read_csv(measured / "results" / "mine" / "measurements.csv")
+    assert csv["bpp"].tolist() == pytest.approx(table["bpp"].tolist())
+
+
+def test_a_second_run_measures_nothing(measured: Path) -> None:
+    lic_bench("run", "--codecs", "jpeg", "--dataset", "photos", "-p", "10,30", cwd=measured)
+    with_new = lic_bench("runs", cwd=measured)
+    table = pd.read_parquet(measured / "results" / "mine" / "measurements.parquet")
+    assert len(table) == 18
+    assert (table["run"] == 1).all()
+    assert [told["run"] for told in json.loads(with_new)] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["curves.pdf", "curves.svg", "curves.png"])
+def test_plot_draws_what_is_asked_for(measured: Path, name: str) -> None:
+    printed = lic_bench(
+        *("plot", "-m", "ms_ssim_rgb", "-c", "jpeg", "-d", "photos", "--xlim", "0,2"),
+        *("--ylim", ",30", "--wide", "--log", "--out", name),
+        cwd=measured,
+    )
+    assert printed.strip() == name
+    assert (measured / name).stat().st_size > 1000
+
+
+def test_plot_has_a_place_of_its_own_by_default(measured: Path) -> None:
+    printed = lic_bench("plot", "-m", "ssim_y", cwd=measured)
+    assert printed.strip() == "results/mine/ssim_y.png"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "psnr"], "psnr_rgb"),
+        (["-c", "jpg"], "jpeg"),
+        (["-d", "kodak"], "photos"),
+        (["--xlim", "2"], "a range is LOW,HIGH"),
+        (["-o", "a.gif"], ".png, .pdf, .svg"),
+        (["elsewhere"], "elsewhere holds no measurements; lic-bench run --out elsewhere"),
+    ],
+)
+def test_plot_refuses_with_what_there_is(
+    measured: Path, arguments: list[str], message: str
+) -> None:
+    assert message in lic_bench("plot", *arguments, cwd=measured, code=2)
+
+
+def test_export_writes_csv_and_parquet(measured: Path) -> None:
+    for name in ("all.csv", "all.parquet"):
+        assert lic_bench("export", "--out", name, cwd=measured).strip() == name
+    assert len(pd.read_csv(measured / "all.csv")) == len(pd.read_parquet(measured / "all.parquet"))
+    assert "written as .parquet or .csv" in lic_bench(
+        "export", "--out", "all.xls", cwd=measured, code=2
+    )
+
+
+def test_encode_and_decode(photo: Image, tmp_path: Path) -> None:
+    write_image(tmp_path / "in put.png", photo)
+    printed = lic_bench(
+        "encode", "--codec", "jpeg2000", "--point", "40", "in put.png", "out.jp2", cwd=tmp_path
+    )
+    size = (tmp_path / "out.jp2").stat().st_size
+    assert printed.strip() == (
+        f"out.jp2: 451x300 pixels in {size:,} bytes, {8 * size / (451 * 300):.4f} bpp"
+    )
+    assert size == pytest.approx(photo.size / 40, rel=0.03)
+    lic_bench("decode", "--codec", "jpeg2000", "out.jp2", "back.png", cwd=tmp_path)
+    error = read_image(tmp_path / "back.png").astype(float) - photo
+    assert 10 * np.log10(255**2 / np.mean(error**2)) > 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["encode", "-c", "jpeg", "in.png", "x"], "jpeg needs a --point: quality such as 5, 10"),
+        (["encode", "-c", "jpeg", "-p", "0", "in.png", "x"], "0 is no quality"),
+        (["encode", "-c", "none", "-p", "1", "in.png", "x"], "single operating point"),
+        (["encode", "-c", "none", "no.png", "x"], "no.png"),
+        (["encode", "-c", "none", "bad.png", "x"], "bad.png"),
+        (["encode", "-c", "none", "in.png", "no/x"], "no/x cannot be written"),
+        (["encode", "-c", "nope", "in.png", "x"], "no codec 'nope'"),
+        (["encode", "-c", "none", "in.png", "x", "--show-map", "m.png"], "no importance map"),
+        (["decode", "-c", "jpeg", "bad.png", "x.png"], "bad.png: the JPEG stream does not decode"),
+        (["decode", "-c", "jpeg", "no.jpg", "x.png"], "no.jpg cannot be read"),
+        (["run", "-d", "nowhere"], "nowhere"),
+        (["run", "-d", "empty"], "holds no images"),
+        (["run", "-c", "jpeg:quality=3"], "jpeg has no option 'quality'; it has: subsampling"),
+        (["run", "-p", "jpeg=0:9:0"], "'0:9:0' is no operating point"),
+        (["run", "-c", "content-weighted", "-p", "11"], "11 is no rate level: 1 to 10"),
+        (["run", "--anchor", "webp"], "'webp' is none of the run's codecs"),
+        (["run", "--plugin", "no.py"], "no.py"),
+        (["run", "--plugin", "plugin.py", "-c", "absent"], "libabsent is not installed; pip"),
+        (["run", "--device", "tpu"], "no device 'tpu' here"),
+        (["run", "-o", "bad.png/results", "-d", "in.png"], "Make room or choose another --out"),
+        (["datasets", "fetch", "nope"], "nope"),
+    ],
+)
+def test_a_wrong_request_is_told_in_a_line_or_two(
+    photo: Image, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    write_image(tmp_path / "in.png", photo)
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    told = lic_bench(*arguments, cwd=tmp_path, code=2)
+    assert message in told
+    assert told.count("\n") <= 2
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_failed_is_told_and_sets_the_exit_code(photo: Image, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    write_image(tmp_path / "photos" / "good.png", photo)
+    (tmp_path / "photos" / "bad.png").touch()
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    told = lic_bench(
+        *("run", "-c", "all", "-d", "photos", "--plugin", "plugin.py", "-o", "out"),
+        cwd=tmp_path,
+        code=1,
+    )
+    assert "Left out: the codec 'absent' cannot be used here: libabsent is not installed" in told
+    assert "good.png, fails: ValueError: no such luck" in told
+    assert re.search(r"failed: bad.png, \S+ \d+ and \d+ more: .*bad.png: is empty", told)
+    table = pd.read_parquet(tmp_path / "out" / "measurements.parquet")
+    good = table[(table["image"] == "good.png") & (table["codec"] != "fails")]
+    assert {"jpeg", "jpeg2000", "none"} <= set(good["codec"])
+    assert good["error"].isna().all()
+    assert (tmp_path / "out" / "photos.png").exists()
+
+
+def test_listings_tell_what_there_is_and_what_not_and_why(tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    printed = lic_bench("codecs", "--plugin", "plugin.py", cwd=tmp_path)
+    assert re.search(r"jpeg +quality 5, 10.* subsampling=4:2:0", printed)
+    assert re.search(r"jpeg2000 +compression ratio 192, 128", printed)
+    assert "absent cannot be used here: libabsent is not installed; pip install absent" in printed
+    printed = lic_bench("datasets", cwd=tmp_path)
+    for name in ("sample", "kodak", "div2k-valid", "clic2020-mobile-valid"):
+        assert name in printed
+
+
+def test_help_and_version(tmp_path: Path) -> None:
+    assert "encode" in lic_bench("--help", cwd=tmp_path)
+    assert lic_bench("--version", cwd=tmp_path).startswith("lic-bench ")
+
+
+@pytest.mark.parametrize("command", ["codecs", "datasets", "--help"])
+def test_listings_do_not_wait_for_what_they_do_not_need(command: str, tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.argv = ["lic-bench", {command!r}]
+from lic_bench.cli.main import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {{"torch", "compressai", "pandas", "matplotlib", "glymur", "skimage", "pooch", "scipy"}}
+print("HEAVY", *(heavy & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "HEAVY"

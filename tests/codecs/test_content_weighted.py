@@ -1,0 +1,403 @@
+"""The codec content-weighted: network, bitstream and plugin; its training is tested apart."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+pytest.importorskip("constriction")
+
+import lic_bench  # noqa: E402
+from lic_bench import BitstreamError, Registry, SpecError, UnavailableError  # noqa: E402
+from lic_bench.codecs.content_weighted import ablation  # noqa: E402
+from lic_bench.codecs.content_weighted.codec import WEIGHTS, ContentWeighted  # noqa: E402
+from lic_bench.codecs.content_weighted.digits import Digits  # noqa: E402
+from lic_bench.codecs.content_weighted.inference import load_model, weights_file  # noqa: E402
+from lic_bench.codecs.content_weighted.model import ContentWeightedNet, Settings  # noqa: E402
+from lic_bench.codecs.content_weighted.start import (  # noqa: E402
+    blocks,
+    layout,
+    start,
+    step_of,
+)
+from lic_bench.learned.context import ContextModel  # noqa: E402
+from lic_bench.learned.rate import RateModel  # noqa: E402
+
+PLUGIN = Path(sys.modules[ContentWeighted.__module__].__file__)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    """Weights of a small untrained network: enough for everything but quality."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    images = [torch.from_numpy(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))]
+    found = layout(blocks(images, 2000, 0), 64)
+    net = ContentWeightedNet(Settings(8, 64, 16, 3, len(found.coefficients)))
+    start(net, [400.0, 150.0, 60.0], found)
+    coder = ContextModel(15 + 64, 3, 8)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    path.write_bytes(weights_file(net, coder, RateModel(15 + 64, 3), {"training": {}}))
+    return path
+
+
+@pytest.fixture
+def codec(small):
+    return ContentWeighted(weights=str(small))
+
+
+def picture(height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = 120 + 60 * np.sin(x / 9)[..., None] + 50 * np.cos(y[..., None] / [7, 11, 17])
+    return np.clip(waves + rng.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+def ternary(places: list[int]) -> Digits:
+    """The digits of a few coefficients, each with so many places."""
+    channels = [
+        (i, j, s) for i, n in enumerate(places) for j in reversed(range(n)) for s in (1, -1)
+    ]
+    digits = Digits(len(channels), 1, len(places))
+    for name, column in zip(
+        ("coefficient", "place", "sign"), zip(*channels, strict=True), strict=True
+    ):
+        getattr(digits, name).copy_(torch.tensor(column))
+    return digits
+
+
+class TestNetwork:
+    def test_the_default_is_the_papers(self):
+        net = ContentWeightedNet(Settings())
+        count = sum(p.numel() for p in net.parameters())
+        # The layers of the released prototxt come to 8.8 million.
+        assert count == pytest.approx(8.8e6, rel=0.02)
+        assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
+        x, point = torch.full((2, 3, 48, 32), 100.0), torch.zeros(2, dtype=torch.int64)
+        codes = net.encode(x, point)
+        assert codes.bits.shape == (2, 64, 6, 4) and codes.p.shape == (2, 1, 6, 4)
+        assert net.decode(codes.bits * net.mask(codes.p), point).shape == x.shape
+
+    def test_planes_are_the_level(self):
+        net = ContentWeightedNet(Settings(width=8))
+        p = torch.rand(1, 1, 5, 6)
+        assert torch.equal(net.planes(p).sum(1, keepdim=True) + 1, net.level(p).float())
+        assert torch.equal(net.mask(p).sum(1, keepdim=True), 4 * net.level(p).float())
+
+    def test_gradients_reach_every_parameter(self):
+        rng = np.random.default_rng(0)
+        images = [torch.from_numpy(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))]
+        found = layout(blocks(images, 1000, 0), 64)
+        for settings in (
+            Settings(8, 32, 8),
+            Settings(8, 64, 16, 2, len(found.coefficients)),
+        ):
+            net = ContentWeightedNet(settings)
+            if settings.coefficients:
+                start(net, [300.0, 60.0], found)
+            x = torch.from_numpy(picture(32, 32)).permute(2, 0, 1)[None].float().repeat(2, 1, 1, 1)
+            point = torch.tensor([0, settings.points - 1])
+            codes = net.encode(x, point)
+            y = net.decode(codes.bits * net.mask(codes.p), point)
+            (((x - y) ** 2).mean() + codes.p.sum()).backward()
+            for name, parameter in net.named_parameters():
+                assert parameter.grad is not None, name
+                assert parameter.grad.abs().sum() > 0, name
+
+    def test_digits_are_balanced_ternary(self):
+        digits = ternary([3])
+        z = torch.arange(-15.0, 16.0).view(1, 1, 1, 31)
+        bits = digits(z, torch.tensor([0]))
+        worth = torch.tensor([9.0, -9.0, 3.0, -3.0, 1.0, -1.0]).view(1, 6, 1, 1)
+        # Beyond three digits, the largest number that they can write.
+        assert torch.equal((bits * worth).sum(1, keepdim=True), z.clamp(-13, 13))
+        assert (bits[:, ::2] * bits[:, 1::2]).sum() == 0
+
+    def test_thresholds_set_the_dead_zone_and_the_rounding(self):
+        digits = ternary([2])
+        with torch.no_grad():
+            digits.threshold.copy_(torch.tensor([0.9, 0.7]).view(1, 2, 1))
+        z = torch.tensor([0.89, 0.91, 1.69, 1.71, 2.69, 2.71, -0.89, -0.91, -1.71, 9.0])
+        bits = digits(z.view(1, 1, 1, -1), torch.tensor([0]))
+        worth = torch.tensor([3.0, -3.0, 1.0, -1.0]).view(1, 4, 1, 1)
+        assert (bits * worth).sum((0, 1, 2)).tolist() == [0, 1, 1, 2, 2, 3, 0, -1, -2, 4]
+
+    @pytest.mark.parametrize("threshold", [0.5, 0.6, 0.8])
+    def test_the_gradient_of_the_digits_is_that_of_the_smoothed_loss(self, threshold):
+        """Against a convolution with a triangle, computed from the loss alone."""
+        digits = ternary([2, 1]).double()
+        worth = torch.randn(6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        # Beyond 4 steps nothing changes any more.
+        z = torch.linspace(-6, 6, 6001, dtype=torch.float64).expand(1, 2, 1, -1).clone()
+        z.requires_grad_()
+
+        def losses(zero, other):
+            with torch.no_grad():
+                digits.threshold[:, 0], digits.threshold[:, 1] = zero, other
+            cost = digits(z, torch.tensor([0])) * worth.view(1, -1, 1, 1)
+            return torch.stack([cost[0, :4].sum((0, 1)), cost[0, 4:].sum((0, 1))])
+
+        loss = losses(threshold, threshold)
+        loss.sum().backward()
+        step = 12 / 6000
+        triangle = (1 - torch.arange(-500, 501, dtype=torch.float64).abs() / 500)[None, None]
+        smooth = torch.nn.functional.conv1d(loss.detach()[:, None], triangle / triangle.sum())[:, 0]
+        slope = (smooth[:, 2:] - smooth[:, :-2]) / (2 * step)
+        assert torch.allclose(z.grad[0, :, 0, 501:-501], slope, atol=0.02)
+        # Over a uniform density, smoothing changes nothing: so by the thresholds, the loss itself.
+        by_zero, by_other = digits.threshold.grad[0]
+        for found, moves in ((by_zero, (0.1, 0)), (by_other, (0, 0.1))):
+            up, down = (
+                losses(*(threshold + sign * move for move in moves)).sum(1).detach()
+                for sign in (1, -1)
+            )
+            assert torch.allclose(found, (up - down) / 0.2, rtol=0.01, atol=1)
+
+    def test_the_start_is_a_codec_already(self):
+        image = picture(64, 64)
+        x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        found = layout(blocks([torch.from_numpy(image)], 2000, 0), 288)
+        assert len(found.channels) == 288
+        net = ContentWeightedNet(Settings(8, 288, 16, 2, len(found.coefficients)))
+        start(net, [700.0, 40.0], found)
+        errors = []
+        for index in range(2):
+            point = torch.tensor([index])
+            with torch.no_grad():
+                y = net.decode(net.encode(x, point).bits, point)
+            errors.append(float((x - y).square().mean()))
+        assert errors[1] < errors[0] / 2 and errors[1] < 60
+        assert step_of(700.0) > step_of(40.0) > 25
+
+
+class TestBitstream:
+    @pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 8), (17, 23), (64, 40)])
+    def test_any_size_comes_back(self, codec, size, small):
+        image = picture(*size)
+        for point in codec.points:
+            stream = codec.encode(image, point)
+            fresh = ContentWeighted(weights=str(small))
+            decoded = fresh.decode(stream)
+            assert decoded.shape == image.shape and decoded.dtype == np.uint8
+            assert np.array_equal(decoded, codec.decode(stream))
+            assert codec.encode(image, point) == stream
+
+    def test_the_decoder_finds_the_encoders_symbols(self, small):
+        model = load_model(small, "cpu")
+        image = picture(40, 56)
+        symbols = model.symbols(image[None], 1)[0]
+        from lic_bench.learned.bitstream import unpack
+
+        _, payload = unpack(model.format, model.encode([image], 1)[0])
+        assert np.array_equal(model.coder.decode(payload, 5, 7, 1), symbols)
+        if torch.cuda.is_available():
+            streams = load_model(small, "cuda").encode([image], 1)
+            near = load_model(small, "cuda").decode(streams)[0].astype(int)
+            assert np.abs(near - model.decode(streams)[0]).max() <= 1
+
+    def test_a_batch_is_its_images_one_by_one(self, codec, small):
+        images = [picture(40, 52, seed) for seed in range(3)]
+        streams = codec.encode_batch(images, 2)
+        together = codec.decode_batch(streams)
+        for image, stream, decoded in zip(images, streams, together, strict=True):
+            alone = ContentWeighted(weights=str(small)).decode(stream)
+            assert decoded.shape == image.shape and decoded.flags["C_CONTIGUOUS"]
+            # Sums in another order may tip a rounding.
+            assert np.abs(decoded.astype(int) - alone).max() <= 1
+            assert (decoded != alone).mean() < 1e-3
+            own = codec.encode(image, 2)
+            assert len(own) == pytest.approx(len(stream), rel=0.01)
+        assert len(set(streams)) == 3
+        assert codec.batch_size == 1 and ContentWeighted(device="cuda").batch_size > 1
+
+    def test_damage_is_found_quickly(self, codec):
+        stream = codec.encode(picture(48, 48), 2)
+        rng = np.random.default_rng(0)
+        start_time = time.perf_counter()
+        for _ in range(200):
+            damaged = bytearray(stream)
+            if rng.random() < 0.5:
+                del damaged[int(rng.integers(len(damaged))) :]
+            else:
+                damaged[rng.integers(len(damaged))] ^= 1 << int(rng.integers(8))
+            with pytest.raises(BitstreamError):
+                codec.decode(bytes(damaged))
+        assert time.perf_counter() - start_time < 5
+
+    def test_streams_of_other_weights_are_refused(self, codec, tmp_path):
+        net = ContentWeightedNet(Settings(8, 64, 16, 3))
+        other = tmp_path / "other.safetensors"
+        other.write_bytes(weights_file(net, ContextModel(79, 3, 4), RateModel(79, 3), {}))
+        stream = ContentWeighted(weights=str(other)).encode(picture(16, 16), 1)
+        with pytest.raises(BitstreamError, match="other weights"):
+            codec.decode(stream)
+
+    def test_large_images_go_in_tiles_without_seams(self, small, monkeypatch):
+        from lic_bench.codecs.content_weighted import inference
+
+        model = load_model(small, "cpu")
+        image = picture(200, 264)
+        whole, streams = model.symbols(image[None], 2), model.encode([image], 2)
+        decoded = model.decode(streams)[0].astype(int)
+        monkeypatch.setattr(inference, "_TILE", 12)
+        # Sums in another order may tip a bit that is on the edge.
+        assert (model.symbols(image[None], 2) != whole).mean() < 1e-4
+        assert np.abs(model.decode(streams)[0] - decoded).max() <= 1
+
+
+class TestPlugin:
+    def test_it_loads_as_a_plugin_file_and_says_what_it_is_made_of(self, codec):
+        entry = Registry().entry("content-weighted") if _registered() else None
+        entry = entry or Registry(plugins=[PLUGIN]).entry("content-weighted")
+        assert entry.name == "content-weighted"
+        assert set(codec.versions()) == {
+            "weights", "network", "torch", "constriction",
+        }  # fmt: skip
+
+    def test_listing_it_does_not_import_torch(self, small):
+        script = (
+            "import sys; from lic_bench.codecs.content_weighted.codec import ContentWeighted; "
+            "ContentWeighted.unavailable(); ContentWeighted(weights=sys.argv[1]).versions(); "
+            "sys.exit('torch' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", script, str(small)]).returncode == 0
+
+    def test_missing_libraries_are_told(self, monkeypatch):
+        from lic_bench.codecs.content_weighted import codec as module
+
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
+        problem = ContentWeighted.unavailable()
+        assert problem is not None and "pip install 'lic-bench[learned]'" in problem
+
+    def test_points_and_weights_are_checked(self, codec, tmp_path):
+        assert codec.points == (1, 2, 3)
+        for point in (0, 4, 1.5, None, "1"):
+            with pytest.raises(SpecError):
+                codec.encode(picture(8, 8), point)
+        with pytest.raises(SpecError, match="cannot be read"):
+            ContentWeighted(weights=str(tmp_path / "none.safetensors"))
+        (tmp_path / "bad.safetensors").write_bytes(b"nothing of the kind")
+        with pytest.raises(SpecError, match="no file of"):
+            ContentWeighted(weights=str(tmp_path / "bad.safetensors"))
+
+    def test_importance_map_is_a_picture_of_the_images_size(self, codec):
+        image = picture(21, 30)
+        shown = codec.importance_map(image, 1)
+        assert shown.shape == image.shape and shown.dtype == np.uint8
+
+
+def test_weights_of_the_format_before_are_refused_in_a_line(small, tmp_path):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(small, "pt") as file:
+        kept = {key: file.get_tensor(key) for key in file.keys() if not key.startswith("rate.")}  # noqa: SIM118
+        old = tmp_path / "old.safetensors"
+        save_file(kept, old, file.metadata())
+    with pytest.raises(UnavailableError, match="earlier format"):
+        ContentWeighted(weights=str(old)).encode(picture(16, 16), 1)
+
+
+def test_the_ablation_counts_real_bytes(small, tmp_path):
+    images = [picture(40, 48), picture(48, 40, 1)]
+    for i, image in enumerate(images):
+        lic_bench.write_image(tmp_path / f"{i}.png", image)
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in ablation.table(tmp_path, small, small).splitlines()[2:]
+    ]
+    assert [row[:3] for row in rows] == [
+        [channels, coding, str(point)]
+        for channels in ("all", "those of the map")
+        for coding in ("no", "yes")
+        for point in (1, 2, 3)
+    ]
+    codec = ContentWeighted(weights=str(small))
+    for row, point in zip(rows[-3:], codec.points, strict=True):
+        streams = codec.encode_batch(images[:1], point) + codec.encode_batch(images[1:], point)
+        assert float(row[3]) == pytest.approx(8 * sum(map(len, streams)) / (2 * 40 * 48), abs=1e-4)
+        quality = [
+            lic_bench.image_metrics(image, codec.decode(stream))["psnr_rgb_db"]
+            for image, stream in zip(images, streams, strict=True)
+        ]
+        assert float(row[4]) == pytest.approx(np.mean(quality), abs=0.01)
+    # 64 channels at each site of 8x8 pixels, as they are.
+    assert {float(row[3]) for row in rows[:3]} == {1.0}
+
+
+@pytest.mark.parametrize("metric", WEIGHTS)
+class TestWeights:
+    def test_the_curve_rises_far_above_that_of_jpeg(self, metric, photo):
+        measure = {"ms-ssim": "ms_ssim_rgb", "mse": "psnr_rgb_db"}[metric]
+        curve = _curve(ContentWeighted(metric), ContentWeighted(metric).points, photo, measure)
+        assert (np.diff(curve.bpp) > 0).all() and (np.diff(curve.value) > 0).all()
+        jpeg = _curve(Registry().codec("jpeg"), (3, 5, 10, 20, 40, 70), photo, measure)
+        assert lic_bench.bd_rate(jpeg, curve).percent < -20
+
+    def test_estimate_and_bytes_agree_within_one_per_cent(self, metric, photo):
+        model = load_model(WEIGHTS[metric], "cpu")
+        for index in range(model.settings.points):
+            real = 8 * len(model.encode([photo], index)[0])
+            assert real == pytest.approx(model.estimate(photo, index) + 18 * 8, rel=0.01)
+
+    def test_another_process_decodes_the_same(self, metric, photo, tmp_path):
+        codec = ContentWeighted(metric)
+        stream = codec.encode(photo, 3)
+        (tmp_path / "stream").write_bytes(stream)
+        script = (
+            "import sys, numpy, pathlib, torch; torch.set_num_threads(1); "
+            "from lic_bench.codecs.content_weighted.codec import ContentWeighted as C; "
+            "p = pathlib.Path(sys.argv[1]); "
+            "numpy.save(p / 'image.npy', C(sys.argv[2]).decode((p / 'stream').read_bytes()))"
+        )
+        subprocess.run([sys.executable, "-c", script, str(tmp_path), metric], check=True)
+        other = np.load(tmp_path / "image.npy").astype(int)
+        # Bits are exact; pixels may differ by a rounding of the network's last sums.
+        assert np.abs(other - codec.decode(stream)).max() <= 1
+
+    def test_the_points_are_those_of_the_file(self, metric):
+        count = load_model(WEIGHTS[metric], "cpu").settings.points
+        assert ContentWeighted(metric).points == tuple(range(1, count + 1))
+
+    def test_the_file_is_small(self, metric):
+        assert WEIGHTS[metric].stat().st_size < 20e6
+
+
+def test_each_metrics_weights_are_best_by_it(photo):
+    """At the rate of a stream of the one, its metric is better than by the other."""
+    for metric, other, measure in (
+        ("mse", "ms-ssim", "psnr_rgb_db"),
+        ("ms-ssim", "mse", "ms_ssim_rgb"),
+    ):
+        own, its = (
+            _curve(codec, codec.points, photo, measure)
+            for codec in (ContentWeighted(metric), ContentWeighted(other))
+        )
+        rate = lic_bench.bd_rate(its, own)
+        assert rate.percent is not None and rate.percent < -3
+
+
+def _curve(codec, points, image, metric):
+    values = []
+    for point in points:
+        stream = codec.encode(image, point)
+        quality = lic_bench.image_metrics(image, codec.decode(stream))
+        value = quality[metric] if metric.endswith("_db") else -10 * np.log10(1 - quality[metric])
+        values.append((8 * len(stream) / image[..., 0].size, value))
+    bpp, value = np.array(values).T
+    return lic_bench.Curve("one", codec.name, metric, bpp, value, tuple(map(str, points)))
+
+
+def test_streams_of_the_other_metrics_weights_are_refused(photo):
+    stream = ContentWeighted("mse").encode(photo[:32, :32], 1)
+    with pytest.raises(BitstreamError, match="weights"):
+        ContentWeighted("ms-ssim").decode(stream)
+
+
+def _registered() -> bool:
+    return "content-weighted" in Registry().names()

@@ -1,0 +1,226 @@
+"""Runs on a Dask cluster of several processes, whose working folders are elsewhere."""
+
+import json
+import os
+import pickle
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lic_bench
+from lic_bench import UnavailableError, write_image
+from lic_bench.execution import cluster
+from lic_bench.execution.process import Limits
+from lic_bench.execution.runs import plan
+
+pytest.importorskip("distributed", reason="needs lic-bench[cluster]")
+
+PLUGIN = """
+import os, signal, time
+import numpy as np
+from lic_bench import Codec
+
+class Toy(Codec):
+    name = "toy"
+    points = ("good", "fine")
+    def encode(self, image, point):
+        if point == "slow":
+            time.sleep(0.3)
+        if point == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        height, width, _ = image.shape
+        return f"{width} {height} {int(image.mean())} {point}".encode()
+    def decode(self, stream):
+        width, height, mean, _ = stream.decode().split()
+        return np.full((int(height), int(width), 3), int(mean), np.uint8)
+
+class Gpu(Toy):
+    name = "gpu"
+    points = (None,)
+    device = "cuda"
+    def encode(self, image, point):
+        return super().encode(image, os.environ.get("HAS_GPU", "none"))
+"""
+FIGURES = ["image", "codec", "point", "bytes", "error", *lic_bench.METRICS]
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    path = tmp_path / "toy.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "my images"
+    folder.mkdir()
+    random = np.random.default_rng(3)
+    for i in range(6):
+        write_image(folder / f"ü {i}.png", random.integers(0, 256, (48, 40, 3), dtype=np.uint8))
+    (folder / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a worker of the scheduler whose address is in `tmp_path / "scheduler.json"`."""
+    processes = []
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    file = str(tmp_path / "scheduler.json")
+
+    def begin(what: str, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "dask", what, "--scheduler-file", file, *options]
+        with (tmp_path / f"{what}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, cwd=elsewhere, env=os.environ | environment, stdout=log, stderr=log
+            )
+        processes.append(process)
+        return process
+
+    begin("scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard")
+    yield lambda *options, **environment: begin(
+        "worker", "--no-nanny", "--no-dashboard", "--nthreads", "1", *options, **environment
+    )
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def address(tmp_path: Path, start: Start) -> str:
+    file = tmp_path / "scheduler.json"
+    while not file.exists() or not file.read_text():
+        time.sleep(0.05)
+    return str(json.loads(file.read_text())["address"])
+
+
+def measured(
+    plugin: Path, images: Path, out: str, scheduler: str | None = None, *points: str
+) -> pd.DataFrame:
+    return lic_bench.run(
+        ["jpeg", "toy"],
+        [str(images)],
+        out=plugin.parent / out,
+        points={"jpeg": ["20", "80"], "toy": points or ("good", "fine")},
+        plugins=[plugin],
+        scheduler=scheduler,
+        jobs=2,
+    )
+
+
+def streams(folder: Path) -> set[tuple[object, ...]]:
+    with sqlite3.connect(folder / "store.sqlite") as db:
+        return set(
+            db.execute(
+                "SELECT image_key, identity, point, stream FROM measurements m "
+                "LEFT JOIN bitstreams b ON b.measurement = m.id"
+            )
+        )
+
+
+@pytest.mark.slow
+def test_a_cluster_measures_what_one_machine_does(
+    plugin: Path, images: Path, start: Start, address: str
+) -> None:
+    start(), start()
+    there = measured(plugin, images, "there", address)
+    here = measured(plugin, images, "here")
+    pd.testing.assert_frame_equal(there[FIGURES], here[FIGURES], check_exact=True)
+    assert here["error"].notna().sum() == 4  # of the damaged image
+    assert streams(plugin.parent / "there") == streams(plugin.parent / "here")
+    assert not list((plugin.parent / "elsewhere").rglob("*.png"))
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_a_retry(
+    plugin: Path, images: Path, start: Start, address: str
+) -> None:
+    workers = [start(), start(), start()]
+    killer = Thread(target=kill_when_busy, args=(workers[0], plugin.parent / "there"))
+    killer.start()
+    table = measured(plugin, images, "there", address, *["slow", "good"])
+    killer.join()
+    assert workers[0].poll() == -signal.SIGKILL
+    assert table[table["image"] != "damaged.png"]["error"].isna().all()
+    assert len(table) == 7 * 4
+
+
+def kill_when_busy(worker: subprocess.Popen[bytes], folder: Path) -> None:
+    """Kill a worker as soon as a first measurement is in the store: it is then at another."""
+    while True:
+        time.sleep(0.05)
+        with suppress(sqlite3.Error), sqlite3.connect(folder / "store.sqlite") as db:
+            if db.execute("SELECT count(*) FROM measurements").fetchone()[0]:
+                return worker.kill()
+
+
+@pytest.mark.slow
+def test_a_bad_codec_costs_only_its_own_measurements(
+    plugin: Path, images: Path, start: Start, address: str
+) -> None:
+    worker = start()
+    table = measured(plugin, images, "there", address, *["good", "segfault", "fine"])
+    table = table[table["image"] != "damaged.png"]
+    assert table[table["point"] == "segfault"]["error"].str.contains("SIGSEGV").all()
+    assert table[table["point"] != "segfault"]["error"].isna().all()
+    assert worker.poll() is None
+
+
+@pytest.mark.slow
+def test_what_needs_a_gpu_goes_where_there_is_one(
+    plugin: Path, images: Path, start: Start, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run() -> pd.DataFrame:
+        out = plugin.parent / "there"
+        return lic_bench.run(["gpu"], [str(images)], out=out, plugins=[plugin], scheduler=address)
+
+    start(), start()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(cluster, "_CONNECT_S", 3)
+        with pytest.raises(UnavailableError, match="resources GPU=1"):
+            run()
+    start("--resources", "GPU=1", HAS_GPU="yes")
+    run()
+    told = {stream.split()[-1] for *_, stream in streams(plugin.parent / "there") if stream}
+    assert told == {b"yes"}
+
+
+def test_nothing_that_travels_names_a_folder_of_this_machine(plugin: Path, images: Path) -> None:
+    planned = plan(["jpeg", "toy"], [str(images)], plugins=[plugin])
+    tasks = [task for _, task in planned.tasks()]
+    whole = [task for task in tasks if task.image.error is None]
+    sent = pickle.dumps(cluster.packed(whole, Limits()))
+    assert images.name.encode() not in sent
+    assert str(plugin.parent).encode() not in sent
+    assert whole[0].image.path.read_bytes() in sent
+
+
+def test_a_scheduler_that_does_not_answer_is_told(
+    plugin: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_S", 1)
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1 does not answer"):
+        measured(plugin, images, "there", "tcp://127.0.0.1:1")
+
+
+@pytest.mark.slow
+def test_a_scheduler_without_workers_is_told(
+    plugin: Path, images: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_S", 2)
+    with pytest.raises(UnavailableError, match="has no workers; start some with"):
+        measured(plugin, images, "there", address)

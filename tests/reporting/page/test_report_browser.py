@@ -1,0 +1,558 @@
+"""The report in a real browser: it does what its switches, keys and sliders say."""
+
+import base64
+import io
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+from chromium import Page
+from matplotlib import colormaps
+from report_command import NAMES, SCRIPT
+
+from lic_bench import load_dataset, read_image
+from lic_bench.analysis.curves import aggregate, bd_rate, curve
+from lic_bench.reporting.page import data
+from lic_bench.reporting.page.html import write
+from lic_bench.store.table import load
+
+USABLE_S = 2  # on two loaded cores, too
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Page, made: Path) -> Page:
+    browser.screen(1200, 900)
+    browser.open(made)
+    return browser
+
+
+@pytest.fixture
+def page(opened: Page) -> Page:
+    """The page as it is when it was just opened."""
+    opened.screen(1200, 900)
+    opened.requests.clear()
+    opened.complaints.clear()
+    opened.call("Page.reload")
+    time.sleep(0.05)
+    opened.wait(
+        "document.documentElement?.dataset.ready && document.readyState == 'complete'"
+        " && document.getElementById('stage').dataset.drawn"
+    )
+    return opened
+
+
+@pytest.fixture
+def stage(page: Page) -> Page:
+    """The page with the viewer in sight, and focused."""
+    page.box("#stage")
+    page.run("document.getElementById('stage').focus()")
+    return page
+
+
+def pressed(page: Page, key: str) -> None:
+    """Press a key, and wait until the viewer has drawn what it asked for, if it draws at all."""
+    page.press(key)
+    settle(page)
+
+
+def settle(page: Page) -> None:
+    page.run("new Promise((done) => setTimeout(done, 250))")
+
+
+def canvas(page: Page, side: str) -> Any:
+    """The pixels of a side."""
+    url = page.run(
+        f"document.querySelector('.pane[data-side=\"{side}\"] canvas').toDataURL('image/png')"
+    )
+    return decoded(base64.b64decode(url.partition(",")[2]))
+
+
+def decoded(content: bytes) -> Any:
+    return np.asarray(PIL.Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+
+
+def shown(page: Page) -> Any:
+    return json.loads(page.run("document.getElementById('data').textContent"))
+
+
+def blob(page: Page, image: str, codec: int, rate: float, what: str = "data") -> Any:
+    """What the file holds of a picture, decoded here."""
+    [one] = [
+        p
+        for p in shown(page)["pictures"]
+        if p["image"] == image and p["codec"] == codec and (codec < 0 or p["rate"] == rate)
+    ]
+    text = page.run(f"document.getElementById('blob-{one[what]}').textContent")
+    return decoded(base64.b64decode(text))
+
+
+def view(page: Page) -> dict[str, Any]:
+    """What the viewer's selects say."""
+    ids = ("view-image", "view-rate", "view-left", "view-right")
+    values = [page.run(f"document.getElementById('{name}').value") for name in ids]
+    image = shown(page)["datasets"][0]["images"][int(values[0])]["name"]
+    return {
+        "image": image,
+        "rate": float(values[1]),
+        "left": int(values[2]),
+        "right": int(values[3]),
+    }
+
+
+def close(a: Any, b: Any, most: float = 1.0) -> bool:
+    """Two decoders of one file differ by a step here and there."""
+    return a.shape == b.shape and bool(np.abs(a - b).mean() <= most)
+
+
+def test_it_loads_in_no_time_without_an_error_or_a_request(page: Page, made: Path) -> None:
+    assert page.complaints == []
+    assert page.requests == [made.resolve().as_uri()]
+    assert page.run("Number(document.documentElement.dataset.ready)") < 1000 * USABLE_S
+    assert "photos" in page.run("document.title")
+
+
+def test_names_are_text(page: Page) -> None:
+    options = "[...document.getElementById('view-image').options].map((o) => o.textContent)"
+    assert sorted(page.run(options)) == sorted(NAMES)
+    assert SCRIPT in page.run("document.getElementById('table').innerText")
+    assert "</script><script>" in page.run("document.getElementById('failures').textContent")
+    page.choose(
+        "curve-image", str([i["name"] for i in shown(page)["datasets"][0]["images"]].index(SCRIPT))
+    )
+    assert SCRIPT in page.run("document.getElementById('chart-note').textContent")
+    assert page.run("document.images.length") == 0
+    assert page.run("window.owned === undefined")
+    assert page.complaints == []
+
+
+def test_no_script_but_its_own_would_run(page: Page) -> None:
+    page.run(
+        "document.body.append(Object.assign(document.createElement('script'),"
+        "{textContent: 'window.owned = 1'}))"
+    )
+    assert page.run("window.owned === undefined")
+
+
+def curves(page: Page) -> list[int]:
+    found = page.run(
+        "[...document.querySelectorAll('#chart .codec:has(polyline)')].map((g) => g.dataset.codec)"
+    )
+    return sorted(map(int, found))
+
+
+def test_codecs_are_switched_on_and_off(page: Page) -> None:
+    assert curves(page) == [0, 1, 2]
+    page.click("#legend label:nth-of-type(2)")
+    assert curves(page) == [0, 2]
+    rows = "[...document.querySelectorAll('#matrix tbody th')].map((h) => h.textContent)"
+    assert page.run(rows) == ["coarse", "jpeg2000"]
+    page.click("#legend button:last-of-type")
+    assert curves(page) == []
+    assert "nothing to draw" in page.run("document.getElementById('chart').textContent")
+    page.click("#legend button:first-of-type")
+    assert curves(page) == [0, 1, 2]
+    # By keyboard, too.
+    page.run("document.querySelector('#legend input').focus()")
+    page.press(" ")
+    assert curves(page) == [1, 2]
+
+
+def tip(page: Page) -> str:
+    return str(
+        page.run(
+            "document.querySelector('.tip').hidden ? '' : document.querySelector('.tip').innerText"
+        )
+    )
+
+
+def test_a_point_under_the_pointer_is_named(page: Page, store: Path) -> None:
+    averages = aggregate(load(store))
+    wanted = averages[(averages["codec"] == "jpeg") & (averages["point"] == "15")].iloc[0]
+    assert tip(page) == ""
+    place = page.run(
+        "(() => { const e = document.querySelectorAll('.codec[data-codec=\"1\"] .mark-shape')[1];"
+        "e.scrollIntoView({block: 'center', behavior: 'instant'});"
+        "const b = e.getBoundingClientRect();"
+        "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+    )
+    page.mouse("Moved", place[0] + 3, place[1] - 2)
+    text = tip(page)
+    assert text.startswith("jpeg\n")
+    assert "quality 15" in text
+    assert f"{wanted['bpp']:.3f} bpp" in text
+    assert f"{wanted['psnr_rgb_db']:.2f} dB" in text
+    assert page.run("document.querySelectorAll('.cross line').length") == 2
+    page.mouse("Moved", 5, 5)
+    assert tip(page) == ""
+
+
+def test_the_arrow_keys_walk_along_the_curves(page: Page) -> None:
+    page.run("document.querySelector('#chart svg').focus()")
+    for key, codec, point in (
+        ("ArrowRight", "coarse", "step 100"),
+        ("ArrowRight", "coarse", "step 80"),
+        ("ArrowLeft", "coarse", "step 100"),
+        ("ArrowDown", "jpeg", "quality"),
+        ("ArrowDown", "jpeg2000", "compression ratio"),
+    ):
+        page.press(key)
+        assert codec in tip(page).splitlines()[0] and point in tip(page)
+    page.press("Escape")
+    assert tip(page) == ""
+
+
+def test_any_metric_against_rate_and_times(page: Page, store: Path) -> None:
+    averages = aggregate(load(store))
+    for metric in ("psnr_rgb", "psnr_y709", "ssim_rgb"):
+        page.choose("metric", metric)
+        cells = page.run(
+            "[...document.querySelectorAll('#matrix tbody td')].map((c) => c.textContent)"
+        )
+        expected = []
+        for test in ("coarse", "jpeg", "jpeg2000"):
+            for anchor in ("coarse", "jpeg", "jpeg2000"):
+                sides = [curve(averages, "photos", name, metric) for name in (anchor, test)]
+                rate = bd_rate(*sides).percent
+                same = "" if anchor == test else "–"
+                expected.append(
+                    same if rate is None or anchor == test else f"{rate:+.1f} %".replace("-", "−")
+                )
+        assert cells == expected
+    text = "document.querySelector('#chart').textContent"
+    assert "SSIM (RGB) [dB]" in page.run(text) and "Rate [bpp]" in page.run(text)
+    for axis, name in (("encode_s", "Encoding"), ("decode_s", "Decoding")):
+        page.choose("axis", axis)
+        assert f"{name} [s per image]" in page.run(text)
+        assert curves(page) == [0, 1, 2]
+        assert page.run("document.getElementById('log').checked")
+    # Points lie where an axis of logarithms has them.
+    rows = averages[(averages["codec"] == "jpeg") & averages["complete"]]["decode_s"].to_numpy()
+    x = page.run(
+        "[...document.querySelectorAll('#chart .codec[data-codec=\"1\"] .mark-shape')]"
+        ".map((m) => m.transform.baseVal.getItem(0).matrix.e)"
+    )
+    np.testing.assert_allclose(np.corrcoef(np.log(rows), x)[0, 1], 1, atol=1e-3)
+    page.choose("metric", "ms_ssim_rgb")  # the images are large enough for none of its scales
+    page.choose("axis", "bpp")
+    page.choose("limit", "1")
+
+
+def table(page: Page) -> list[list[str]]:
+    return list(
+        page.run(
+            "[...document.querySelectorAll('#table tbody tr')]"
+            ".map((r) => [...r.cells].map((c) => c.innerText))"
+        )
+    )
+
+
+def test_images_are_listed_worst_first_and_lead_to_the_viewer(page: Page) -> None:
+    page.choose("table-codec", "2")
+    page.choose("table-anchor", "1")
+    mine = shown(page)["datasets"][0]
+    rates = mine["bdByImage"]["psnr_rgb"][1][2]
+    order = sorted(range(3), key=lambda i: -rates[i])
+    names = [mine["images"][i]["name"] for i in order]
+    assert [row[0] for row in table(page)] == names
+    assert table(page)[0][1] == f"{rates[order[0]]:+.1f} %".replace("-", "−")
+    page.click("#table th:nth-child(1) button")
+    assert [row[0] for row in table(page)] == sorted(names, key=str.casefold)
+    page.click("#table th:nth-child(2) button")
+    page.click("#table th:nth-child(2) button")
+    assert [row[0] for row in table(page)] == names[::-1]
+    assert page.run("document.querySelectorAll('#table th')[1].ariaSort") == "ascending"
+    page.click("#table tbody tr:nth-child(2) button")
+    settle(page)
+    assert view(page) == {"image": names[1], "rate": view(page)["rate"], "left": 1, "right": 2}
+    assert page.run("document.activeElement.id") == "stage"
+
+
+def test_both_sides_show_what_the_file_holds(stage: Page) -> None:
+    now = view(stage)
+    for side in ("left", "right"):
+        assert close(canvas(stage, side), blob(stage, now["image"], now[side], now["rate"]))
+    stage.choose("view-left", "-1")
+    settle(stage)
+    assert close(canvas(stage, "left"), blob(stage, now["image"], -1, 0))
+    pressed(stage, "n")
+    assert view(stage)["image"] != now["image"]
+    assert close(canvas(stage, "left"), blob(stage, view(stage)["image"], -1, 0))
+    pressed(stage, "b")
+    pressed(stage, "r")
+    assert view(stage) == now | {"left": -1, "rate": 1.5 if now["rate"] == 0.5 else 0.5}
+    pressed(stage, "x")
+    assert view(stage)["right"] == -1
+    assert stage.complaints == []
+
+
+def clip(page: Page) -> float:
+    """Where the right picture begins, in per cent of the width."""
+    text = page.run("document.querySelector('.pane[data-side=\"right\"] .view').style.clipPath")
+    return float(re.findall(r"([\d.]+)%\)", text)[0]) if "%" in text else 0.0
+
+
+def test_the_slider_parts_the_pictures(stage: Page) -> None:
+    assert clip(stage) == 50
+    box = stage.box("#stage")
+    middle = box["y"] + box["height"] / 2
+    stage.drag(box["x"] + box["width"] / 2, middle, box["x"] + box["width"] * 0.8, middle)
+    assert clip(stage) == pytest.approx(80, abs=1)
+    assert stage.run("document.getElementById('handle').ariaValueNow") == "80"
+    stage.run("document.getElementById('handle').focus()")
+    stage.press("ArrowLeft")
+    assert clip(stage) == pytest.approx(78, abs=1)
+    stage.press("Home")
+    assert clip(stage) == 0
+    # What is seen left and right of it: the pictures themselves, pixel by pixel.
+    stage.run("document.getElementById('handle').blur()")
+    pressed(stage, "1")
+    stage.drag(box["x"] + 1, middle, box["x"] + box["width"] / 2, middle)
+    assert clip(stage) == pytest.approx(50, abs=1)
+    box = stage.box("#stage")
+    seen = decoded(stage.screenshot())
+    left, right = canvas(stage, "left"), canvas(stage, "right")
+    _, x, y = transform(stage)
+    x, y = round(box["x"] + x), round(box["y"] + y)
+    rows = slice(y + 60, y + 80)  # between captions and knob
+    assert close(seen[rows, x + 20 : x + 80], left[60:80, 20:80], 0.5)
+    assert close(seen[rows, x + 150 : x + 220], right[60:80, 150:220], 0.5)
+
+
+def zoomed(page: Page) -> str:
+    return str(page.run("document.getElementById('zoom').textContent"))
+
+
+def transform(page: Page) -> list[float]:
+    """Scale, and place of the left picture in its pane."""
+    text = page.run("getComputedStyle(document.querySelector('.pane canvas')).transform")
+    a, _, _, _, x, y = map(float, re.findall(r"-?[\d.]+(?:e-?\d+)?", text))
+    return [a, x, y]
+
+
+def test_zoom_shows_real_pixels(stage: Page) -> None:
+    pressed(stage, "1")
+    assert zoomed(stage) == "100 %"
+    for _ in range(3):
+        pressed(stage, "+")
+    assert zoomed(stage) == "800 %"
+    assert transform(stage)[0] == 8
+    assert "pixelated" in stage.run(
+        "getComputedStyle(document.querySelector('.pane canvas')).imageRendering"
+    )
+    # Each pixel is a square of one colour, and the colour is that of the picture.
+    box = stage.box("#stage")
+    _, x, y = transform(stage)
+    picture, seen = canvas(stage, "left"), decoded(stage.screenshot())
+    column, row = int((60 - x) // 8) + 1, int((70 - y) // 8) + 1
+    left, top = round(box["x"] + x + 8 * column), round(box["y"] + y + 8 * row)
+    part = seen[top : top + 80, left : left + 160].reshape(10, 8, 20, 8, 3)
+    assert np.ptp(part, axis=(1, 3)).max() == 0
+    assert close(part[:, 0, :, 0], picture[row : row + 10, column : column + 20], 0.5)
+    pressed(stage, "-")
+    assert zoomed(stage) == "400 %"
+    pressed(stage, "0")
+    assert transform(stage)[0] == 1  # it fits as it is
+    stage.click("#zoom-in")
+    assert zoomed(stage) == "200 %"
+    stage.click("#zoom-real")
+    assert zoomed(stage) == "100 %"
+
+
+def test_real_pixels_are_the_screens(stage: Page) -> None:
+    stage.screen(1200, 900, ratio=2)
+    pressed(stage, "1")
+    assert (zoomed(stage), transform(stage)[0]) == ("100 %", 0.5)
+
+
+def test_it_is_moved_and_zoomed_by_pointer_and_wheel(stage: Page) -> None:
+    for _ in range(4):
+        pressed(stage, "+")
+    box = stage.box("#stage")
+    x, y = box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5
+    before = transform(stage)
+    stage.drag(x, y, x + 40, y - 10)
+    after = transform(stage)
+    assert [after[1] - before[1], after[2] - before[2]] == pytest.approx([40, -10], abs=1)
+    pressed(stage, "ArrowLeft")
+    assert transform(stage)[1] - after[1] == pytest.approx(60, abs=1)
+    # The wheel zooms about the pointer: what is under it stays there.
+    a, left, top = transform(stage)
+    under = [(x - box["x"] - left) / a, (y - box["y"] - top) / a]
+    stage.mouse("Wheel", x, y, deltaX=0, deltaY=-120)
+    settle(stage)
+    b, left, top = transform(stage)
+    assert b / a == pytest.approx(2**0.5, rel=0.01)
+    assert [(x - box["x"] - left) / b, (y - box["y"] - top) / b] == pytest.approx(under, abs=0.3)
+
+
+def test_the_page_scrolls_until_the_viewer_is_clicked(page: Page) -> None:
+    box = page.box("#stage")
+    before = zoomed(page)
+    page.mouse("Wheel", box["x"] + 50, box["y"] + 50, deltaX=0, deltaY=-120)
+    settle(page)
+    assert zoomed(page) == before
+
+
+def visible(page: Page) -> list[str]:
+    return list(
+        page.run(
+            "[...document.querySelectorAll('.pane')]"
+            ".filter((p) => getComputedStyle(p).visibility === 'visible')"
+            ".map((p) => p.dataset.side)"
+        )
+    )
+
+
+def test_a_key_flips_between_the_two(stage: Page) -> None:
+    assert visible(stage) == ["left", "right"]
+    pressed(stage, "f")
+    [first] = visible(stage)
+    pressed(stage, " ")
+    [second] = visible(stage)
+    assert {first, second} == {"left", "right"}
+    pressed(stage, "f")
+    assert visible(stage) == [first]
+    assert clip(stage) == 0
+    pressed(stage, "s")
+    boxes = [stage.box(f".pane[data-side={side}]") for side in ("left", "right")]
+    assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+    pressed(stage, "l")
+    assert clip(stage) == 50
+
+
+def test_the_difference_is_that_of_the_pictures(stage: Page) -> None:
+    left, right = canvas(stage, "left"), canvas(stage, "right")
+    pressed(stage, "d")
+    assert visible(stage) == ["left"]
+    stage.choose("gain", "2")
+    settle(stage)
+    np.testing.assert_array_equal(canvas(stage, "left"), np.minimum(2 * abs(left - right), 255))
+    pressed(stage, "d")
+    np.testing.assert_array_equal(canvas(stage, "left"), left)
+
+
+def test_the_error_map_has_the_colours_of_its_scale(stage: Page, store: Path) -> None:
+    now = view(stage)
+    pressed(stage, "e")
+    levels = blob(stage, now["image"], now["left"], now["rate"], "error")[..., 0]
+    expected = colormaps["inferno"](np.minimum(levels / 4 / 32, 1))[..., :3] * 255
+    seen = canvas(stage, "left")
+    assert np.abs(seen[::4, ::4] - expected).max() < 8  # matplotlib has 256 steps of it
+    assert (seen[:188:4, :240:4] == seen[3:188:4, 3:240:4]).all()
+    # And it is dark where the picture is like the original, which the file holds, too.
+    originals = {one.name: one.path for one in load_dataset(str(store / "photos")).images}
+    error = np.abs(
+        blob(stage, now["image"], now["left"], now["rate"]) - read_image(originals[now["image"]])
+    )
+    blocks = error.mean(axis=2)[:188, :240].reshape(47, 4, 60, 4).mean(axis=(1, 3))
+    assert np.corrcoef(blocks.ravel(), seen.sum(axis=2)[:188:4, :240:4].ravel())[0, 1] > 0.9
+    assert "8-bit steps" in stage.run("document.getElementById('scale').textContent")
+
+
+def test_the_importance_map_is_shown_where_there_is_one(stage: Page) -> None:
+    stage.choose("view-left", "0")
+    stage.choose("view-right", "1")
+    stage.choose("view-rate", "1.5")
+    pressed(stage, "i")
+    assert (canvas(stage, "left") == (200, 60, 20)).all()
+    told = stage.run("document.querySelector('.pane[data-side=\"right\"] .missing').textContent")
+    assert told == "jpeg has no importance map to show."
+
+
+def test_the_original_is_shown_while_a_key_is_held(stage: Page) -> None:
+    now = view(stage)
+    stage.press("o", held=True)
+    settle(stage)
+    original = blob(stage, now["image"], -1, 0)
+    assert close(canvas(stage, "left"), original) and close(canvas(stage, "right"), original)
+    stage.release("o")
+    settle(stage)
+    assert close(canvas(stage, "left"), blob(stage, now["image"], now["left"], now["rate"]))
+
+
+def test_what_is_missing_says_why(stage: Page) -> None:
+    stage.choose("view-rate", "0.5")
+    stage.choose("view-left", "0")
+    settle(stage)
+    assert "no point near this rate" in stage.run("document.querySelector('.missing').textContent")
+    assert "no point near this rate" in stage.run("document.getElementById('missing').textContent")
+
+
+def test_keys_leave_the_selects_alone(stage: Page) -> None:
+    now = view(stage)
+    stage.run("document.getElementById('view-left').focus()")
+    stage.press("x")
+    stage.press("n")
+    assert view(stage)["image"] == now["image"]
+
+
+BACKGROUND = "Number(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0])"
+
+
+def test_dark_and_light(page: Page) -> None:
+    page.wait(f"{BACKGROUND} > 200")
+    page.screen(1200, 900, scheme="dark")
+    page.wait(f"{BACKGROUND} < 60")
+    page.click("#theme")
+    page.wait(f"{BACKGROUND} > 200")
+    page.click("#theme")
+    page.wait(f"{BACKGROUND} < 60")
+
+
+def test_it_fits_a_phone(page: Page) -> None:
+    page.screen(360, 740, ratio=2)
+    settle(page)
+    assert page.run("document.documentElement.scrollWidth") <= 360
+    assert page.run("document.querySelector('#chart svg').clientWidth") < 360
+    page.run("document.getElementById('stage').focus()")
+    pressed(page, "s")
+    boxes = [page.box(f".pane[data-side={side}]") for side in ("left", "right")]
+    assert boxes[0]["width"] == boxes[1]["width"] > 300
+    before = transform(page)
+    box = page.box("#stage")
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 4)
+    for kind, apart in (("Start", 30), ("Move", 45), ("Move", 60)):
+        points = [{"x": middle[0] + sign * apart, "y": middle[1]} for sign in (-1, 1)]
+        page.call("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=points)
+    page.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+    settle(page)
+    assert transform(page)[0] / before[0] == pytest.approx(2, rel=0.1)
+
+
+def test_the_commands_can_be_read(page: Page) -> None:
+    commands = page.run("[...document.querySelectorAll('#commands pre')].map((p) => p.textContent)")
+    assert " -m lic_bench report " in commands[-1]
+    runs = page.run("document.getElementById('runs').textContent")
+    for word in ("48 measurements", "processor", "jpeg2000"):
+        assert word in runs
+
+
+def test_data_sets_are_switched_and_published_curves_lie_behind(
+    browser: Page, store: Path, tmp_path: Path
+) -> None:
+    measurements = load(store)
+    both = pd.concat([measurements, measurements.assign(dataset="kodak")], ignore_index=True)
+    gathered = data.gather(both, [], ["vtm"])
+    for one in gathered["datasets"]:
+        one["rates"] = [0.3]
+    path = tmp_path / "two.html"
+    more = {"version": "1", "made": "now", "command": "", "noPictures": "no pictures: because"}
+    write(path, gathered | more, [])
+    browser.complaints.clear()
+    browser.open(path)
+    assert curves(browser) == [0, 1, 2]
+    browser.choose("dataset", "1")
+    assert curves(browser) == [0, 1, 2, 3]
+    assert "kodak" in browser.run("document.getElementById('chart-note').textContent")
+    first = "document.querySelector('#chart .codec').classList.contains('published')"
+    assert browser.run(first)
+    assert "vtm (published)" in browser.run("document.getElementById('matrix').textContent")
+    assert "vtm" not in browser.run("document.getElementById('table-codec').textContent")
+    assert browser.run("document.getElementById('viewer-none').innerText") == "no pictures: because"
+    assert browser.complaints == []
