@@ -30,9 +30,11 @@ if TYPE_CHECKING:
         UnavailableError,
         UndefinedError,
     )
-    from lic_bench.execution.runs import run
-    from lic_bench.images.dataset import Dataset, fetch, known_datasets, load_dataset
+    from lic_bench.execution.run import run
+    from lic_bench.images.dataset import Dataset, load_dataset
+    from lic_bench.images.fetch import fetch
     from lic_bench.images.image import Image, read_image, write_image
+    from lic_bench.images.manifest import known_datasets
     from lic_bench.metrics.builtin import METRICS, image_metrics
     from lic_bench.reporting.plots import plot, save_plot
     from lic_bench.store.table import export, load
@@ -81,9 +83,11 @@ _HOMES = {
     "codec.base": ("Codec", "Point"),
     "codec.registry": ("Registry",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
-    "execution.runs": ("run",),
-    "images.dataset": ("Dataset", "fetch", "known_datasets", "load_dataset"),
+    "execution.run": ("run",),
+    "images.dataset": ("Dataset", "load_dataset"),
+    "images.fetch": ("fetch",),
     "images.image": ("Image", "read_image", "write_image"),
+    "images.manifest": ("known_datasets",),
     "metrics.builtin": ("METRICS", "image_metrics"),
     "reporting.plots": ("plot", "save_plot"),
     "store.table": ("export", "load"),

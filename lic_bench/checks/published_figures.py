@@ -20,7 +20,8 @@ from lic_bench.codec.base import point_text
 from lic_bench.codec.registry import Registry
 from lic_bench.codec.spec import parse_points, parse_spec
 from lic_bench.errors import SpecError, UnavailableError
-from lic_bench.execution.runs import Progress, execute, plan, workers_for
+from lic_bench.execution.plan import plan
+from lic_bench.execution.run import Progress, execute, workers_for
 
 if TYPE_CHECKING:
     import pandas as pd

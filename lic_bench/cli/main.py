@@ -174,7 +174,8 @@ def run(
     """
     from lic_bench.cli import show
     from lic_bench.cli.specs import expand, points_by_spec
-    from lic_bench.execution.runs import execute, plan, workers_for
+    from lic_bench.execution.plan import plan
+    from lic_bench.execution.run import execute, workers_for
 
     specs = expand(codecs, plugin)
     if anchor is not None and anchor not in specs:
@@ -347,7 +348,7 @@ def datasets(context: typer.Context) -> None:
     """List the known data sets, and where each lies or how to get it."""
     if context.invoked_subcommand is not None:
         return
-    from lic_bench.images.dataset import known_datasets
+    from lic_bench.images.manifest import known_datasets
 
     for known in known_datasets():
         size = f"{known.bytes / 1e6:.0f} MB to fetch" if known.bytes else "nothing to fetch"
@@ -364,7 +365,7 @@ def fetch(names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> Non
 
     - `lic-bench datasets fetch kodak`
     """
-    from lic_bench.images.dataset import fetch
+    from lic_bench.images.fetch import fetch
 
     for name in names:
         typer.echo(fetch(name))

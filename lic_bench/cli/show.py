@@ -31,7 +31,7 @@ from rich.table import Table
 
 from lic_bench.codec.base import point_text
 from lic_bench.errors import LicBenchError, UndefinedError
-from lic_bench.execution.runs import Progress
+from lic_bench.execution.run import Progress
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,8 +23,9 @@ import numpy as np
 from lic_bench.codec.base import Codec, point_text
 from lic_bench.codec.spec import parse_spec
 from lic_bench.execution.measure import Task, picture, reason
+from lic_bench.execution.plan import Plan
 from lic_bench.execution.process import USUAL_LIMITS
-from lic_bench.execution.runs import Plan, Progress
+from lic_bench.execution.run import Progress
 from lic_bench.execution.workers import cores, start
 from lic_bench.store.database import FILE_NAME, Store
 from lic_bench.store.records import Decode, Key

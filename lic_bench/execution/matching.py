@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lic_bench.codec.base import Codec, Point, point_text
-from lic_bench.execution.runs import (
-    Plan,
+from lic_bench.execution.plan import Plan
+from lic_bench.execution.run import (
     Progress,
     measured,
     provenance_of,

@@ -25,7 +25,8 @@ import numpy as np
 import psutil
 
 from lic_bench import Registry, load_dataset, read_image, run, write_image
-from lic_bench.execution.runs import Progress, execute, plan
+from lic_bench.execution.plan import plan
+from lic_bench.execution.run import Progress, execute
 from lic_bench.execution.workers import ENVIRONMENT, Processes
 from lic_bench.metrics.builtin import Reference
 

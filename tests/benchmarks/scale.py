@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from lic_bench import write_image
-from lic_bench.execution.runs import Plan, execute, plan
+from lic_bench.execution.plan import Plan, plan
+from lic_bench.execution.run import execute
 from lic_bench.metrics import builtin as metrics
 from lic_bench.store.database import Store
 from lic_bench.store.records import Measurement

@@ -17,7 +17,7 @@ from lic_bench.checks.published_figures import Check, Verdict
 from lic_bench.cli import main as cli
 from lic_bench.codec.registry import Registry
 from lic_bench.errors import SpecError, UnavailableError
-from lic_bench.images.dataset import known_datasets
+from lic_bench.images.manifest import known_datasets
 from lic_bench.metrics.quality import QUALITIES
 
 CHECKS = verify.checks() + [check for check in verify.checks(["compressai", "vvc"]) if check.slow]

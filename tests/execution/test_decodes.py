@@ -10,7 +10,8 @@ import pytest
 from lic_bench import write_image
 from lic_bench.execution import decodes
 from lic_bench.execution.decodes import Verdict
-from lic_bench.execution.runs import execute, plan
+from lic_bench.execution.plan import plan
+from lic_bench.execution.run import execute
 from lic_bench.execution.workers import Processes
 
 PLUGIN = """

@@ -24,7 +24,8 @@ from lic_bench import (
     write_image,
 )
 from lic_bench.execution.matching import Search, match
-from lic_bench.execution.runs import Plan, execute, plan
+from lic_bench.execution.plan import Plan, plan
+from lic_bench.execution.run import execute
 from lic_bench.execution.workers import Processes
 from lic_bench.metrics.targets import Target, parse_target
 from lic_bench.reporting.tables import PaperTable, match_table

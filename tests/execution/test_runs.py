@@ -15,7 +15,8 @@ import pytest
 import lic_bench
 from lic_bench import Image, SpecError, UnavailableError, image_metrics, write_image
 from lic_bench.execution.measure import Task
-from lic_bench.execution.runs import Progress, execute, plan
+from lic_bench.execution.plan import plan
+from lic_bench.execution.run import Progress, execute
 from lic_bench.execution.workers import Processes
 from lic_bench.metrics import builtin as metrics
 from lic_bench.store.database import Store

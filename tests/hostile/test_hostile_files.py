@@ -23,8 +23,9 @@ import PIL.Image
 import pytest
 
 from lic_bench import DatasetError, Image, ImageError, load_dataset, read_image, run
-from lic_bench.images.dataset import Manifest, fetch
+from lic_bench.images.fetch import fetch
 from lic_bench.images.image import image_size
+from lic_bench.images.manifest import Manifest
 from lic_bench.printable import printable
 
 RGB = np.random.default_rng(0).integers(0, 256, (9, 11, 3), dtype=np.uint8)
@@ -416,19 +417,19 @@ ARCHIVES = {
 def test_a_hostile_archive_leaves_nothing(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lic_bench.images import dataset
+    from lic_bench.images import fetch as fetching
 
     data, words = ARCHIVES[case]
     folder = tmp_path / "cache" / "unpacked"
     archive = tmp_path / "archive.zip"
     archive.write_bytes(data)
     with pytest.raises((DatasetError, zipfile.BadZipFile), match=words):
-        dataset._unpack(archive, folder)
+        fetching._unpack(archive, folder)
     assert not folder.exists()
 
 
 def test_a_device_in_an_archive_becomes_a_plain_file(tmp_path: Path) -> None:
-    from lic_bench.images import dataset
+    from lic_bench.images import fetch as fetching
 
     archive = tmp_path / "archive.zip"
     archive.write_bytes(
@@ -438,7 +439,7 @@ def test_a_device_in_an_archive_becomes_a_plain_file(tmp_path: Path) -> None:
             (special("executable.png", 0o104777), GOOD),
         )
     )
-    dataset._unpack(archive, tmp_path / "out")
+    fetching._unpack(archive, tmp_path / "out")
     for path in (tmp_path / "out").iterdir():
         assert path.is_file()
         assert not path.is_symlink()

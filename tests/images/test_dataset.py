@@ -20,7 +20,9 @@ import PIL.Image
 import pytest
 
 from lic_bench.errors import DatasetError, UnavailableError
-from lic_bench.images.dataset import Manifest, fetch, known_datasets, load_dataset
+from lic_bench.images.dataset import load_dataset
+from lic_bench.images.fetch import fetch
+from lic_bench.images.manifest import Manifest, known_datasets
 
 
 def png(seed=0, size=(7, 5)):
@@ -230,7 +232,7 @@ def test_a_changed_or_missing_embedded_set():
 def test_the_list_is_cheap():
     code = (
         "import sys, lic_bench; before = set(sys.modules)\n"
-        "from lic_bench.images.dataset import known_datasets; known_datasets()\n"
+        "from lic_bench.images.manifest import known_datasets; known_datasets()\n"
         "print(*(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -308,10 +310,11 @@ def test_an_image_that_is_too_small_to_be_cropped():
 
 def test_crops_are_measured_apart_from_whole_images(tmp_path, monkeypatch):
     import lic_bench
-    from lic_bench.images import dataset
+    from lic_bench.images import dataset, manifest
 
-    known = {"sample": dataset._manifests()["sample"], "s-crops": crops(100)}
-    monkeypatch.setattr(dataset, "_manifests", lambda: known)
+    known = {"sample": manifest.manifests()["sample"], "s-crops": crops(100)}
+    for module in (manifest, dataset):
+        monkeypatch.setattr(module, "manifests", lambda: known)
     table = lic_bench.run(["none"], ["sample", "s-crops"], out=tmp_path, jobs=1)
     assert table["error"].isna().all()
     assert len(table) == 8
@@ -434,7 +437,8 @@ def test_fetch_mends_what_was_damaged(server, home):
 def fetching(m, setup=""):
     """The command of another process that fetches `m`."""
     code = (
-        f"import sys, msgspec\n{setup}\nfrom lic_bench.images.dataset import Manifest, fetch\n"
+        f"import sys, msgspec\n{setup}\nfrom lic_bench.images.fetch import fetch\n"
+        "from lic_bench.images.manifest import Manifest\n"
         "fetch(msgspec.json.decode(sys.argv[1], type=Manifest))"
     )
     return [sys.executable, "-c", code, msgspec.json.encode(m).decode()]

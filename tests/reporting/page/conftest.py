@@ -9,7 +9,7 @@ import pytest
 from report_command import NAMES, PLUGIN, RATES, report
 
 from lic_bench import Image, write_image
-from lic_bench.execution.runs import run
+from lic_bench.execution.run import run
 
 
 @pytest.fixture(scope="session")

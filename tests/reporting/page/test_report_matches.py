@@ -11,7 +11,8 @@ from report_command import report
 
 from lic_bench import Image, write_image
 from lic_bench.execution.matching import match
-from lic_bench.execution.runs import execute, plan
+from lic_bench.execution.plan import plan
+from lic_bench.execution.run import execute
 from lic_bench.execution.workers import Processes
 from lic_bench.metrics.quality import QUALITIES
 from lic_bench.metrics.targets import parse_target

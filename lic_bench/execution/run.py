@@ -8,21 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import chain, product
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from lic_bench.codec.base import Codec, Point, point_text
-from lic_bench.codec.identity import identity
-from lic_bench.codec.registry import Registry
-from lic_bench.codec.spec import parse_points
+from lic_bench.codec.base import point_text
 from lic_bench.errors import SpecError
 from lic_bench.execution import provenance
 from lic_bench.execution.measure import Task
+from lic_bench.execution.plan import Plan, plan
 from lic_bench.execution.process import USUAL_LIMITS, Limits, most_memory_gb
 from lic_bench.execution.workers import Processes, Workers, cores
-from lic_bench.images.dataset import Dataset, ImageFile, load_dataset
 from lic_bench.metrics import builtin as metrics
 from lic_bench.metrics.device import check_device
 from lic_bench.store.database import FILE_NAME, Store
@@ -30,96 +25,6 @@ from lic_bench.store.records import Key, Measurement
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run is to measure: everything checked, nothing measured."""
-
-    datasets: tuple[Dataset, ...]
-    codecs: Mapping[str, Codec]
-    """By spec."""
-    points: Mapping[str, tuple[Point, ...]]
-    """By spec."""
-    device: str
-    plugins: tuple[Path, ...]
-
-    def identities(self) -> dict[str, str]:
-        """What each spec's codec is made of."""
-        return {spec: identity(codec) for spec, codec in self.codecs.items()}
-
-    def tasks(self) -> Iterator[tuple[Key, Task]]:
-        """Every measurement once, image by image, so that a worker keeps its image.
-
-        Those of codecs that take batches come last, point by point.
-        """
-        alone = [one for one in self._settings.values() if one.batch_size == 1]
-        batches = [one for one in self._settings.values() if one.batch_size > 1]
-        images = self._images.values()
-        pairs = chain(
-            product(images, alone), ((image, one) for one, image in product(batches, images))
-        )
-        for image, one in pairs:
-            yield self.task(image, one.codec, one.point)
-
-    def task(self, image: ImageFile, spec: str, point: Point) -> tuple[Key, Task]:
-        """A measurement with one of the codecs, at any operating point."""
-        made, codec = self._made[spec], self.codecs[spec]
-        key = Key(image.key, made, point_text(point))
-        return key, Task(
-            image=image,
-            codec=spec,
-            identity=made,
-            point=point,
-            batch_size=codec.batch_size,
-            plugins=self.plugins,
-            device=self.device,
-            on_gpu={codec.device, self.device} != {"cpu"},
-        )
-
-    def __len__(self) -> int:
-        """How many measurements there are in it."""
-        return len(self._images) * len(self._settings)
-
-    def __contains__(self, key: Key) -> bool:
-        """Whether a measurement is one of those."""
-        return key.image_key in self._images and (key.identity, key.point) in self._settings
-
-    @property
-    def devices(self) -> set[str]:
-        """Where codecs run and metrics are computed."""
-        return {self.device, *(codec.device for codec in self.codecs.values())}
-
-    @cached_property
-    def _made(self) -> dict[str, str]:
-        return self.identities()
-
-    @cached_property
-    def _images(self) -> dict[str, ImageFile]:
-        """The images of all data sets, equal ones once."""
-        images: dict[str, ImageFile] = {}
-        for image in chain.from_iterable(dataset.images for dataset in self.datasets):
-            images.setdefault(image.key, image)
-        return images
-
-    @cached_property
-    def _settings(self) -> dict[tuple[str, str], _Setting]:
-        """The codecs at their points, those once that two specs spell differently."""
-        settings: dict[tuple[str, str], _Setting] = {}
-        for spec, made in self._made.items():
-            for point in self.points[spec]:
-                setting = _Setting(spec, made, point, self.codecs[spec].batch_size)
-                settings.setdefault((made, point_text(point)), setting)
-        return settings
-
-
-class _Setting(NamedTuple):
-    """A codec at an operating point."""
-
-    codec: str
-    identity: str
-    point: Point
-    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -198,31 +103,6 @@ def run(
         planned, jobs=jobs, timeout_s=timeout_s, memory_gb=memory_gb, scheduler=scheduler
     )
     return execute(planned, Path(out), workers=workers)
-
-
-def plan(
-    codecs: Sequence[str],
-    datasets: Sequence[str],
-    *,
-    points: Mapping[str, Sequence[str]] | None = None,
-    device: str = "cpu",
-    plugins: Iterable[str | Path] = (),
-) -> Plan:
-    """Check what is asked for, before any work is done; see `run` for the parameters and errors.
-
-    Whether there are the devices is left to `workers_for`: they may be elsewhere.
-    """
-    if not codecs or not datasets:
-        raise SpecError("a run needs a codec and a data set, as in --codecs jpeg --dataset sample")
-    files = tuple(Path(plugin).resolve() for plugin in plugins)
-    registry = Registry(files)
-    made = {spec: registry.codec(spec) for spec in codecs}
-    loaded = tuple(load_dataset(dataset) for dataset in dict.fromkeys(datasets))
-    names = [dataset.name for dataset in loaded]
-    for name in names:
-        if names.count(name) > 1:
-            raise SpecError(f"two data sets are called {name!r}; call one otherwise: NAME=PATH")
-    return Plan(loaded, made, _points(made, points or {}), device, files)
 
 
 def workers_for(
@@ -350,22 +230,6 @@ def measured(
         for key, task, measurement in workers.measure_all(work, count):
             store.add(run, key, measurement)
             yield task, measurement
-
-
-def _points(
-    codecs: Mapping[str, Codec], texts: Mapping[str, Sequence[str]]
-) -> dict[str, tuple[Point, ...]]:
-    for spec in texts:
-        if spec and spec not in codecs:
-            raise SpecError(f"points are given for {spec!r}, which is none of the run's codecs")
-    points = {}
-    for spec, codec in codecs.items():
-        chosen = texts.get(spec, texts.get(""))
-        points[spec] = tuple(codec.points if chosen is None else parse_points(codec, chosen))
-        if chosen is None:  # those that were typed are checked where they are read
-            for point in codec.points:
-                codec.check_point(point)
-    return points
 
 
 def provenance_of(plan: Plan, workers: Workers) -> dict[str, object]:

@@ -1,0 +1,205 @@
+"""Known data sets are fetched, checked, and put where every run finds them."""
+
+import math
+import re
+import shutil
+import stat
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
+from urllib.parse import quote
+
+from lic_bench.errors import DatasetError, UnavailableError
+from lic_bench.images.dataset import load_known
+from lic_bench.images.manifest import (
+    SUFFIXES,
+    Manifest,
+    cache_folder,
+    home_of,
+    listed_images,
+    manifest_of,
+    places,
+    whole,
+)
+
+if TYPE_CHECKING:  # rich takes its time, and most commands need no progress bar from here
+    from pooch import HTTPDownloader  # type: ignore[import-untyped]
+    from rich.progress import Progress, TaskID
+
+_SLACK = 1 << 20
+
+
+_ZIP_KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+def fetch(spec: str | Manifest, progress: bool = True) -> Path:
+    """Fetch a known data set into the cache folder, unless it is at hand.
+
+    It appears in its place whole or not at all. The files that a broken fetch had completed wait
+    beside that place for the next one. Two fetches at once do no harm.
+
+    Parameters
+    ----------
+    spec
+        The name of the data set, or its manifest.
+    progress
+        Whether to show a progress bar on standard error.
+
+    Returns
+    -------
+    Path
+        The folder of its images.
+
+    Raises
+    ------
+    DatasetError
+        Where it is unknown or cannot be fetched, or what came is not what was published.
+    """
+    m = whole(manifest_of(spec))
+    target = cache_folder() / m.name
+    try:
+        load_known(m)
+        return home_of(m)
+    except (DatasetError, UnavailableError) as error:
+        if m.package or any(place.is_dir() for place in places(m) if place != target):
+            raise  # only the folder in the cache is ours to mend
+        damaged = isinstance(error, DatasetError)
+    staging = target.with_name(f"{m.name}.part")
+    try:
+        if damaged:
+            shutil.rmtree(staging, ignore_errors=True)
+            target.rename(staging)  # what is good in it need not come again
+        staging.mkdir(parents=True, exist_ok=True)
+        _fetch_into(staging, m, progress).rename(target)
+    except (DatasetError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        try:
+            listed_images(m, target)  # complete all the same: another fetch was faster
+        except DatasetError:
+            raise _explained(error, m, staging) from error
+    shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+class _Allowance:
+    """A file that takes what a server sends, as long as that is not far more than was promised."""
+
+    def __init__(self, m: Manifest):
+        self._left = 2 * m.bytes + _SLACK if m.bytes else math.inf
+        self._file: IO[bytes]
+
+    def wrap(self, download: "HTTPDownloader") -> Callable[[str, str, object], None]:
+        """Have a downloader of pooch write here, and from here into its file."""
+
+        def limited(url: str, path: str, puppy: object) -> None:
+            with Path(path).open("w+b") as self._file:
+                download(url, self, puppy)
+
+        return limited
+
+    def write(self, piece: bytes) -> None:
+        self._left -= len(piece)
+        if self._left < 0:
+            raise DatasetError("the server sends more than twice of what was published")
+        self._file.write(piece)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+class _Bar:
+    """What pooch asks of a progress bar; several files advance one bar of rich."""
+
+    def __init__(self, bars: "Progress", task: "TaskID"):
+        self._bars, self._task, self._seen = bars, task, 0
+        self.total = 0
+
+    def update(self, size: int) -> None:
+        self._bars.advance(self._task, size)
+        self._seen += size
+
+    def reset(self) -> None:
+        self.update(-self._seen)
+
+    def close(self) -> None:
+        self._seen = 0
+
+
+def _fetch_into(staging: Path, m: Manifest, progress: bool) -> Path:
+    """Fetch what is not yet in the staging folder; return the folder of the images."""
+    import pooch
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    pooch.get_logger().setLevel("WARNING")  # its lines would tear the progress bar
+    files = m.files or {"archive.zip": m.archive_sha256}
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True, quiet=not progress)) as bars:
+        bars.print(f"Fetching {m.archive or m.address}")
+        there = (path for name in files if (path := staging / name).exists())
+        done = sum(path.stat().st_size for path in there)
+        bar = _Bar(bars, bars.add_task(m.name, total=m.bytes or None, completed=done))
+        downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 18)
+        allowance = _Allowance(m)
+        for name, sha256 in files.items():
+            url = m.archive or m.address + quote(name)
+            pooch.retrieve(url, sha256, name, staging, downloader=allowance.wrap(downloader))
+    folder = staging
+    if m.archive:
+        folder = staging / uuid.uuid4().hex
+        _unpack(staging / "archive.zip", folder)
+    listed_images(m, folder)
+    return folder
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack the images of a ZIP file into a new folder, and nothing outside it."""
+    with zipfile.ZipFile(archive) as opened:
+        members = [(PurePosixPath(info.filename), info) for info in opened.infolist()]
+        for path, info in members:
+            if info.flag_bits & 1 or info.compress_type not in _ZIP_KINDS:
+                raise DatasetError(f"{archive}: {info.filename!r} is encrypted or oddly compressed")
+            inside = (folder / path).resolve().is_relative_to(folder.resolve())
+            if not inside or ".." in path.parts or stat.S_ISLNK(info.external_attr >> 16):
+                raise DatasetError(f"{archive}: {info.filename!r} leads out of the archive")
+        images = [
+            (path, info)
+            for path, info in members
+            if path.suffix.lower() in SUFFIXES
+            and not info.is_dir()
+            and not any(part.startswith(".") for part in path.parts)
+        ]
+        if sum(info.file_size for _, info in images) > 10 * archive.stat().st_size:
+            raise DatasetError(f"{archive}: unpacks to more than ten times its size")
+        tops = {path.parts[0] if len(path.parts) > 1 else "" for path, _ in images}
+        paths = [path for path, _ in images]
+        if len({*paths}) < len(paths) or {*paths} & {up for path in paths for up in path.parents}:
+            raise DatasetError(f"{archive}: holds two files in one place")
+        for path, info in images:
+            target = folder / (path.relative_to(*tops) if len(tops) == 1 else path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with opened.open(info) as source, target.open("xb") as sink:
+                shutil.copyfileobj(source, sink)
+
+
+def _explained(error: Exception, m: Manifest, staging: Path) -> DatasetError:
+    """Say why a data set could not be fetched, and what to do."""
+    import requests
+
+    remedy = f"Try again, or put the images into $LIC_BENCH_DATA/{m.name} by hand."
+    if isinstance(error, requests.RequestException):
+        url = getattr(error.request, "url", m.archive or m.address)
+        if error.response is not None:
+            reason = f"the server answers {error.response.status_code} {error.response.reason}"
+        elif isinstance(error, requests.Timeout):
+            reason = "the server does not answer"
+        else:
+            reason = "there is no connection, or it broke off"
+    elif isinstance(error, OSError):
+        url, reason = str(staging), error.strerror or str(error)
+        remedy = "Make room there, or set LIC_BENCH_CACHE to another folder."
+    else:  # a checksum or an archive
+        url, reason = m.archive or m.address, re.split(r"\n| Deleted ", str(error))[0]
+    return DatasetError(f"{m.name} cannot be fetched: {url}: {reason.rstrip('.')}.\n{remedy}")
