@@ -15,27 +15,23 @@ runs in processes of its own, so that one that crashes, hangs or eats the memory
 from __future__ import annotations
 
 import math
-import mmap
-import os
-import re
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from time import monotonic, perf_counter
-from typing import Any, cast
+from time import perf_counter
+from typing import TypeVar
 
 import numpy as np
 
 from lic_bench.codec.base import Codec, Point, point_text
-from lic_bench.codec.registry import Registry
-from lic_bench.errors import BitstreamError, LicBenchError, SpecError
-from lic_bench.execution.workers import start
+from lic_bench.errors import SpecError
+from lic_bench.execution.faults import FaultError, RaisedError, RefusedError
+from lic_bench.execution.requests import Decode, Encode, Encoded, codec_of
+from lic_bench.execution.runner import Limits, Request, Runner
 from lic_bench.images.dataset import load_dataset
 from lic_bench.images.image import Image, read_image
 from lic_bench.metrics.builtin import image_metrics
@@ -49,8 +45,8 @@ QUALITY_TOLERANCE_DB = 0.1
 """By how much the quality may fall from one operating point to the next."""
 RESIZED_TOLERANCE = 1 / 8
 """What share of streams with a flipped bit may decode to another size: formats keep theirs bare."""
-MEMORY_TOLERANCE = 1 << 30
-"""How much memory a damaged stream may cost, in bytes."""
+MEMORY_TOLERANCE_GB = 1.0
+"""How much memory a damaged stream may cost, in 1e9 bytes."""
 
 _TRUNCATED = 24
 _FLIPPED = 64
@@ -58,15 +54,12 @@ _HEAD = 64
 """Half of the flipped bits are within so many bytes of the beginning."""
 _START_S = 120
 """For a process to start, and to load libraries and weights."""
-_PATIENCE_S = 0.05
+
+Value = TypeVar("Value")
 
 
 class ContractError(Exception):
     """A codec does not do what every codec must; the text says what."""
-
-
-class _RefusedError(Exception):
-    """A codec refuses an image or a stream; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,7 @@ class Subject:
 
     def codec(self) -> Codec:
         """A fresh instance."""
-        return _registry(self.plugins).codec(self.spec)
+        return codec_of(self.spec, self.plugins)
 
     def chosen_points(self) -> Sequence[Point]:
         """The operating points that are checked."""
@@ -128,8 +121,10 @@ def keeps_size_and_type(subject: Subject) -> str:
             image = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
             for point in _ends(subject):
                 try:
-                    stream, _ = process.ask(f"encoding {width}x{height}", _encode, image, point)
-                except _RefusedError as refusal:
+                    stream = process.try_to_encode(
+                        f"encoding {width}x{height}", image, point
+                    ).stream
+                except RefusedError as refusal:
                     refused[str(refusal)].append(f"{width}x{height}")
                 else:
                     kept += 1
@@ -147,8 +142,7 @@ def leaves_the_image_alone(subject: Subject) -> str:
     image = _photo(64, 48)
     with _process(subject) as process:
         for point in _ends(subject):
-            _, written = process.ask("encoding", _encode, image, point)
-            if written:
+            if process.try_to_encode("encoding", image, point).altered:
                 raise ContractError("the image has other samples after it was encoded")
     return ""
 
@@ -194,14 +188,14 @@ def rate_and_quality_rise(subject: Subject) -> str:
     rates = [float(len(stream)) for stream in streams]
     fall = _fall(rates, [RATE_TOLERANCE * rate for rate in rates])
     if fall is not None:
-        raise ContractError(_told("the rate", "bytes", points, rates, fall))
-    found = [image_metrics(image, one) for one in decoded]
-    psnr = [float(one["psnr_rgb_db"] or 0) for one in found]
-    ms_ssim = [_db(float(one["ms_ssim_rgb"] or 0)) for one in found]
+        raise ContractError(_not_rising("the rate", "bytes", points, rates, fall))
+    values = [image_metrics(image, picture) for picture in decoded]
+    psnr = [float(value["psnr_rgb_db"] or 0) for value in values]
+    ms_ssim = [_db(float(value["ms_ssim_rgb"] or 0)) for value in values]
     allowed = [QUALITY_TOLERANCE_DB] * len(points)
     fall = _fall(psnr, allowed)
     if fall is not None and _fall(ms_ssim, allowed) is not None:
-        raise ContractError(_told("the PSNR", "dB", points, psnr, fall))
+        raise ContractError(_not_rising("the PSNR", "dB", points, psnr, fall))
     pixels = image.shape[0] * image.shape[1]
     low, high = (f"{8 * rates[i] / pixels:.3f} bpp, {psnr[i]:.1f} dB" for i in (0, -1))
     return f"{len(points)} operating points, {low} to {high}"
@@ -222,10 +216,10 @@ def rate_rises_along_the_range(subject: Subject) -> str:
                 raise ContractError(f"an end of the range is refused: {error}") from error
             rates.append(len(process.encode(image, point)))
     low, high = map(point_text, codec.point_range)
-    told = f"{rates[0]} bytes at {low}, {rates[1]} at {high}"
+    note = f"{rates[0]} bytes at {low}, {rates[1]} at {high}"
     if rates[0] >= rates[1]:
-        raise ContractError(f"the rate does not rise along the range: {told}")
-    return told
+        raise ContractError(f"the rate does not rise along the range: {note}")
+    return note
 
 
 def survives_truncation(subject: Subject) -> str:
@@ -267,8 +261,8 @@ def refuses_foreign_streams(subject: Subject) -> str:
     with _process(subject) as process:
         process.warm_up()
         for what, stream in foreign.items():
-            with suppress(_RefusedError):
-                process.ask(f"decoding {what}", _decode, stream)
+            with suppress(RefusedError):
+                process.try_to_decode(f"decoding {what}", stream)
                 raise ContractError(f"{what} decoded to an image; a BitstreamError is due")
     return ""
 
@@ -297,8 +291,8 @@ def _survives(
         streams = list(damage(stream))
         for what, damaged in streams:
             try:
-                decoded = process.ask(f"decoding {what}", _decode, damaged)
-            except _RefusedError:
+                decoded = process.try_to_decode(f"decoding {what}", damaged)
+            except RefusedError:
                 refused += 1
                 continue
             if decoded.shape != shape:
@@ -315,62 +309,56 @@ class _Process:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._pool = start(1)
-        self._pid = 0
-        self._allowed = math.inf
-        self._start_s = _START_S
+        self._limits = Limits(subject.time_limit_s)
+        self._runner = Runner(replace(self._limits, timeout_s=subject.time_limit_s + _START_S))
 
     def close(self) -> None:
         """End it, and what it started."""
-        self._pool.shutdown(kill_workers=True)
+        self._runner.close()
 
-    def ask(self, what: str, function: Callable[..., _Reply], *arguments: object) -> Any:
-        """Have a function called there, and give its value.
+    def try_to_encode(self, what: str, image: Image, point: Point) -> Encoded:
+        """Encode an image that may be refused; see `_ask`."""
+        return self._ask(what, Encode(self._subject.spec, self._subject.plugins, image, point))
+
+    def try_to_decode(self, what: str, stream: bytes) -> Image:
+        """Decode a stream that may be refused; see `_ask`."""
+        return self._ask(what, Decode(self._subject.spec, self._subject.plugins, stream))
+
+    def _ask(self, what: str, request: Request[Value]) -> Value:
+        """What the codec gives.
 
         Raises
         ------
-        _RefusedError
-            Where the codec refuses what it is given, in the way that it may.
+        RefusedError
+            Where it refuses what it is given, in the way that it may.
         ContractError
             Where it raised anything else, or took too long or too much memory, or died.
         """
-        deadline = monotonic() + self._start_s + self._subject.time_limit_s
         try:
-            future = self._pool.submit(function, self._subject, *arguments)
-            while True:
-                with suppress(TimeoutError):
-                    reply: _Reply = future.result(_PATIENCE_S)
-                    break
-                if monotonic() > deadline:
-                    limit = f"{self._start_s + self._subject.time_limit_s:g} s"
-                    raise ContractError(f"{what} took longer than {limit} and was stopped")
-                if _resident(self._pid) > self._allowed:
-                    limit = f"{MEMORY_TOLERANCE >> 20} MiB"
-                    raise ContractError(f"{what} took more than {limit} and was stopped")
-        except BrokenProcessPool as error:
-            codes = re.search(r"\{(.*)\}", str(error))
-            how = codes[1] if codes else "it is not known how"
-            raise ContractError(f"{what} killed the process ({how})") from None
-        self._start_s = 0
-        if reply.refused is not None:
-            raise _RefusedError(reply.refused)
-        if reply.wrong is not None:
-            raise ContractError(f"{what}: {reply.wrong}")
-        return reply.value
+            value = self._runner.ask(request)
+        except RefusedError:
+            raise
+        except RaisedError as fault:
+            allowed = request.refusal.__name__
+            raise ContractError(f"{what}: {fault} (only {allowed} is allowed)") from None
+        except FaultError as fault:
+            raise ContractError(f"{what}: {fault}") from None
+        finally:
+            self._runner.limits = self._limits  # the first one loads libraries and weights
+        return value
 
     def encode(self, image: Image, point: Point) -> bytes:
         """Encode an image that must not be refused."""
         try:
-            stream, _ = self.ask(f"encoding{_at(point)}", _encode, image, point)
-        except _RefusedError as error:
+            return self.try_to_encode(f"encoding{_at(point)}", image, point).stream
+        except RefusedError as error:
             raise ContractError(f"encoding{_at(point)} is refused: {error}") from error
-        return cast(bytes, stream)
 
     def decode(self, stream: bytes, original: Image) -> Image:
         """Decode a stream that was not damaged."""
         try:
-            decoded: Image = self.ask("decoding", _decode, stream)
-        except _RefusedError as error:
+            decoded = self.try_to_decode("decoding", stream)
+        except RefusedError as error:
             raise ContractError(f"a good stream is refused: {error}") from error
         if decoded.shape != original.shape:
             raise ContractError(
@@ -383,13 +371,14 @@ class _Process:
         image = _photo(64, 48)
         stream = self.encode(image, self._subject.chosen_points()[0])
         self.decode(stream, image)
-        self._pid = self._pool.submit(os.getpid).result()
-        self._allowed = _resident(self._pid) + MEMORY_TOLERANCE
+        if present := self._runner.resident_gb():  # unknown but on Linux
+            self._limits = replace(self._limits, memory_gb=present + MEMORY_TOLERANCE_GB)
+            self._runner.limits = self._limits
         return stream, image.shape
 
     def watch_no_more(self) -> None:
         """Let it take any memory again."""
-        self._allowed = math.inf
+        self._limits = self._runner.limits = replace(self._limits, memory_gb=0)
 
 
 _kept: dict[Subject, _Process] = {}
@@ -413,53 +402,6 @@ def _process(subject: Subject) -> Iterator[_Process]:
 def _release() -> None:
     while _kept:
         _kept.popitem()[1].close()
-
-
-@dataclass(frozen=True)
-class _Reply:
-    """What a function found in the codec's process."""
-
-    value: object = None
-    refused: str | None = None
-    wrong: str | None = None
-
-
-def _encode(subject: Subject, image: Image, point: Point) -> _Reply:
-    """Encode: the stream, and whether the image was written into."""
-    given = image.copy()
-    try:
-        stream = subject.codec().encode(given, point)
-    except BaseException as error:  # noqa: BLE001 - a codec may raise anything, SystemExit too
-        return _failed(error, LicBenchError)
-    if not isinstance(stream, bytes):
-        return _Reply(wrong=f"encode returned {type(stream).__name__}, not bytes")
-    return _Reply((bytes(stream), not np.array_equal(given, image)))
-
-
-def _decode(subject: Subject, stream: bytes) -> _Reply:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damage, to no end
-            decoded = subject.codec().decode(stream)
-    except BaseException as error:  # noqa: BLE001 - as above
-        return _failed(error, BitstreamError)
-    if not isinstance(decoded, np.ndarray):
-        return _Reply(wrong=f"decode returned {type(decoded).__name__}, not a NumPy array")
-    if decoded.dtype != np.uint8 or decoded.ndim != 3 or decoded.shape[2] != 3:
-        return _Reply(wrong=f"decode returned {decoded.dtype} of {decoded.shape}, not H x W x 3")
-    return _Reply(np.asarray(decoded))
-
-
-def _failed(error: BaseException, allowed: type[LicBenchError]) -> _Reply:
-    text = " ".join(str(error).split())
-    if isinstance(error, allowed):
-        return _Reply(refused=text)
-    return _Reply(wrong=f"{type(error).__name__}: {text} (only {allowed.__name__} is allowed)")
-
-
-@lru_cache(maxsize=1)
-def _registry(plugins: tuple[Path, ...]) -> Registry:
-    return Registry(plugins)
 
 
 @cache
@@ -490,7 +432,7 @@ def _fall(values: Sequence[float], allowed: Sequence[float]) -> tuple[int, int] 
     return None if values[-1] > values[0] else (0, len(values) - 1)
 
 
-def _told(
+def _not_rising(
     what: str, unit: str, points: Sequence[Point], values: Sequence[float], fall: tuple[int, int]
 ) -> str:
     a, b = fall
@@ -502,14 +444,3 @@ def _told(
 
 def _db(similarity: float) -> float:
     return -10 * math.log10(1 - similarity) if similarity < 1 else math.inf
-
-
-def _resident(pid: int) -> float:
-    """Memory of a process and of those that it started, in bytes; 0 where there is no /proc."""
-    process = Path("/proc", str(pid))
-    try:
-        pages = int((process / "statm").read_text().split()[1])
-        children = " ".join(path.read_text() for path in process.glob("task/*/children")).split()
-    except OSError:  # it has ended
-        return 0
-    return pages * mmap.PAGESIZE + sum(_resident(int(child)) for child in children)

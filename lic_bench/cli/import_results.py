@@ -172,7 +172,7 @@ def _measured(pictures: Sequence[Decoded], jobs: int | None) -> list[tuple[Measu
     from rich.console import Console
     from rich.progress import track
 
-    from lic_bench.execution.workers import cores
+    from lic_bench.execution.runner import cores
     from lic_bench.importers.pictures import measure_all
 
     console = Console(stderr=True)

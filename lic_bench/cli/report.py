@@ -14,9 +14,11 @@ from lic_bench.errors import DatasetError, SpecError, UnavailableError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lic_bench.execution.runner import Limits
     from lic_bench.images.dataset import Dataset
     from lic_bench.reporting.page.data import Json
-    from lic_bench.reporting.page.pictures import Picture, Scene
+    from lic_bench.reporting.page.pictures import Picture
+    from lic_bench.reporting.page.scenes import Scene
 
 _MB = 1_000_000
 _PAGE = 200_000  # bytes of the page itself, more or less
@@ -63,6 +65,16 @@ def report(
     plugin: Annotated[
         list[Path], typer.Option("--plugin", metavar="FILE", help="As they were given to the run.")
     ] = [],
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0, help="For one picture; its codec is then left out; 0: none."
+        ),
+    ] = 60,
+    memory: Annotated[
+        float | None,
+        typer.Option(metavar="GB", min=0, help="For one worker, on Linux; 0: no limit. Most."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="An .html file; DIR/report.html."),
@@ -79,6 +91,7 @@ def report(
 
     from lic_bench.codec.spec import split_specs
     from lic_bench.execution import provenance
+    from lic_bench.execution.runner import Limits, most_memory_gb
     from lic_bench.metrics.targets import parse_target
     from lic_bench.reporting.page import data
     from lic_bench.reporting.page import html as page
@@ -99,7 +112,8 @@ def report(
     gathered = data.gather(frame, runs, others)
     scenes, shots = _scenes(gathered, frame, wanted_rates, images if viewer else 0, sets)
     budget = int(max_size * _MB) - len(page.as_json(gathered)) - _PAGE
-    made = _made(scenes, store_path, budget, jobs, plugin) if scenes else []
+    limits = Limits(timeout, most_memory_gb() if memory is None else memory)
+    made = _made(scenes, store_path, budget, jobs, plugin, limits) if scenes else []
     everything = [*made, *shots]
     targets = {one.rate for one in scenes if isinstance(one.rate, str)}
     for codec in gathered["codecs"]:
@@ -117,18 +131,23 @@ def report(
 
 
 def _made(
-    scenes: list[Scene], store: Path, budget: int, jobs: int | None, plugins: list[Path]
+    scenes: list[Scene],
+    store: Path,
+    budget: int,
+    jobs: int | None,
+    plugins: list[Path],
+    limits: Limits,
 ) -> list[Picture]:
     """Make the pictures, and show how far it is."""
     from rich.console import Console
     from rich.progress import track
 
-    from lic_bench.execution.workers import cores
-    from lic_bench.reporting.page.pictures import make_all
+    from lic_bench.execution.runner import cores
+    from lic_bench.reporting.page.gallery import make_all
 
     files = tuple(plugin.resolve() for plugin in plugins)
     jobs = min(jobs or cores(), len(scenes))
-    groups = make_all(scenes, store, budget=budget, jobs=jobs, plugins=files)
+    groups = make_all(scenes, store, budget=budget, jobs=jobs, plugins=files, limits=limits)
     console = Console(stderr=True)
     shown = track(
         groups,
@@ -150,15 +169,15 @@ def _scenes(
 ) -> tuple[list[Scene], list[Picture]]:
     """Set each data set's rates; choose the pictures at them, and tell which there cannot be."""
     from lic_bench.analysis.curves import aggregate
-    from lic_bench.reporting.page import pictures
+    from lic_bench.reporting.page import scenes as choice
 
-    aggregated, files = aggregate(frame), pictures.originals([one for one in sets.values() if one])
+    aggregated, files = aggregate(frame), choice.originals([one for one in sets.values() if one])
     scenes, missing = [], []
     for one in gathered["datasets"]:
-        one["rates"] = rates or pictures.common_rates(aggregated, one["name"])
+        one["rates"] = rates or choice.common_rates(aggregated, one["name"])
         if images:
             shown = {image["name"] for image in one["images"]}
-            found, lost = pictures.scenes(
+            found, lost = choice.scenes(
                 frame[frame["image"].isin(shown)], one["name"], one["rates"], images, files
             )
             scenes += found

@@ -19,14 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lic_bench.errors import UnavailableError
 from lic_bench.execution.measure import Task
-from lic_bench.execution.process import Limits
-from lic_bench.execution.workers import PATIENCE_S, Bundle, Bundles, Worker, Workers
+from lic_bench.execution.runner import Limits
+from lic_bench.execution.workers import Bundle, Bundles, Worker, Workers, measure_with
 from lic_bench.store.records import Measurement
 
 if TYPE_CHECKING:
@@ -108,9 +107,10 @@ class Cluster(Workers):
             for future in completed:
                 bundle = running.pop(future)
                 if future.status == "finished":
-                    for (label, task), (made, seconds) in zip(bundle, future.result(), strict=True):
+                    for (label, task), result in zip(bundle, future.result(), strict=True):
+                        measurement, seconds = result
                         bundles.took(task, seconds)
-                        yield label, task, made
+                        yield label, task, measurement
                 elif future.status != "error":
                     raise UnavailableError(f"{self.address} gave up the work: {future.status}")
                 elif len(bundle) > 1:  # one of them may be what its workers died of
@@ -151,15 +151,14 @@ class Cluster(Workers):
 def measure_parcel(parcel: Parcel) -> list[tuple[Measurement, float]]:
     """What a worker of the cluster does: the measurements of a parcel, and the seconds of each."""
     with _BUSY, tempfile.TemporaryDirectory(prefix="lic-bench-") as name:
-        tasks = _unpacked(parcel, Path(name))
-        worker = _worker(parcel.limits)
-        worker.draw(iter([list(enumerate(tasks))]))
-        made: dict[int, tuple[Measurement, float]] = {}
-        while worker.busy:
-            wait([worker.connection], PATIENCE_S)
-            for index, _, measurement, seconds in worker.done():
-                made[index] = measurement, seconds
-    return [made[index] for index in range(len(tasks))]
+        tasks = list(enumerate(_unpacked(parcel, Path(name))))
+        results = {
+            index: (measurement, seconds)
+            for index, _, measurement, seconds in measure_with(
+                [_worker(parcel.limits)], iter([tasks])
+            )
+        }
+    return [results[index] for index, _ in tasks]
 
 
 _BUSY = threading.Lock()  # a worker of the cluster may have several threads
@@ -244,11 +243,12 @@ def _check_workers(client: Client, address: str) -> None:
         raise UnavailableError(
             f"the scheduler {address} has no workers; start some with {_WORKER}"
         ) from None
-    mine = version("lic-bench")
     for worker, theirs in client.run(_version, on_error="return").items():
-        if theirs != mine:
-            told = theirs if isinstance(theirs, str) else f"none ({theirs})"
-            raise UnavailableError(f"{worker} has lic-bench {told}, not {mine}: install it there")
+        if theirs != version("lic-bench"):
+            installed = theirs if isinstance(theirs, str) else f"none ({theirs})"
+            raise UnavailableError(
+                f"{worker} has lic-bench {installed}, not {version('lic-bench')}: install it there"
+            )
 
 
 def _version() -> str:

@@ -8,30 +8,24 @@ and the codec has an option ``device``, that.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import loky
 import numpy as np
 
 from lic_bench.codec.base import Codec, point_text
 from lic_bench.codec.spec import parse_spec
-from lic_bench.execution.measure import Task, picture, reason
+from lic_bench.execution.faults import FaultError
+from lic_bench.execution.measure import Task
 from lic_bench.execution.plan import Plan
-from lic_bench.execution.process import USUAL_LIMITS
+from lic_bench.execution.requests import Decode
 from lic_bench.execution.run import Progress
-from lic_bench.execution.workers import cores, start
+from lic_bench.execution.runner import USUAL_LIMITS, Limits, Runners, cores
 from lic_bench.store.database import FILE_NAME, Store
-from lic_bench.store.records import Decode, Key
-
-if TYPE_CHECKING:
-    from lic_bench.images.image import Image
+from lic_bench.store.records import CheckedDecode, Key
 
 
 @dataclass(frozen=True)
@@ -106,15 +100,15 @@ def check(
         progress = Progress(sum(len(others[task.codec]) for _, task in plan.tasks()), 0)
         report(progress)
         tallies = {(spec, str(one)): _Tally() for spec, some in others.items() for one in some}
-        threads = _Threads(jobs or cores(), plan.plugins, timeout_s)
+        decoders = _Decoders(jobs or cores(), plan.plugins, Limits(timeout_s))
         try:
-            for task, found in _compared(store, plan, others, threads):
-                tallies[task.codec, found.circumstances].add(task, found)
-                failed = progress.failed + (not found.same)
+            for task, decode in _compared(store, plan, others, decoders):
+                tallies[task.codec, decode.circumstances].add(task, decode)
+                failed = progress.failed + (not decode.same)
                 progress = replace(progress, done=progress.done + 1, failed=failed, latest=task)
                 report(progress)
         finally:
-            threads.close()
+            decoders.close()
     return [
         Verdict(spec, circumstances, tally.checked, tally.differing, tally.worst)
         for (spec, circumstances), tally in tallies.items()
@@ -128,12 +122,12 @@ class _Tally:
         self.checked = self.differing = 0
         self.worst, self._by = "", -1
 
-    def add(self, task: Task, found: Decode) -> None:
+    def add(self, task: Task, decode: CheckedDecode) -> None:
         self.checked += 1
-        self.differing += not found.same
-        by = 256 if found.largest is None else found.largest
-        if not found.same and by > self._by:
-            how = found.error or f"{found.differing} samples differ, by up to {found.largest}"
+        self.differing += not decode.same
+        by = 256 if decode.largest is None else decode.largest
+        if not decode.same and by > self._by:
+            how = decode.error or f"{decode.differing} samples differ, by up to {decode.largest}"
             self._by, self.worst = by, f"{task.image.name} {point_text(task.point)}: {how}"
 
 
@@ -148,8 +142,8 @@ def _others(codec: Codec) -> list[Circumstances]:
 
 
 def _compared(
-    store: Store, plan: Plan, others: Mapping[str, list[Circumstances]], threads: _Threads
-) -> Iterator[tuple[Task, Decode]]:
+    store: Store, plan: Plan, others: Mapping[str, list[Circumstances]], decoders: _Decoders
+) -> Iterator[tuple[Task, CheckedDecode]]:
     """What came of each stream under each of its circumstances, now or before."""
     asked = (
         (key, task, one)
@@ -157,9 +151,9 @@ def _compared(
         for one in others[task.codec]
         if store.metrics_version(key) is not None
     )
-    running: dict[Future[Decode], tuple[Key, Task]] = {}
+    running: dict[Future[CheckedDecode], tuple[Key, Task]] = {}
 
-    def finished() -> Iterator[tuple[Task, Decode]]:
+    def finished() -> Iterator[tuple[Task, CheckedDecode]]:
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             key, task = running.pop(future)
             store.add_decode(key, future.result())
@@ -170,57 +164,44 @@ def _compared(
         if known is not None and known.error is None:
             yield task, known
         elif (stream := store.kept(key).stream) is not None:
-            running[threads.compare(task, stream, one)] = key, task
-        while len(running) >= threads.most:
+            running[decoders.compare(task, stream, one)] = key, task
+        while len(running) >= decoders.most:
             yield from finished()
     while running:
         yield from finished()
 
 
-class _Threads:
+class _Decoders:
     """Threads, each of which has a process for each of the circumstances it meets."""
 
-    def __init__(self, number: int, plugins: tuple[Path, ...], timeout_s: float) -> None:
+    def __init__(self, number: int, plugins: tuple[Path, ...], limits: Limits) -> None:
         self._threads = ThreadPoolExecutor(number)
         self.most = 2 * number
         """How many may be asked for, so that none waits and few are held in memory."""
-        self._plugins, self._timeout_s = plugins, timeout_s or None
-        self._own = threading.local()
-        self._processes: list[loky.ProcessPoolExecutor] = []
+        self._plugins, self._limits = plugins, limits
+        self._runners = Runners()
 
-    def compare(self, task: Task, stream: bytes, other: Circumstances) -> Future[Decode]:
+    def compare(self, task: Task, stream: bytes, other: Circumstances) -> Future[CheckedDecode]:
         """Decode as it was measured and under other circumstances, and compare."""
         return self._threads.submit(self._compare, task, stream, other)
 
     def close(self) -> None:
         """End the processes, whatever they are doing."""
-        for process in self._processes:
-            process.shutdown(kill_workers=True)
+        self._runners.close()
         self._threads.shutdown(cancel_futures=True)
 
-    def _compare(self, task: Task, stream: bytes, other: Circumstances) -> Decode:
+    def _compare(self, task: Task, stream: bytes, other: Circumstances) -> CheckedDecode:
         try:
-            usual = self._picture(task, stream, AS_MEASURED)
-            unusual = self._picture(task, stream, other)
-        except Exception as error:  # noqa: BLE001 - a codec may raise anything; the check goes on
-            return Decode(str(other), error=reason(error))
+            usual, unusual = (
+                self._runners.ask(
+                    Decode(under.spec(task.codec), self._plugins, stream),
+                    replace(self._limits, threads=under.threads),
+                )
+                for under in (AS_MEASURED, other)
+            )
+        except FaultError as fault:
+            return CheckedDecode(str(other), error=fault.advice())
         if usual.shape != unusual.shape:
-            return Decode(str(other), error=f"of shape {unusual.shape}, not {usual.shape}")
+            return CheckedDecode(str(other), error=f"of shape {unusual.shape}, not {usual.shape}")
         apart = np.abs(usual.astype(np.int16) - unusual)
-        return Decode(str(other), int(np.count_nonzero(apart)), int(apart.max()))
-
-    def _picture(self, task: Task, stream: bytes, under: Circumstances) -> Image:
-        processes = self._own.__dict__
-        name = str(under.threads)
-        if name not in processes:
-            processes[name] = start(1, under.threads)
-            self._processes.append(processes[name])
-        try:
-            asked = processes[name].submit(picture, under.spec(task.codec), self._plugins, stream)
-            found: Image = asked.result(self._timeout_s)
-        except (TimeoutError, BrokenProcessPool) as error:
-            processes.pop(name).shutdown(kill_workers=True)
-            if isinstance(error, TimeoutError):
-                raise TimeoutError(f"took longer than {self._timeout_s:g} s (--timeout)") from None
-            raise
-        return found
+        return CheckedDecode(str(other), int(np.count_nonzero(apart)), int(apart.max()))

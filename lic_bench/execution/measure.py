@@ -14,25 +14,18 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from lic_bench.codec.base import Codec, Point
 from lic_bench.codec.identity import identity
-from lic_bench.codec.registry import Registry
 from lic_bench.errors import ImageError, UnavailableError
+from lic_bench.execution.faults import OutOfMemoryError, lacks_memory, reason, trace_of
+from lic_bench.execution.requests import checked_image, checked_stream, codec_of
+from lic_bench.execution.runner import Request
 from lic_bench.images.dataset import ImageFile
 from lic_bench.images.image import Image, read_image
 from lic_bench.metrics import builtin as metrics
 from lic_bench.metrics.device import on_device
 from lic_bench.printable import printable
 from lic_bench.store.records import Measurement
-
-_REASON_LENGTH = 1000
-_LARGEST_STREAM = 999_000_000  # bytes; SQLite takes a little more in a row
-
-
-class ExhaustedError(Exception):
-    """There was no memory left; what has taken it may be any codec that the process measured."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +49,27 @@ class Task:
     """A measurement of before whose bitstream needs new metrics only."""
 
 
+@dataclass(frozen=True)
+class Measure(Request[list[Measurement]]):
+    """Make measurements; those of several tasks are of one codec at one operating point."""
+
+    tasks: tuple[Task, ...]
+
+    @property
+    def share(self) -> int:
+        return len(self.tasks)
+
+    def execute(self) -> list[Measurement]:
+        return measure_batch(self.tasks) if len(self.tasks) > 1 else [measure(*self.tasks)]
+
+
 def measure(task: Task) -> Measurement:
     """Make a measurement. Whatever else goes wrong ends up in its ``error``.
 
     Raises
     ------
-    ExhaustedError
-        Where there was no memory for it.
+    OutOfMemoryError
+        Where there was no memory for it; what has taken it may be any codec of the process.
     """
     measurement = task.kept or Measurement()
     try:
@@ -74,25 +81,13 @@ def measure(task: Task) -> Measurement:
             stream, seconds = _encode(task, original.image)
             measurement = replace(measurement, stream=stream, encode_s=seconds)
         return _decode(task, original, measurement, stream)
-    except ImageError as error:
-        if isinstance(error.__cause__, MemoryError):
-            raise ExhaustedError(f"MemoryError while {task.image.path} was read") from None
-        return replace(measurement, error="\n".join(map(printable, str(error).split("\n"))))
     except BaseException as error:  # noqa: BLE001 - a codec may raise anything; the run goes on
-        error.__traceback__ = None  # it may hold what there is no memory for
-        told = reason(error)
-        if isinstance(error, MemoryError) or "allocate" in told:  # as NumPy, torch, OpenCV say
-            raise ExhaustedError(told) from None
-        return replace(measurement, error=told)
-
-
-def reason(error: BaseException) -> str:
-    """What an exception says, in one line that can be shown and stored."""
-    try:
-        text = " ".join(str(error)[:_REASON_LENGTH].split())
-    except BaseException:  # noqa: BLE001 - a codec's own exception may raise another
-        text = "what it says cannot be read"
-    return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+        if lacks_memory(error):
+            error.__traceback__ = None  # it may hold what there is no memory for
+            raise OutOfMemoryError(reason(error)) from None
+        if isinstance(error, ImageError):
+            return replace(measurement, error="\n".join(map(printable, str(error).split("\n"))))
+        return replace(measurement, error=reason(error), traceback=trace_of(error))
 
 
 def measure_batch(tasks: Sequence[Task]) -> list[Measurement]:
@@ -101,18 +96,18 @@ def measure_batch(tasks: Sequence[Task]) -> list[Measurement]:
     Each is given its share of the time that a batch took. Where a batch fails, each of its
     measurements is made alone: one image must not spoil the others.
     """
-    made: dict[int, Measurement] = {}
+    measured: dict[int, Measurement] = {}
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     originals: dict[int, _Original] = {}
     for index, task in enumerate(tasks):
-        with suppress(ImageError):  # told when it is measured alone
+        with suppress(ImageError):  # said when it is measured alone
             originals[index] = _original(task.image, task.device)
             groups[originals[index].image.shape].append(index)
     for group in groups.values():
         with suppress(BaseException):
-            found = _measure_together([tasks[i] for i in group], [originals[i] for i in group])
-            made.update(zip(group, found, strict=True))
-    return [made[i] if i in made else measure(task) for i, task in enumerate(tasks)]
+            together = _measure_together([tasks[i] for i in group], [originals[i] for i in group])
+            measured.update(zip(group, together, strict=True))
+    return [measured[i] if i in measured else measure(task) for i, task in enumerate(tasks)]
 
 
 def _measure_together(tasks: list[Task], originals: list[_Original]) -> list[Measurement]:
@@ -129,7 +124,7 @@ def _measure_together(tasks: list[Task], originals: list[_Original]) -> list[Mea
         seconds = (time.perf_counter() - start) / len(fresh)
         for index, stream in zip(fresh, streams, strict=True):
             measurements[index] = replace(
-                measurements[index], stream=_bytes(stream), encode_s=seconds
+                measurements[index], stream=checked_stream(stream), encode_s=seconds
             )
     codec = _codec(tasks[0])
     start = time.perf_counter()
@@ -147,15 +142,7 @@ def _encode(task: Task, image: Image) -> tuple[bytes, float]:
     start = time.perf_counter()
     stream = codec.encode(image, task.point)
     seconds = time.perf_counter() - start
-    return _bytes(stream), seconds
-
-
-def _bytes(stream: object) -> bytes:
-    if not isinstance(stream, bytes):
-        raise TypeError(f"encode returned {type(stream).__name__}, not bytes")
-    if len(stream) > _LARGEST_STREAM:
-        raise ValueError(f"encode returned {len(stream)} bytes, of at most {_LARGEST_STREAM}")
-    return stream if type(stream) is bytes else bytes(memoryview(stream))
+    return checked_stream(stream), seconds
 
 
 def _decode(
@@ -171,40 +158,49 @@ def _decode(
 def _compare(
     task: Task, original: _Original, measurement: Measurement, decoded: Image
 ) -> Measurement:
-    picture = _checked(decoded, original.image.shape)
+    picture = checked_image(decoded, original.image.shape)
     [values] = original.reference.compare(on_device(picture[None], task.device))
     return replace(measurement, metrics=values, metrics_version=metrics.VERSION)
 
 
-def _checked(decoded: object, shape: tuple[int, ...]) -> Image:
-    if not isinstance(decoded, np.ndarray):
-        raise TypeError(f"decode returned {type(decoded).__name__}, not a NumPy array")
-    decoded = np.asarray(decoded)  # of a subclass that may do its sums otherwise
-    if decoded.dtype != np.uint8 or decoded.shape != shape:
-        raise TypeError(
-            f"decode returned {decoded.dtype} of shape {decoded.shape}, not uint8 of {shape}"
-        )
-    return decoded
-
-
-def picture(spec: str, plugins: tuple[Path, ...], stream: bytes) -> Image:
-    """What a bitstream decodes to; whatever goes wrong is raised."""
-    decoded = _registry(plugins).codec(spec).decode(stream)
-    return _checked(decoded, np.shape(decoded))
-
-
 def _codec(task: Task) -> Codec:
     """A fresh instance, with what it is made of known to be what was planned."""
-    codec = _registry(task.plugins).codec(task.codec)
-    found = identity(codec)
-    if found != task.identity:
-        raise UnavailableError(f"the codec changed during the run: {found}, not {task.identity}")
+    codec = codec_of(task.codec, task.plugins)
+    present = identity(codec)
+    if present != task.identity:
+        raise UnavailableError(f"the codec changed during the run: {present}, not {task.identity}")
     return codec
 
 
-@lru_cache(maxsize=1)
-def _registry(plugins: tuple[Path, ...]) -> Registry:
-    return Registry(plugins)
+@dataclass(frozen=True)
+class Compare(Request[tuple[Measurement, str]]):
+    """Measure a decoded picture that lies in a file, beside its original.
+
+    The value is a measurement without a stream, and the SHA-256 of the picture's file. A picture
+    that cannot be measured has an error.
+    """
+
+    original: ImageFile
+    picture: Path
+
+    def execute(self) -> tuple[Measurement, str]:
+        wanted = (self.original.width, self.original.height)
+        measurement = Measurement(wanted[0] or None, wanted[1] or None)
+        sha256 = ""
+        try:
+            content = self.picture.read_bytes()
+            sha256 = hashlib.sha256(content).hexdigest()
+            decoded = read_image(content, str(self.picture))
+            height, width, _ = decoded.shape
+            if self.original.error is None and (width, height) != wanted:
+                raise ImageError(
+                    f"{self.picture} is of {width}x{height} pixels, the original of "
+                    f"{wanted[0]}x{wanted[1]}"
+                )
+            [values] = _original(self.original, "cpu").reference.compare(decoded[None])
+        except (ImageError, OSError) as error:
+            return replace(measurement, error=" ".join(str(error).split())), sha256
+        return replace(measurement, metrics=values, metrics_version=metrics.VERSION), sha256
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from lic_bench.errors import SpecError
 from lic_bench.execution import provenance
 from lic_bench.execution.measure import Task
 from lic_bench.execution.plan import Plan, plan
-from lic_bench.execution.process import USUAL_LIMITS, Limits, most_memory_gb
-from lic_bench.execution.workers import Processes, Workers, cores
+from lic_bench.execution.runner import USUAL_LIMITS, Limits, cores, most_memory_gb
+from lic_bench.execution.workers import Processes, Workers
 from lic_bench.metrics import builtin as metrics
 from lic_bench.metrics.device import check_device
 from lic_bench.store.database import FILE_NAME, Store

@@ -1,4 +1,4 @@
-"""The process in which one codec is timed; it obeys `timing`.
+"""What is asked of a process in which one codec is timed; see `timing`.
 
 Each codec has one to itself, which was started afresh, so that nothing but the codec makes its
 memory grow; only one of them works at a time.
@@ -8,43 +8,101 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from lic_bench.codec.base import Point
-    from lic_bench.images.dataset import ImageFile
-    from lic_bench.images.image import Image
+from lic_bench.codec.base import Point
+from lic_bench.execution.requests import codec_of
+from lic_bench.execution.runner import Request
+from lic_bench.images.dataset import ImageFile
+from lic_bench.images.image import Image, read_image
 
 _STATUS = Path("/proc/self/status")
 
 
-class Stopwatch:
-    """A codec with the images that it is timed on, one at a time."""
+@dataclass(frozen=True)
+class Subject:
+    """A codec with the images that it is timed on."""
 
-    def __init__(
-        self, spec: str, plugins: Sequence[Path], images: Sequence[ImageFile], threads: int
-    ) -> None:
-        from lic_bench.codec.registry import Registry
-        from lic_bench.images.image import read_image
+    spec: str
+    plugins: tuple[Path, ...]
+    images: tuple[ImageFile, ...]
+    threads: int
 
+
+@dataclass(frozen=True)
+class CodeOnce(Request[tuple[bytes, Image]]):
+    """Encode and decode an image, untimed: the first time warms up."""
+
+    subject: Subject
+    index: int
+    """Of the image."""
+    point: Point
+
+    def execute(self) -> tuple[bytes, Image]:
+        return _stopwatch(self.subject).once(self.index, self.point)
+
+
+@dataclass(frozen=True)
+class TimeOnce(Request[tuple[float, float]]):
+    """Encode and decode an image: seconds of either."""
+
+    subject: Subject
+    index: int
+    point: Point
+
+    def execute(self) -> tuple[float, float]:
+        return _stopwatch(self.subject).timed(self.index, self.point)
+
+
+@dataclass(frozen=True)
+class CountMemory(Request[tuple[float | None, float | None]]):
+    """By how many bytes the codec made the process grow at most, and those on its GPU."""
+
+    subject: Subject
+
+    def execute(self) -> tuple[float | None, float | None]:
+        return _stopwatch(self.subject).memory()
+
+
+@dataclass(frozen=True)
+class CountMacs(Request[tuple[float, float] | None]):
+    """Multiplications with addition, in torch, of encoding and of decoding an image."""
+
+    subject: Subject
+    index: int
+    point: Point
+
+    def execute(self) -> tuple[float, float] | None:
+        return _stopwatch(self.subject).macs(self.index, self.point)
+
+
+@lru_cache(maxsize=1)
+def _stopwatch(subject: Subject) -> _Stopwatch:
+    """That of the process: it lasts from the first request to the last."""
+    return _Stopwatch(subject)
+
+
+class _Stopwatch:
+    """A codec, its images, and what the process held before it came."""
+
+    def __init__(self, subject: Subject) -> None:
+        threads = subject.threads
         if hasattr(os, "sched_setaffinity"):
             # Codecs with threads of their own count cores, and some do not ask the environment.
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
-        self._images = [file.cropped(read_image(file.path)) for file in images]
+        self._images = [file.cropped(read_image(file.path)) for file in subject.images]
         self._baseline = _start_of_memory()
-        registry = Registry(plugins)
-        self._encoder, self._decoder = registry.codec(spec), registry.codec(spec)
+        self._encoder, self._decoder = (
+            codec_of(subject.spec, subject.plugins) for _ in ("encoder", "decoder")
+        )
         self._threads = threads
 
     def once(self, index: int, point: Point) -> tuple[bytes, Image]:
-        """Encode and decode an image, untimed: the first time warms up."""
         stream = self._encoder.encode(self._images[index].copy(), point)
         image = self._decoder.decode(stream)
         if (torch := sys.modules.get("torch")) is not None:
@@ -52,7 +110,6 @@ class Stopwatch:
         return stream, image
 
     def timed(self, index: int, point: Point) -> tuple[float, float]:
-        """Encode and decode an image: seconds of either."""
         image = self._images[index].copy()
         gc.disable()
         try:
@@ -68,7 +125,6 @@ class Stopwatch:
             gc.enable()
 
     def memory(self) -> tuple[float | None, float | None]:
-        """By how many bytes the codec made the process grow at most, and those on its GPU."""
         peak = None if self._baseline is None else max(0.0, _status("VmHWM") - self._baseline)
         if not self._encoder.device.startswith("cuda"):
             return peak, None
@@ -77,11 +133,7 @@ class Stopwatch:
         return peak, float(torch.cuda.max_memory_allocated(self._encoder.device))
 
     def macs(self, index: int, point: Point) -> tuple[float, float] | None:
-        """Multiplications with addition, in torch, of encoding and of decoding an image.
-
-        Those of convolutions, matrix products and attention, by torch's own count; nothing where
-        the codec does not use torch.
-        """
+        # Of convolutions, matrix products and attention, by torch's own count.
         if "torch" not in sys.modules:
             return None
         from torch.utils.flop_counter import FlopCounterMode
@@ -110,28 +162,3 @@ def _start_of_memory() -> float | None:
 def _status(name: str) -> float:
     [line] = [line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:")]
     return 1024 * float(line.split()[1])
-
-
-def main() -> None:
-    """Obey until the other end hangs up: (method, arguments) come in, (result, error) go out."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end's business
-    connection = Connection(int(sys.argv[1]))
-    with suppress(EOFError, BrokenPipeError):
-        stopwatch: Stopwatch | None = None
-        while True:
-            method, arguments = connection.recv()
-            answer: tuple[object, str | None]
-            try:
-                if stopwatch is None:
-                    stopwatch = Stopwatch(*arguments)
-                    answer = None, None
-                else:
-                    answer = getattr(stopwatch, method)(*arguments), None
-            except Exception as error:  # noqa: BLE001 - a codec may raise anything
-                text = " ".join(str(error).split())
-                answer = None, f"{type(error).__name__}: {text}" if text else repr(error)
-            connection.send(answer)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,28 +10,29 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from itertools import product
-from multiprocessing import Pipe
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from lic_bench.codec.base import Codec, Point, point_text
-from lic_bench.errors import LicBenchError, SpecError, UndefinedError
+from lic_bench.errors import SpecError, UndefinedError
 from lic_bench.execution import provenance
-from lic_bench.execution.workers import ENVIRONMENT
+from lic_bench.execution.faults import FaultError
+from lic_bench.execution.runner import Limits, Request, Runner
+from lic_bench.execution.stopwatch import CodeOnce, CountMacs, CountMemory, Subject, TimeOnce
 from lic_bench.images.dataset import ImageFile
 from lic_bench.images.image import Image, read_image
 from lic_bench.metrics.builtin import image_metrics
 from lic_bench.metrics.quality import Metric, metric_named
+
+Value = TypeVar("Value")
 
 BUSY = 0.5
 """A load average above which something else is at work."""
@@ -132,7 +133,7 @@ def time_codecs(
     _check_threads(threads)
     conditions = _conditions(threads, repeats)
     originals = [file.cropped(read_image(file.path)) for file in images]
-    session = _Session(partial(_Process, plugins=plugins, images=images, threads=threads))
+    session = _Session(tuple(plugins), tuple(images), threads)
     entries = []
     with closing(session):
         for spec, codec in codecs.items():
@@ -140,20 +141,23 @@ def time_codecs(
             if given is None:
                 given = session.match(spec, codec.points, originals, metric, match[1])
             entries += [Entry(spec, point) for point in given]
-        once = {entry: session.first(entry, len(images)) for entry in entries}
+        once = {entry: session.first(entry) for entry in entries}
         samples, planned = [], len(entries) * len(images) * repeats
         for repetition, image, entry in schedule(entries, len(images), repeats):
-            seconds = session.ask(entry, "timed", image, entry.point)
+            seconds = session.ask(entry, TimeOnce(session.subject(entry), image, entry.point))
             if seconds is not None:
                 samples.append((entry, image, repetition, *seconds))
             report(len(samples), planned)
-        memory = {entry: session.ask(entry, "memory") for entry in entries}
-        macs = {entry: session.ask(entry, "macs", 0, entry.point) for entry in entries}
+        memory, macs = {}, {}
+        for entry in entries:
+            subject = session.subject(entry)
+            memory[entry] = session.ask(entry, CountMemory(subject))
+            macs[entry] = session.ask(entry, CountMacs(subject, 0, entry.point))
 
     kept = [entry for entry in entries if entry not in session.problems]
-    told = tuple(f"{entry}: {why}" for entry, why in session.problems.items())
+    problems = tuple(f"{entry}: {why}" for entry, why in session.problems.items())
     if not kept:
-        raise UndefinedError("no codec could be timed: " + "; ".join(told))
+        raise UndefinedError("no codec could be timed: " + "; ".join(problems))
     pixels = [image.shape[0] * image.shape[1] for image in originals]
     table = pd.DataFrame(
         [
@@ -180,7 +184,7 @@ def time_codecs(
     )
     # The random order of the measurements is not that of the request.
     summary = others[["codec", "point", "bpp", metric.value]].merge(summarise(table))
-    return Timing(summary.merge(others), table, conditions, told)
+    return Timing(summary.merge(others), table, conditions, problems)
 
 
 def summarise(samples: pd.DataFrame) -> pd.DataFrame:
@@ -209,11 +213,11 @@ def summarise(samples: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _megabytes(memory: tuple[float | None, float | None]) -> dict[str, float]:
+def _megabytes(memory: tuple[float | None, float | None] | None) -> dict[str, float]:
     names = ("peak_memory_mb", "gpu_memory_mb")
     return {
         name: math.nan if size is None else size / 1e6
-        for name, size in zip(names, memory, strict=True)
+        for name, size in zip(names, memory or (None, None), strict=True)
     }
 
 
@@ -253,33 +257,39 @@ def _conditions(threads: int, repeats: int) -> dict[str, object]:
     }
 
 
-class _FailedError(LicBenchError):
-    """A codec failed, or the process that it ran in died."""
-
-
 class _Session:
     """The processes of all entries. One that fails is left out from there on; the others go on."""
 
-    def __init__(self, start: Callable[[str], _Process]) -> None:
+    def __init__(
+        self, plugins: tuple[Path, ...], images: tuple[ImageFile, ...], threads: int
+    ) -> None:
         self.problems: dict[Entry, str] = {}
-        self._start = start
-        self._processes: dict[Entry, _Process] = {}
+        self._plugins, self._images, self._threads = plugins, images, threads
+        self._runners: dict[Entry, Runner] = {}
 
-    def ask(self, entry: Entry, method: str, *arguments: object) -> Any:
-        """What an entry's stopwatch answers; nothing where it has failed."""
+    def subject(self, entry: Entry) -> Subject:
+        """What an entry's process is asked about."""
+        return Subject(entry.spec, self._plugins, self._images, self._threads)
+
+    def ask(self, entry: Entry, request: Request[Value]) -> Value | None:
+        """What an entry's process answers; nothing where it has failed."""
         if entry in self.problems:
             return None
         try:
-            if entry not in self._processes:
-                self._processes[entry] = self._start(entry.spec)
-            return self._processes[entry](method, *arguments)
-        except _FailedError as error:
-            self.problems[entry] = str(error)
+            if entry not in self._runners:
+                self._runners[entry] = self._start()
+            return self._runners[entry].ask(request)
+        except FaultError as fault:
+            self.problems[entry] = str(fault)
             return None
 
-    def first(self, entry: Entry, images: int) -> list[tuple[bytes, Image]]:
-        """Bitstreams and decoded images of the pass that warms up."""
-        return [self.ask(entry, "once", index, entry.point) for index in range(images)]
+    def first(self, entry: Entry) -> list[tuple[bytes, Image]]:
+        """Bitstreams and decoded images of the pass that warms up; some are missing if it fails."""
+        requests = [
+            CodeOnce(self.subject(entry), index, entry.point) for index in range(len(self._images))
+        ]
+        pairs = [self.ask(entry, request) for request in requests]
+        return [pair for pair in pairs if pair is not None]
 
     def match(
         self,
@@ -290,65 +300,27 @@ class _Session:
         target: float,
     ) -> list[Point]:
         """The operating point to be timed, found in a process that ends with the search."""
+        if len(points) == 1:
+            return list(points)
         searching = Entry(spec, points[0])
+        subject = self.subject(searching)
 
         @cache
         def quality(point: Point) -> float:
-            pairs = [process("once", index, point) for index in range(len(originals))]
-            return _quality(metric, originals, pairs)
+            requests = [CodeOnce(subject, index, point) for index in range(len(originals))]
+            return _quality(metric, originals, [runner.ask(request) for request in requests])
 
-        if len(points) == 1:
-            return list(points)
-        try:
-            with closing(self._start(spec)) as process:
+        with closing(self._start()) as runner:
+            try:
                 return [matched(quality, points, target)]
-        except _FailedError as error:
-            self.problems[searching] = str(error)
-            return []
+            except FaultError as fault:
+                self.problems[searching] = str(fault)
+                return []
+
+    def _start(self) -> Runner:
+        return Runner(Limits(threads=self._threads))
 
     def close(self) -> None:
         """End the processes."""
-        for process in self._processes.values():
-            process.close()
-
-
-class _Process:
-    """A process with a codec; calling it calls a method of its `Stopwatch`."""
-
-    def __init__(
-        self, spec: str, plugins: Sequence[Path], images: Sequence[ImageFile], threads: int
-    ) -> None:
-        self._connection, theirs = Pipe()
-        limits = {name: str(threads) for name in ENVIRONMENT if "THREADS" in name}
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
-            [sys.executable, "-P", "-m", "lic_bench.execution.stopwatch", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            env=os.environ | limits,
-            stdin=subprocess.DEVNULL,
-            stdout=2,  # what a codec prints must not get between our own lines
-        )
-        theirs.close()
-        try:
-            self("begin", spec, list(plugins), list(images), threads)
-        except _FailedError:
-            self.close()
-            raise
-
-    def __call__(self, method: str, *arguments: object) -> Any:
-        try:
-            self._connection.send((method, arguments))
-            result, error = self._connection.recv()
-        except (EOFError, OSError):
-            code = self._process.wait()
-            raise _FailedError(
-                f"its process died (exit code {code}): out of memory, or a fault in the codec"
-            ) from None
-        if error is not None:
-            raise _FailedError(error)
-        return result
-
-    def close(self) -> None:
-        """End the process."""
-        self._connection.close()
-        self._process.kill()
-        self._process.wait()
+        for runner in self._runners.values():
+            runner.close()

@@ -7,48 +7,21 @@ What is too much for the fresh process, too, has failed. Other workers do not no
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Generic, Protocol, TypeVar
 
-import loky
-
-from lic_bench.execution.measure import Task
-from lic_bench.execution.process import USUAL_LIMITS, FaultError, Limits, Process, begin, end
+from lic_bench.execution.faults import FaultError
+from lic_bench.execution.measure import Measure, Task
+from lic_bench.execution.runner import PATIENCE_S, USUAL_LIMITS, Limits, Reply, Runner, end
 from lic_bench.store.records import Measurement
 
 Label = TypeVar("Label")
 Bundle = list[tuple[Label, Task]]
 
 _BUNDLE_S = 1.0
-PATIENCE_S = 0.2
-
-ENVIRONMENT = {
-    # No module that happens to lie in the current folder is imported.
-    "PYTHONSAFEPATH": "1",
-    # One thread a worker.
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "VECLIB_MAXIMUM_THREADS": "1",
-    "OPENCV_FOR_THREADS_NUM": "1",
-    # The metrics make and drop arrays of an image's size all the time. glibc would give each back
-    # to the system, and have its pages zeroed for the next one: a fifth of a measurement's time.
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
-    # Networks are loaded once and kept: loky would take a worker that grows by one for leaking, and
-    # start another.
-    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e12",
-}
-"""What a worker's libraries read when they are loaded."""
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return int(loky.cpu_count())
 
 
 class Workers(Protocol):
@@ -91,24 +64,30 @@ class Processes(Workers):
         bundles = Bundles(tasks, count, jobs)
         workers = [Worker[Label](self.limits) for _ in range(jobs)]
         try:
-            while busy := [worker for worker in workers if worker.busy or worker.draw(bundles)]:
-                # Not every death is seen at the connection: what a codec started may hold it open.
-                wait([worker.connection for worker in busy], PATIENCE_S)
-                for worker in busy:
-                    done = worker.done()
-                    worker.draw(bundles)
-                    for label, task, measurement, seconds in done:
-                        bundles.took(task, seconds)
-                        yield label, task, measurement
+            for label, task, measurement, seconds in measure_with(workers, bundles):
+                bundles.took(task, seconds)
+                yield label, task, measurement
         finally:
-            end([worker.process for worker in workers if worker.process is not None])
+            end([worker.runner for worker in workers if worker.runner is not None])
+
+
+def measure_with(
+    workers: Sequence[Worker[Label]], bundles: Iterator[Bundle[Label]]
+) -> Iterator[tuple[Label, Task, Measurement, float]]:
+    """Have workers measure bundle after bundle; each measurement comes with its seconds."""
+    while busy := [worker for worker in workers if worker.busy or worker.draw(bundles)]:
+        wait([worker.connection for worker in busy], PATIENCE_S)
+        for worker in busy:
+            done = worker.done()
+            worker.draw(bundles)
+            yield from done
 
 
 class Worker(Generic[Label]):
-    """One that measures bundle after bundle, in a process that is replaced after a fault."""
+    """One that measures bundle after bundle, by a runner that is replaced after a fault."""
 
     def __init__(self, limits: Limits) -> None:
-        self.process: Process | None = None
+        self.runner: Runner | None = None
         self._limits = limits
         self._steps: deque[Bundle[Label]] = deque()
         """What it was given and is not done: a batch is one, and so is each other task."""
@@ -123,8 +102,8 @@ class Worker(Generic[Label]):
     @property
     def connection(self) -> Connection:
         """Where something is to be read as soon as there is something done."""
-        assert self.process is not None  # noqa: S101 - it is busy
-        return self.process.connection
+        assert self.runner is not None  # noqa: S101 - it is busy
+        return self.runner.connection
 
     def draw(self, bundles: Iterator[Bundle[Label]]) -> bool:
         """Take the next bundle if there is nothing left to do; say whether there was one."""
@@ -137,27 +116,27 @@ class Worker(Generic[Label]):
 
     def done(self) -> list[tuple[Label, Task, Measurement, float]]:
         """What is done of the next step, with the seconds that it took; often nothing yet."""
-        assert self.process is not None  # noqa: S101 - it is busy
+        assert self.runner is not None  # noqa: S101 - it is busy
         try:
-            reply = self.process.reply()
+            reply = self.runner.reply()
         except FaultError as fault:
-            return self._replace(self.process, str(fault))
+            return self._replace(self.runner, fault)
         if reply is None:
             return []
         step = self._steps.popleft()
         self._tried = False
-        return [(*item, *made) for item, made in zip(step, reply, strict=True)]
+        return [(*item, *part) for item, part in zip(step, _parts(reply, step), strict=True)]
 
     def _replace(
-        self, process: Process, fault: str
+        self, runner: Runner, fault: FaultError
     ) -> list[tuple[Label, Task, Measurement, float]]:
         """Go on in a fresh process; what was tried a second time has failed."""
-        end([process])
-        self.process = None
+        runner.close()
+        self.runner = None
         step = self._steps.popleft()
         failed = []
         if self._tried:
-            failed = [(*step[0], Measurement(error=fault), _BUNDLE_S)]
+            failed = [(*step[0], Measurement(error=fault.advice()), _BUNDLE_S)]
         else:
             self._steps.extendleft([item] for item in reversed(step))
         self._tried = not self._tried
@@ -166,8 +145,16 @@ class Worker(Generic[Label]):
         return failed
 
     def _measure(self) -> None:
-        self.process = self.process or Process(ENVIRONMENT, self._limits)
-        self.process.measure([[task for _, task in step] for step in self._steps])
+        self.runner = self.runner or Runner(self._limits)
+        self.runner.send([Measure(tuple(task for _, task in step)) for step in self._steps])
+
+
+def _parts(reply: Reply, step: Bundle[Label]) -> list[tuple[Measurement, float]]:
+    """The measurements of a step, each with its share of the seconds."""
+    measurements = reply.value
+    if isinstance(measurements, FaultError):  # of our own making: measuring raises no other
+        measurements = [Measurement(error=measurements.advice())] * len(step)
+    return [(measurement, reply.seconds / len(step)) for measurement in measurements]
 
 
 class Bundles(Iterator[Bundle[Label]]):
@@ -222,11 +209,3 @@ class Bundles(Iterator[Bundle[Label]]):
     def _expected(self, task: Task) -> float:
         took = self._took[task.codec]
         return sum(took) / len(took) if took else _BUNDLE_S
-
-
-def start(jobs: int, threads: int = 1) -> loky.ProcessPoolExecutor:
-    """Start worker processes, each held to so many threads."""
-    held = {name: str(threads) for name in ENVIRONMENT if "THREADS" in name}
-    return loky.ProcessPoolExecutor(
-        max_workers=jobs, env=ENVIRONMENT | held, initializer=begin, initargs=(os.getpid(),)
-    )

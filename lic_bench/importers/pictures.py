@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 
-from lic_bench.errors import BroughtError, ImageError
-from lic_bench.execution.workers import start
+from lic_bench.errors import BroughtError
+from lic_bench.execution.faults import FaultError
+from lic_bench.execution.measure import Compare
+from lic_bench.execution.runner import Runners
 from lic_bench.images.dataset import Dataset, ImageFile
-from lic_bench.images.image import read_image
 from lic_bench.importers.entries import Original, Originals, size_in_bytes
 from lic_bench.importers.figures import number, rate, read_text, seconds, table
-from lic_bench.metrics import builtin as metrics
 from lic_bench.store.records import Measurement
 
 _LOSSLESS = (".png", ".ppm", ".pgm", ".pnm", ".bmp", ".tif", ".tiff")
@@ -206,52 +206,28 @@ def measure_all(pictures: Sequence[Decoded], jobs: int) -> Iterator[tuple[Measur
     -------
     Each measurement, without a stream, and the SHA-256 of the picture's file. A picture that cannot
     be measured has an error.
-
-    Raises
-    ------
-    BroughtError
-        Where a worker process died.
     """
-    workers = start(jobs)
+    runners = Runners()
+    threads = ThreadPoolExecutor(jobs)
+
+    def measure(picture: Decoded) -> tuple[Measurement, str]:
+        try:
+            measurement, sha256 = runners.ask(Compare(picture.original, picture.path))
+        except FaultError as fault:
+            measurement, sha256 = Measurement(error=str(fault)), ""
+        timed = replace(measurement, encode_s=picture.encode_s, decode_s=picture.decode_s)
+        return timed, sha256
+
+    def measure_some(some: Sequence[Decoded]) -> list[tuple[Measurement, str]]:
+        return list(map(measure, some))
+
+    by_image = [list(some) for _, some in groupby(pictures, lambda picture: picture.original.key)]
     try:
-        yield from workers.map(_measure, pictures, chunksize=4)
-    except BrokenProcessPool as error:
-        raise BroughtError(
-            "a worker process died, likely out of memory; repeat the command with --jobs 1"
-        ) from error
+        for measured in threads.map(measure_some, by_image):
+            yield from measured
     finally:
-        workers.shutdown(kill_workers=True)
-
-
-def _measure(one: Decoded) -> tuple[Measurement, str]:
-    sha256 = ""
-    told = Measurement(
-        one.original.width or None,
-        one.original.height or None,
-        encode_s=one.encode_s,
-        decode_s=one.decode_s,
-    )
-    try:
-        content = one.path.read_bytes()
-        sha256 = hashlib.sha256(content).hexdigest()
-        decoded = read_image(content, str(one.path))
-        height, width, _ = decoded.shape
-        wanted = (one.original.width, one.original.height)
-        if one.original.error is None and (width, height) != wanted:
-            raise ImageError(
-                f"{one.path} is of {width}x{height} pixels, the original of {wanted[0]}x{wanted[1]}"
-            )
-        [values] = _reference(one.original).compare(decoded[None])
-    except (ImageError, OSError) as error:
-        return replace(told, error=" ".join(str(error).split())), sha256
-    return replace(told, metrics=values, metrics_version=metrics.VERSION), sha256
-
-
-@lru_cache(maxsize=1)
-def _reference(file: ImageFile) -> metrics.Reference:
-    if file.error is not None:
-        raise ImageError(file.error)
-    return metrics.Reference(file.cropped(read_image(file.path))[None])
+        runners.close()
+        threads.shutdown(cancel_futures=True)
 
 
 def kept(one: Decoded, measurement: Measurement, sha256: str) -> Measurement:

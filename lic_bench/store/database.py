@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lic_bench.errors import StoreError
-from lic_bench.store.records import BROUGHT_IN, Average, Decode, Key, Measurement
+from lic_bench.store.records import BROUGHT_IN, Average, CheckedDecode, Key, Measurement
 
 if TYPE_CHECKING:
     from lic_bench.images.dataset import Dataset
@@ -251,7 +251,7 @@ class Store:
             self._db.execute("INSERT OR REPLACE INTO bitstreams VALUES (?, ?)", (row[0], m.stream))
             self._db.execute("DELETE FROM decodes WHERE measurement = ?", row)
 
-    def add_decode(self, key: Key, decode: Decode) -> None:
+    def add_decode(self, key: Key, decode: CheckedDecode) -> None:
         """Remember what came of decoding a measurement's bitstream again."""
         with self._transaction():
             self._db.execute(
@@ -266,7 +266,7 @@ class Store:
                 ),
             )
 
-    def decode(self, key: Key, circumstances: str) -> Decode | None:
+    def decode(self, key: Key, circumstances: str) -> CheckedDecode | None:
         """What came of decoding a bitstream again; nothing where that was not done."""
         with self._errors():
             row = self._db.execute(
@@ -276,7 +276,7 @@ class Store:
                 """,  # noqa: S608 - ours
                 (key.image_key, key.identity, key.point, circumstances),
             ).fetchone()
-        return None if row is None else Decode(*row)
+        return None if row is None else CheckedDecode(*row)
 
     def bring(
         self,

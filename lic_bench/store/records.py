@@ -34,10 +34,12 @@ class Measurement:
     metrics_version: int = 0
     error: str | None = None
     """Why the measurement failed, in one line."""
+    traceback: str | None = field(default=None, repr=False)
+    """Where the codec raised an error: the whole of Python's traceback."""
 
 
 @dataclass(frozen=True)
-class Decode:
+class CheckedDecode:
     """What came of a bitstream that was decoded again, beside what it was measured as."""
 
     circumstances: str

@@ -1,0 +1,411 @@
+"""The one place where processes are started that run codecs: typed requests, under limits.
+
+A `Runner` is a child process. A `Request` goes in, and its value comes out, or one of a few faults
+(`lic_bench.execution.faults`). The process is started afresh rather than forked, and needs no
+``if __name__ == "__main__"`` in a user's script. After a fault of the process itself (no memory, no
+time left, or it died) it is of no further use.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
+
+import loky
+from loky.backend import get_context
+from loky.backend.utils import kill_process_tree
+
+from lic_bench.errors import LicBenchError
+from lic_bench.execution.faults import (
+    DiedError,
+    FaultError,
+    OutOfMemoryError,
+    OutOfTimeError,
+    fault_of,
+)
+
+Value = TypeVar("Value")
+
+PATIENCE_S = 0.2
+"""For what is said by a process: not every death is seen at the connection, since what a codec
+started may hold it open."""
+
+_MARK = "LIC_BENCH_PROCESS"
+_MARKED = re.compile(rb"(?:^|\0)" + _MARK.encode() + rb"=(\w+)")
+_MEMORY_SHARE = 0.8
+_ROUNDS = 10
+_DYING_S = 1.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may take."""
+
+    timeout_s: float = 600.0
+    """For a request, the loading of weights included; 0: no limit."""
+    memory_gb: float = 0.0
+    """For the process and the programs that it calls, in 1e9 bytes; 0: no limit. On Linux only."""
+    threads: int = 1
+    """What libraries are told that they may use."""
+
+
+USUAL_LIMITS = Limits()
+
+
+def environment(threads: int = 1) -> dict[str, str]:
+    """What the libraries of a process read when they are loaded."""
+    number = str(threads)
+    return {
+        # No module that happens to lie in the current folder is imported.
+        "PYTHONSAFEPATH": "1",
+        "OMP_NUM_THREADS": number,
+        "OPENBLAS_NUM_THREADS": number,
+        "MKL_NUM_THREADS": number,
+        "VECLIB_MAXIMUM_THREADS": number,
+        "NUMBA_NUM_THREADS": number,
+        "OPENCV_FOR_THREADS_NUM": number,
+        # The metrics take and drop arrays of an image's size all the time. glibc would give each
+        # back to the system, and have its pages zeroed for the next one: a fifth of a
+        # measurement's time.
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+    }
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return int(loky.cpu_count())
+
+
+def most_memory_gb() -> float:
+    """Most of the memory of this machine or container, in 1e9 bytes; 0 where it is not known."""
+    sizes = []
+    with suppress(AttributeError, ValueError, OSError):
+        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # of control groups, v2 and v1
+        with suppress(OSError, ValueError):  # "max" is no number
+            sizes.append(int(Path("/sys/fs/cgroup", name).read_text()))
+    return _MEMORY_SHARE * min(sizes, default=0) / 1e9
+
+
+class Request(ABC, Generic[Value]):
+    """What a process is asked for; it travels there, and is executed there."""
+
+    refusal: ClassVar[type[LicBenchError]] = LicBenchError
+    """By which error the codec may refuse; any other one is a fault of its own."""
+
+    @property
+    def share(self) -> int:
+        """How many times the limit of time it may take."""
+        return 1
+
+    @abstractmethod
+    def execute(self) -> Value:
+        """Do what is asked for; whatever is raised becomes a fault where it was asked."""
+
+
+class Reply(NamedTuple):
+    """What came of a request."""
+
+    value: Any
+    """The request's value, or the `FaultError` in its place."""
+    seconds: float
+
+
+class Runner:
+    """A process that executes requests, one after the other.
+
+    Parameters
+    ----------
+    limits
+        Replaced at any time, they hold for what is asked from then on; but the process can never
+        have more memory, or other threads, than it was started with.
+    """
+
+    def __init__(self, limits: Limits = USUAL_LIMITS) -> None:
+        self.limits = limits
+        self.mark = uuid.uuid4().hex
+        """What stands in its environment, and in that of all that it starts."""
+        self.connection, theirs = Pipe()
+        self._given: deque[Request[Any]] = deque()
+        self._begun = False
+        self._since = self._looked = time.monotonic()
+        self._process = get_context("loky").Process(
+            target=_serve,
+            args=(theirs, os.getpid(), limits),
+            env={**environment(limits.threads), _MARK: self.mark},
+        )
+        self._process.start()
+        theirs.close()
+
+    def ask(self, request: Request[Value]) -> Value:
+        """Have a request executed, and give its value.
+
+        Raises
+        ------
+        FaultError
+            Where there is none.
+        """
+        self.send([request])
+        while (reply := self.reply()) is None:
+            with suppress(OSError):  # closed from elsewhere, which is what the reply says next
+                wait([self.connection], PATIENCE_S)
+        if isinstance(reply.value, FaultError):
+            raise reply.value
+        return cast(Value, reply.value)
+
+    def send(self, requests: Iterable[Request[Any]]) -> None:
+        """Have requests executed; replies to those of before must have been taken."""
+        self._given.extend(requests)
+        if self._begun:
+            self._pass_on()
+
+    def reply(self) -> Reply | None:
+        """What came of the next request; ``None`` while it is not known.
+
+        Raises
+        ------
+        OutOfMemoryError, OutOfTimeError, DiedError
+            Where it will never be. The process is then of no further use.
+        """
+        died = self._process.exitcode is not None  # before what it said last is looked for
+        try:
+            while self.connection.poll():
+                message = self.connection.recv()
+                self._since = time.monotonic()
+                if message is not None:
+                    return self._taken(message)
+                self._begun = True
+                self._pass_on()
+        except (EOFError, OSError):
+            self._process.join(_DYING_S)
+            died = True
+        if died:
+            raise DiedError(f"the process {self._end()}: a fault in the codec, or out of memory")
+        if self._given:
+            self._check_limits()
+        return None
+
+    def resident_gb(self) -> float:
+        """The memory of the process and of what it started, in 1e9 bytes; 0 if not on Linux."""
+        return _resident(self._process.pid) / 1e9
+
+    def close(self) -> None:
+        """End the process, and what was started by it."""
+        end([self])
+
+    def _taken(self, reply: Reply) -> Reply:
+        self._given.popleft()
+        if isinstance(reply.value, OutOfMemoryError):
+            limit = self.limits.memory_gb
+            within = f"; a process may use {limit:.3g} GB" if limit else ""
+            raise OutOfMemoryError(f"{reply.value}{within}")
+        return reply
+
+    def _pass_on(self) -> None:
+        self._since = time.monotonic()
+        with suppress(OSError):  # it has died, which is said where its reply is waited for
+            self.connection.send(list(self._given))
+
+    def _check_limits(self) -> None:
+        now, limits = time.monotonic(), self.limits
+        allowed = limits.timeout_s * self._given[0].share
+        if allowed and self._begun and now - self._since > allowed:
+            raise OutOfTimeError(f"took longer than {limits.timeout_s:g} s")
+        if limits.memory_gb and now - self._looked > PATIENCE_S:
+            self._looked = now
+            # The process finds no more memory by itself, but what it calls has a limit of its own.
+            if self.resident_gb() > limits.memory_gb:
+                raise OutOfMemoryError(f"took more than {limits.memory_gb:.3g} GB of memory")
+
+    def _end(self) -> str:
+        code = self._process.exitcode
+        if code is None:
+            return "lost its connection"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        with suppress(ValueError):
+            return f"died of {signal.Signals(-code).name}"
+        return f"died of signal {-code}"
+
+    def kill(self) -> None:
+        """Kill it, and what it started as far as that can be seen from it."""
+        kill_process_tree(self._process)
+        self.connection.close()
+
+
+def end(runners: Sequence[Runner]) -> None:
+    """End processes and, on Linux, all that was ever started by them."""
+    _kill_marked({runner.mark for runner in runners})
+    for runner in runners:
+        runner.kill()
+
+
+class Runners:
+    """A runner for each thread that asks, started at its first request and replaced after a fault.
+
+    Parameters
+    ----------
+    limits
+        Those of every runner, unless others are given with a request.
+    """
+
+    def __init__(self, limits: Limits = USUAL_LIMITS) -> None:
+        self._limits = limits
+        self._own = threading.local()
+        self._runners: list[Runner] = []
+        self._lock, self._closed = threading.Lock(), False
+
+    def ask(self, request: Request[Value], limits: Limits | None = None) -> Value:
+        """Have a request executed by this thread's runner for these limits.
+
+        One that had executed others before may have been spoilt by them: what it dies of, or has
+        no memory for, is tried again in a fresh one.
+
+        Raises
+        ------
+        FaultError
+            Where it has no value.
+        """
+        limits = limits or self._limits
+        own: dict[Limits, Runner] = self._own.__dict__.setdefault("runners", {})
+        fresh = limits not in own
+        if fresh:
+            own[limits] = self._start(limits)
+        try:
+            return own[limits].ask(request)
+        except (DiedError, OutOfMemoryError, OutOfTimeError) as fault:
+            own.pop(limits).close()
+            if fresh or isinstance(fault, OutOfTimeError):
+                raise
+        return self.ask(request, limits)
+
+    def _start(self, limits: Limits) -> Runner:
+        with self._lock:
+            if self._closed:
+                raise DiedError("there are no more processes: the work was given up")
+            self._runners.append(Runner(limits))
+            return self._runners[-1]
+
+    def close(self) -> None:
+        """End all of them, whatever they are doing."""
+        with self._lock:
+            self._closed = True
+            end(self._runners)
+
+
+def execute(request: Request[Value], limits: Limits = USUAL_LIMITS) -> Value:
+    """Have one request executed in a process of its own.
+
+    Raises
+    ------
+    FaultError
+        Where it has no value.
+    """
+    runner = Runner(limits)
+    try:
+        return runner.ask(request)
+    finally:
+        runner.close()
+
+
+def _serve(connection: Connection, parent: int, limits: Limits) -> None:
+    """What the process does: it executes the requests that come, and says what came of them."""
+    _begin(parent)
+    os.dup2(2, 1)  # what a codec prints must not get between our own lines
+    _limit_memory(limits.memory_gb)
+    folder, variables = Path.cwd(), dict(os.environ)
+    try:
+        connection.send(None)
+        while True:
+            for request in connection.recv():
+                connection.send(_executed(request))
+                # What a codec changes for itself must not change what the next one does.
+                os.chdir(folder)
+                os.environ.update(variables)
+    finally:  # threads that a codec has left must not keep it
+        _leave()
+
+
+def _executed(request: Request[Any]) -> Reply:
+    start = time.perf_counter()
+    try:
+        value = request.execute()
+    except BaseException as error:  # noqa: BLE001 - a codec may raise anything
+        value = error if isinstance(error, FaultError) else fault_of(error, request.refusal)
+        error.__traceback__ = value.__traceback__ = None  # it may hold what there is no memory for
+    return Reply(value, time.perf_counter() - start)
+
+
+def _begin(parent: int) -> None:
+    """Prepare a process: Ctrl-C is the parent's business, and it ends with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        _leave()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _leave() -> None:
+    """End this process and what it started, whatever else it is doing."""
+    _kill_marked({os.environ.get(_MARK, "")})
+    os._exit(1)
+
+
+def _limit_memory(gigabytes: float) -> None:
+    """Have a request for more memory fail, before the system kills a process of its choice."""
+    if gigabytes and sys.platform == "linux":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = int(gigabytes * 1e9)
+        if most != resource.RLIM_INFINITY:
+            limit = min(limit, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+
+def _kill_marked(marks: set[str]) -> None:
+    """Kill what has one of these marks in its environment, but for this process itself."""
+    for _ in range(_ROUNDS):  # what is being killed may be starting more
+        marked = [pid for pid, mark in _marked() if mark in marks and pid != os.getpid()]
+        if not marked:
+            return
+        for pid in marked:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _marked() -> Iterator[tuple[int, str]]:
+    """The processes of this user that have a mark: number and mark. There are some on Linux."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if match := _MARKED.search(path.read_bytes()):
+                yield int(path.parent.name), match[1].decode()
+
+
+def _resident(pid: int | None) -> int:
+    """Memory of a process and of those that it started, in bytes; 0 where there is no /proc."""
+    process = Path("/proc", str(pid))
+    try:
+        pages = int((process / "statm").read_text().split()[1])
+        children = " ".join(path.read_text() for path in process.glob("task/*/children")).split()
+    except OSError:  # it has ended
+        return 0
+    return pages * mmap.PAGESIZE + sum(_resident(int(child)) for child in children)

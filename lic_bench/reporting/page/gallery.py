@@ -1,0 +1,125 @@
+"""The making of the viewer's pictures: which come from where, within what the file may hold.
+
+A first scene that would make the file larger than it may be is left out, with all that come after
+it. The page says of each picture that is left out why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from lic_bench.errors import StoreError
+from lic_bench.execution.faults import FaultError, OutOfTimeError
+from lic_bench.execution.runner import Limits, Request, Runners
+from lic_bench.reporting.page.pictures import Picture, ShowDecoded, ShowImported, ShowOriginal
+from lic_bench.reporting.page.scenes import Scene, Shot
+from lic_bench.store.database import Store
+from lic_bench.store.records import BROUGHT_IN
+
+_TOO_LARGE = "the file would be larger than --max-size"
+_NO_ORIGINAL = "the original was not at hand: fetch the data set, or name its folder"
+
+
+def make_all(
+    wanted: Sequence[Scene],
+    store: Path,
+    *,
+    budget: int,
+    jobs: int,
+    plugins: Sequence[Path] = (),
+    limits: Limits,
+) -> Iterator[list[Picture]]:
+    """Make pictures in worker processes, until they take so many bytes of the file.
+
+    Parameters
+    ----------
+    budget
+        In bytes.
+    limits
+        For each picture. A codec that takes too long for one is not tried again.
+    """
+    gallery = _Gallery(store, tuple(plugins), limits)
+    threads = ThreadPoolExecutor(jobs)
+    try:
+        futures = [threads.submit(gallery.make, scene) for scene in wanted]
+        for scene, future in zip(wanted, futures, strict=True):
+            if budget <= 0:
+                future.cancel()
+                yield _without(scene, _TOO_LARGE)
+                continue
+            pictures = future.result()
+            size = sum(picture.size for picture in pictures)
+            budget = budget - size if size <= budget else 0
+            yield pictures if budget else _without(scene, _TOO_LARGE)
+    finally:
+        gallery.close()
+        threads.shutdown(cancel_futures=True)
+
+
+class _Gallery:
+    """Makes scenes, in threads that have each a process and read the store themselves."""
+
+    def __init__(self, store: Path, plugins: tuple[Path, ...], limits: Limits) -> None:
+        self._store, self._plugins = store, plugins
+        self._runners = Runners(limits)
+        self._slow: dict[str, str] = {}
+        """By codec: how long one of its pictures took."""
+
+    def make(self, scene: Scene) -> list[Picture]:
+        """Make the pictures of a scene; those that cannot be made say why."""
+        pictures = [self._original(scene)] if scene.with_original else []
+        with Store.open(self._store) as store:
+            for shot in scene.shots:
+                picture = _of(scene, shot)
+                if shot.codec in self._slow:
+                    pictures.append(replace(picture, problem=self._slow[shot.codec]))
+                    continue
+                try:
+                    pictures.append(self._shown(scene, shot, picture, store.kept(shot.key).stream))
+                except OutOfTimeError as fault:
+                    self._slow[shot.codec] = f"{shot.codec} {fault.advice()}"
+                    pictures.append(replace(picture, problem=self._slow[shot.codec]))
+                except (FaultError, StoreError) as error:
+                    pictures.append(replace(picture, problem=str(error)))
+        return pictures
+
+    def close(self) -> None:
+        """End the processes."""
+        self._runners.close()
+
+    def _original(self, scene: Scene) -> Picture:
+        empty = Picture(scene.dataset, scene.image, scene.rate, None)
+        if scene.file is None:
+            return replace(empty, problem=_NO_ORIGINAL)
+        try:
+            return replace(empty, data=self._runners.ask(ShowOriginal(scene.file)))
+        except FaultError as fault:
+            return replace(empty, problem=str(fault))
+
+    def _shown(self, scene: Scene, shot: Shot, picture: Picture, stream: bytes | None) -> Picture:
+        request: Request[Picture]
+        if not shot.key.identity.startswith(BROUGHT_IN):
+            request = ShowDecoded(
+                picture, stream or b"", shot.mse, scene.file, shot.codec, self._plugins
+            )
+        elif stream is None:
+            return replace(picture, problem=f"{shot.codec} was brought in without pictures")
+        else:
+            request = ShowImported(picture, stream, shot.mse, scene.file)
+        return self._runners.ask(request)
+
+
+def _without(scene: Scene, problem: str) -> list[Picture]:
+    """A scene's pictures, all missing."""
+    empty = Picture(scene.dataset, scene.image, scene.rate, None, problem=problem)
+    shots = [replace(_of(scene, shot), problem=problem) for shot in scene.shots]
+    return [*([empty] if scene.with_original else []), *shots]
+
+
+def _of(scene: Scene, shot: Shot) -> Picture:
+    """A picture that is still to be made."""
+    known = shot.codec, shot.point, shot.bpp, shot.quality
+    return Picture(scene.dataset, scene.image, scene.rate, *known)
