@@ -60,7 +60,8 @@ class Measure(Request[list[Measurement]]):
         return len(self.tasks)
 
     def execute(self) -> list[Measurement]:
-        return measure_batch(self.tasks) if len(self.tasks) > 1 else [measure(*self.tasks)]
+        together = self.tasks[0].batch_size > 1
+        return measure_batch(self.tasks) if together else list(map(measure, self.tasks))
 
 
 def measure(task: Task) -> Measurement:

@@ -245,6 +245,7 @@ class Runner:
     def kill(self) -> None:
         """Kill it, and what it started as far as that can be seen from it."""
         kill_process_tree(self._process)
+        self._process.join(_DYING_S)
         self.connection.close()
 
 
@@ -401,10 +402,14 @@ def _marked() -> Iterator[tuple[int, str]]:
 
 
 def _resident(pid: int | None) -> int:
-    """Memory of a process and of those that it started, in bytes; 0 where there is no /proc."""
+    """Memory of a process and of those that it started, in bytes; 0 where there is no /proc.
+
+    Files that they have mapped, libraries among them, are left out, as in RLIMIT_DATA.
+    """
     process = Path("/proc", str(pid))
     try:
-        pages = int((process / "statm").read_text().split()[1])
+        _, resident, shared, *_ = map(int, (process / "statm").read_text().split())
+        pages = resident - shared
         children = " ".join(path.read_text() for path in process.glob("task/*/children")).split()
     except OSError:  # it has ended
         return 0

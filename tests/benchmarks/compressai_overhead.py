@@ -26,7 +26,7 @@ import torch
 from lic_bench import Image, Registry, load_dataset, read_image
 from lic_bench.codecs.compressai.inference import import_compressai
 from lic_bench.codecs.compressai.weights import published
-from lic_bench.execution.workers import ENVIRONMENT
+from lic_bench.execution.runner import environment
 
 
 def seconds(call: Callable[[], Any]) -> tuple[float, Any]:
@@ -74,8 +74,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--images", type=int, default=8)
     arguments = parser.parse_args()
-    if not ENVIRONMENT.items() <= os.environ.items():  # as in a worker
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ENVIRONMENT)
+    if not environment().items() <= os.environ.items():  # as in a worker
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | environment())
     files = load_dataset(str(arguments.folder)).images[: arguments.images]
     images = [read_image(file.path) for file in files]
     compressai = import_compressai()

@@ -27,7 +27,8 @@ import psutil
 from lic_bench import Registry, load_dataset, read_image, run, write_image
 from lic_bench.execution.plan import plan
 from lic_bench.execution.run import Progress, execute
-from lic_bench.execution.workers import ENVIRONMENT, Processes
+from lic_bench.execution.runner import environment
+from lic_bench.execution.workers import Processes
 from lic_bench.metrics.builtin import Reference
 
 PLUGIN = """
@@ -98,8 +99,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=default)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    if not ENVIRONMENT.items() <= os.environ.items():  # the bare calls should be as in a worker
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ENVIRONMENT)
+    if not environment().items() <= os.environ.items():  # the bare calls should be as in a worker
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | environment())
     with tempfile.TemporaryDirectory() as name:
         temporary = Path(name)
         plugin = temporary / "repeated.py"

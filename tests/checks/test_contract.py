@@ -115,7 +115,7 @@ def test_a_good_codec_passes(check: Check, tmp_path: Path) -> None:
         (
             contract.keeps_size_and_type,
             "def decode(self, stream): return unpack(stream)[..., 0]",
-            r"decode returned uint8 of \(1, 1\)",
+            r"decode returned uint8 of shape \(1, 1\)",
         ),
         (
             contract.keeps_size_and_type,
@@ -140,7 +140,7 @@ def test_a_good_codec_passes(check: Check, tmp_path: Path) -> None:
         (
             contract.keeps_size_and_type,
             "def encode(self, image, point): os.abort()",
-            "encoding 1x1 killed the process .*SIGABRT",
+            "encoding 1x1: the process died of SIGABRT",
         ),
         (
             contract.keeps_size_and_type,
@@ -253,19 +253,23 @@ def test_a_good_codec_passes(check: Check, tmp_path: Path) -> None:
         (
             contract.survives_truncation,
             ON_DAMAGE.format("os.abort()"),
-            "decoding the first 1 of .* bytes killed the process .*SIGABRT",
+            "decoding the first 1 of .* bytes: the process died of SIGABRT",
         ),
         (
             contract.survives_flipped_bits,
             ON_DAMAGE.format("ctypes.string_at(0)"),
-            "decoding a stream with bit . of byte [0-9]+ flipped killed the process .*SIGSEGV",
+            "decoding a stream with bit . of byte [0-9]+ flipped: the process died of SIGSEGV",
         ),
         (contract.survives_truncation, ON_DAMAGE.format("sys.exit(3)"), "SystemExit: 3"),
-        (contract.survives_truncation, ON_DAMAGE.format("os._exit(3)"), "killed .*EXIT.3"),
+        (
+            contract.survives_truncation,
+            ON_DAMAGE.format("os._exit(3)"),
+            "the process ended with exit code 3",
+        ),
         (
             contract.survives_truncation,
             ON_DAMAGE.format("return np.zeros((1 << 20, 1 << 20, 3), np.uint8)"),
-            "MemoryError|more than 1024 MiB",
+            "MemoryError|took more than .* GB",
         ),
         (
             contract.refuses_foreign_streams,
@@ -295,7 +299,7 @@ def test_a_codec_that_refuses_small_images_passes_and_that_is_told(tmp_path: Pat
 
 def test_a_codec_that_hangs_is_stopped(tmp_path: Path) -> None:
     path = plugin(tmp_path, ON_DAMAGE.format("time.sleep(1000)"))
-    with pytest.raises(ContractError, match=r"first 1 of .* bytes took longer than 8 s"):
+    with pytest.raises(ContractError, match=r"first 1 of .* bytes: took longer than 8 s"):
         contract.survives_truncation(Subject("mine", (path,), time_limit_s=8))
 
 
@@ -312,9 +316,9 @@ def test_a_codec_that_hangs_is_stopped(tmp_path: Path) -> None:
 def test_a_codec_that_eats_memory_is_stopped(
     code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contract, "MEMORY_TOLERANCE", 1 << 28)
+    monkeypatch.setattr(contract, "MEMORY_TOLERANCE_GB", 0.3)
     path = plugin(tmp_path, ON_DAMAGE.format(code))
-    with pytest.raises(ContractError, match="took more than 256 MiB"):
+    with pytest.raises(ContractError, match=r"took more than .* GB of memory"):
         contract.survives_truncation(Subject("mine", (path,), time_limit_s=30))
 
 

@@ -15,8 +15,8 @@ import pytest
 import lic_bench
 from lic_bench import write_image
 from lic_bench.execution.plan import plan
-from lic_bench.execution.process import most_memory_gb
 from lic_bench.execution.run import execute
+from lic_bench.execution.runner import most_memory_gb
 from lic_bench.execution.workers import Processes
 from lic_bench.store.database import Store
 

@@ -21,7 +21,7 @@ import lic_bench
 from lic_bench import UnavailableError, write_image
 from lic_bench.execution import cluster
 from lic_bench.execution.plan import plan
-from lic_bench.execution.process import Limits
+from lic_bench.execution.runner import Limits
 
 pytest.importorskip("distributed", reason="needs lic-bench[cluster]")
 

@@ -233,7 +233,7 @@ def test_one_that_fails_does_not_stop_the_others(folder: Path) -> None:
     assert set(found.samples["codec"]) == {"naps"}
     fails, dies = found.problems
     assert fails == "fails 1: ValueError: no such luck"
-    assert dies.startswith("dies 1: its process died (exit code 3)")
+    assert dies.startswith("dies 1: the process ended with exit code 3")
     given = timed(folder, "fails", "naps", points={"fails": [8], "naps": [8]}, repeats=2)
     assert given.problems == ("fails 8: ValueError: no such luck",)
     assert given.summary["codec"].tolist() == ["naps"]

@@ -9,7 +9,10 @@ SCRIPT = "<script>window.owned = 1<script>.png"
 NAMES = (SCRIPT, "<img src=x onerror='window.owned = 1'>.png", "plain & simple.png")
 
 # A codec that no browser knows, that shows where its bits go, and that fails at one of its points.
+# Its decoder sleeps where a file says so.
 PLUGIN = """
+import time
+from pathlib import Path
 import numpy as np
 from lic_bench import Codec
 
@@ -26,6 +29,8 @@ class Coarse(Codec):
         return bytes([point]) + b"%d %d " % (width, height) + zlib.compress(levels.tobytes())
     def decode(self, stream):
         import zlib
+        if Path(__file__).with_name("sleepy").exists():
+            time.sleep(600)
         width, height, rest = stream[1:].split(b" ", 2)
         levels = np.frombuffer(zlib.decompress(rest), np.uint8)
         image = levels.astype(int) * stream[0] + stream[0] // 2

@@ -18,8 +18,9 @@ from report_command import NAMES, PLUGIN, RATES, report
 from lic_bench import load_dataset, read_image
 from lic_bench.analysis.curves import aggregate
 from lic_bench.codec.registry import Registry
+from lic_bench.execution.runner import Limits
 from lic_bench.metrics.quality import QUALITIES
-from lic_bench.reporting.page import data, pictures
+from lic_bench.reporting.page import data, gallery, pictures, scenes
 from lic_bench.reporting.page import html as page
 from lic_bench.store.database import Store
 from lic_bench.store.records import Key
@@ -206,20 +207,28 @@ def psnr(a: Any, b: Any) -> float:
     return float(10 * np.log10(255**2 / max(((a.astype(float) - b) ** 2).mean(), 1e-9)))
 
 
+def shown_of(
+    scene: scenes.Scene, store: Path, *plugins: Path, timeout_s: float = 60
+) -> list[pictures.Picture]:
+    limits = Limits(timeout_s)
+    [group] = gallery.make_all([scene], store, budget=10**9, jobs=1, plugins=plugins, limits=limits)
+    return group
+
+
 def test_only_the_bitstreams_that_are_shown_are_read(
     store: Path, plugin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measurements = load(store)
-    files = pictures.originals([load_dataset(str(store / "photos"))])
-    scenes, missing = pictures.scenes(measurements, "photos", [0.8], 2, files)
-    assert [scene.image for scene in scenes] == [sorted(NAMES)[0], sorted(NAMES)[2]]
+    files = scenes.originals([load_dataset(str(store / "photos"))])
+    wanted, missing = scenes.scenes(measurements, "photos", [0.8], 2, files)
+    assert [scene.image for scene in wanted] == [sorted(NAMES)[0], sorted(NAMES)[2]]
     read = []
     kept = Store.kept
     monkeypatch.setattr(Store, "kept", lambda self, key: read.append(key) or kept(self, key))
-    found = pictures.make(scenes[0], store, (plugin,))
-    assert read == [shot.key for shot in scenes[0].shots]
+    found = shown_of(wanted[0], store, plugin)
+    assert read == [shot.key for shot in wanted[0].shots]
     assert len(found) == 1 + len(read)
-    assert {one.codec for one in (*found, *missing) if one.image == scenes[0].image} == {
+    assert {one.codec for one in (*found, *missing) if one.image == wanted[0].image} == {
         None,
         "coarse",
         "jpeg",
@@ -229,17 +238,34 @@ def test_only_the_bitstreams_that_are_shown_are_read(
 
 def test_a_codec_that_decodes_otherwise_now_gives_no_picture(store: Path, tmp_path: Path) -> None:
     measurements = load(store)
-    files = pictures.originals([load_dataset(str(store / "photos"))])
-    [scene, *_], _ = pictures.scenes(measurements, "photos", [1.5], 1, files)
+    files = scenes.originals([load_dataset(str(store / "photos"))])
+    [scene, *_], _ = scenes.scenes(measurements, "photos", [1.5], 1, files)
     assert "coarse" in [shot.codec for shot in scene.shots]
     altered = tmp_path / "altered.py"
     altered.write_text(PLUGIN.replace("+ stream[0] // 2", "+ stream[0]"))
-    by_codec = {one.codec: one for one in pictures.make(scene, store, (altered,))}
+    by_codec = {one.codec: one for one in shown_of(scene, store, altered)}
     assert by_codec["coarse"].data is None
     assert "another picture than was measured" in str(by_codec["coarse"].problem)
     assert by_codec["jpeg"].problem is None
-    absent = {one.codec: one for one in pictures.make(scene, store, ())}
+    absent = {one.codec: one for one in shown_of(scene, store)}
     assert "there is no codec 'coarse'" in str(absent["coarse"].problem)
+
+
+def test_a_decoder_that_hangs_costs_its_pictures_only(
+    store: Path, plugin: Path, tmp_path: Path
+) -> None:
+    files = scenes.originals([load_dataset(str(store / "photos"))])
+    wanted, _ = scenes.scenes(load(store), "photos", [0.5, 1.5], 3, files)
+    hanging = tmp_path / "coarse.py"
+    hanging.write_text(plugin.read_text())
+    (tmp_path / "sleepy").touch()
+    groups = gallery.make_all(
+        wanted, store, budget=10**9, jobs=1, plugins=[hanging], limits=Limits(timeout_s=3)
+    )
+    shown = [picture for group in groups for picture in group]
+    problems = {picture.problem for picture in shown if picture.codec == "coarse"}
+    assert problems == {"coarse took longer than 3 s (--timeout)"}
+    assert all(picture.problem is None for picture in shown if picture.codec != "coarse")
 
 
 def test_without_the_originals_the_decoded_pictures_are_shown(
@@ -262,19 +288,20 @@ def test_the_file_stays_below_its_limit_and_says_what_is_left_out(
     store: Path, plugin: Path, made: Path, tmp_path: Path
 ) -> None:
     whole = made.stat().st_size
-    scenes, _ = pictures.scenes(
+    wanted, _ = scenes.scenes(
         load(store),
         "photos",
         [0.5, 1.5],
         3,
-        pictures.originals([load_dataset(str(store / "photos"))]),
+        scenes.originals([load_dataset(str(store / "photos"))]),
     )
     # The middle rate of every image comes before any other rate.
-    assert [scene.rate for scene in scenes] == [0.5] * 3 + [1.5] * 3
-    groups = list(pictures.make_all(scenes, store, budget=10**9, jobs=1, plugins=[plugin]))
+    assert [scene.rate for scene in wanted] == [0.5] * 3 + [1.5] * 3
+    options = {"jobs": 1, "plugins": [plugin], "limits": Limits()}
+    groups = list(gallery.make_all(wanted, store, budget=10**9, **options))
     size = sum(one.size for group in groups[:2] for one in group)
-    cut = list(pictures.make_all(scenes, store, budget=size + 10, jobs=1, plugins=[plugin]))
-    assert [any(one.problem == pictures._TOO_LARGE for one in group) for group in cut] == (
+    cut = list(gallery.make_all(wanted, store, budget=size + 10, **options))
+    assert [any(one.problem == gallery._TOO_LARGE for one in group) for group in cut] == (
         [False] * 2 + [True] * 4
     )
     assert [len(group) for group in cut] == [len(group) for group in groups]
@@ -289,14 +316,14 @@ def test_the_file_stays_below_its_limit_and_says_what_is_left_out(
 
 def test_rates_are_those_that_codecs_reach(store: Path) -> None:
     averages = aggregate(load(store))
-    found = pictures.common_rates(averages, "photos")
+    found = scenes.common_rates(averages, "photos")
     assert found == [0.3, 0.6]
     points = averages[averages["complete"]]
     for rate in (0.15, *found):
         near = points[points["bpp"].between(rate / 1.5, rate * 1.5)]["codec"].nunique()
         assert (near >= 2) == (rate in found)
     far = averages.assign(bpp=averages["bpp"] * 100)
-    rates = pictures.common_rates(far, "photos")
+    rates = scenes.common_rates(far, "photos")
     assert len(rates) == 3
     assert far["bpp"].min() < rates[0] < rates[1] < rates[2] < far["bpp"].max()
 
