@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from lic_bench.codec.registry import Registry
     from lic_bench.errors import (
         BitstreamError,
-        BroughtError,
         CodecError,
         DatasetError,
         ImageError,
+        ImportedResultsError,
         LicBenchError,
         OutputError,
         SpecError,
@@ -43,7 +43,6 @@ __all__ = [
     "METRICS",
     "BDRate",
     "BitstreamError",
-    "BroughtError",
     "Codec",
     "CodecError",
     "Curve",
@@ -51,6 +50,7 @@ __all__ = [
     "DatasetError",
     "Image",
     "ImageError",
+    "ImportedResultsError",
     "LicBenchError",
     "OutputError",
     "Point",

@@ -41,7 +41,7 @@ class StoreError(LicBenchError):
     """A store cannot be opened or written, or was written by a newer lic-bench."""
 
 
-class BroughtError(LicBenchError):
+class ImportedResultsError(LicBenchError):
     """Results from elsewhere cannot be read, or hold what cannot be right."""
 
 

@@ -39,7 +39,7 @@ _APART = 0.5  # per cent of rate: images nearer to the median than this are no o
 class Side:
     """What is compared: the measurements of one codec, or a published curve.
 
-    A curve that was brought in as averages is compared as a published one is: without images.
+    A curve that was imported as averages is compared as a published one is: without images.
     """
 
     label: str
@@ -86,7 +86,7 @@ class Comparison:
     dataset: str
     metric: str
     images: int
-    """How many; 0 beside a published curve, or one brought in, which are averages."""
+    """How many; 0 beside a published curve, or an imported one, of averages."""
     rate: Delta
     quality: Delta
     overlap: float

@@ -41,7 +41,7 @@ def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
     All are means over the images measured at that point. A figure that is missing for one of them
     is missing here (NaN): nothing is averaged over fewer images than its neighbours.
 
-    Rows without an image are averages already, brought in from elsewhere. They stay as they are, as
+    Rows without an image are averages already that were imported. They stay as they are, as
     complete points of 0 images; their one rate is both `bpp` and `bpp_pooled`.
 
     What a search alone tried (`searched`) is left out.
@@ -67,18 +67,18 @@ def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
     groups = samples.groupby([measurements[name] for name in _KEY], sort=False, dropna=False)
     rows = measurements.groupby(_KEY, sort=False, dropna=False)
     images = groups["measured"].count()
-    brought = rows["image"].count() == 0
+    averaged = rows["image"].count() == 0
     sums = groups.sum().where(groups.count().eq(images, axis=0))
     means = sums.div(images, axis=0)
-    mse = (sums["squares"] / sums["pixels"]).mask(brought, means["mse_rgb"])
+    mse = (sums["squares"] / sums["pixels"]).mask(averaged, means["mse_rgb"])
 
     frame = pd.DataFrame(
         {
             "point_index": rows["point_index"].min(),
-            "images": images.mask(brought, 0),
+            "images": images.mask(averaged, 0),
             "failed": rows.size() - images,
             "bpp": means["bpp"],
-            "bpp_pooled": (sums["bits"] / sums["pixels"]).mask(brought, means["bpp"]),
+            "bpp_pooled": (sums["bits"] / sums["pixels"]).mask(averaged, means["bpp"]),
             **{name: means[name] for name in _PSNR},
             "psnr_rgb_pooled_db": _db(mse / 255**2),
             **{name: means[name] for name in _SSIM},
@@ -89,7 +89,7 @@ def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
     size = frame["dataset"].map(_sizes(measurements))
     whole = (frame["images"] == size) & (size > 0)
-    frame.insert(6, "complete", whole | brought.to_numpy())
+    frame.insert(6, "complete", whole | averaged.to_numpy())
     order = np.lexsort(
         (
             frame["point_index"].to_numpy(),

@@ -1,4 +1,4 @@
-"""The commands `lic-bench bring` and `lic-bench forget`."""
+"""The commands `lic-bench import` and `lic-bench forget`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lic_bench.errors import BroughtError, DatasetError
+from lic_bench.errors import DatasetError, ImportedResultsError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ _Known = Mapping[str, Mapping[str, tuple[str, int | None, int | None]]]
 """Of each data set, what `Store.images` tells."""
 
 
-def bring(
+def import_results(
     source: Annotated[
         Path,
         typer.Argument(
@@ -56,7 +56,7 @@ def bring(
         Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept.")
     ] = _RESULTS,
 ) -> None:
-    """Bring in results from elsewhere, to stand in plots, tables and reports beside ours, marked.
+    """Import results from elsewhere, to stand in plots, tables and reports beside ours, marked.
 
     SOURCE is what CompressAI's bench or eval_model writes (or the folder of --per-image); a CSV
     with columns bpp or bytes and psnr_rgb, ms_ssim_rgb ..., and, where they are known, codec,
@@ -64,11 +64,11 @@ def bring(
     it being operating points, with bitstreams beside them or a CSV of image, point, bytes.
     Pictures are measured here.
 
-    What was brought in under the same name before is replaced. `lic-bench forget` takes it out.
+    What was imported under the same name before is replaced. `lic-bench forget` takes it out.
 
-    - `lic-bench bring compressai-mbt2018.json --as mbt2018 --dataset kodak`
-    - `lic-bench bring points.csv -d kodak`
-    - `lic-bench bring decoded/ --as theirs -d kodak -o results/mine`
+    - `lic-bench import compressai-mbt2018.json --as mbt2018 --dataset kodak`
+    - `lic-bench import points.csv -d kodak`
+    - `lic-bench import decoded/ --as theirs -d kodak -o results/mine`
     """
     from lic_bench.cli import show
     from lic_bench.codec.spec import split_specs
@@ -76,12 +76,12 @@ def bring(
     from lic_bench.store import table as measurements
 
     if not source.exists():
-        raise BroughtError(f"there is no {source}")
+        raise ImportedResultsError(f"there is no {source}")
     if source.is_dir() and pictures.any_in(source):
-        names = [_bring_pictures(source, name, dataset, jobs, out)]
+        names = [_import_pictures(source, name, dataset, jobs, out)]
     else:
         wanted = [codec for text in codecs for codec in split_specs(text)]
-        names = _bring_figures(source, name, dataset, wanted, out)
+        names = _import_figures(source, name, dataset, wanted, out)
     table = measurements.load(out)
     table = table[table["codec"].isin(names)]
     for line in _summary(table):
@@ -93,10 +93,10 @@ def bring(
 def forget(
     name: Annotated[str, typer.Argument(metavar="NAME")],
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="The folder that it was brought into.")
+        Path, typer.Argument(metavar="[DIR]", help="The folder that it was imported into.")
     ] = _RESULTS,
 ) -> None:
-    """Take out what was brought in from elsewhere under a name.
+    """Take out what was imported under a name.
 
     - `lic-bench forget mbt2018`
     """
@@ -106,10 +106,10 @@ def forget(
         store.forget(name)
 
 
-def _bring_figures(
+def _import_figures(
     source: Path, name: str | None, dataset: str | None, codecs: Sequence[str], out: Path
 ) -> list[str]:
-    """Bring in a file of figures; return the names of its codecs."""
+    """Import a file of figures; return the names of its codecs."""
     from lic_bench.importers import entries, figures
 
     found = figures.read(source)
@@ -128,23 +128,25 @@ def _bring_figures(
     return names
 
 
-def _bring_pictures(
+def _import_pictures(
     source: Path, name: str | None, dataset: str | None, jobs: int | None, out: Path
 ) -> str:
-    """Measure a folder's pictures, and bring them in; return the codec's name."""
+    """Measure a folder's pictures, and import them; return the codec's name."""
     from lic_bench.images.dataset import load_dataset
     from lic_bench.importers import entries, pictures
     from lic_bench.store.records import Key
 
     if name is None or dataset is None:
-        raise BroughtError(f"{source} holds pictures: give --as NAME and --dataset NAME|PATH")
+        raise ImportedResultsError(
+            f"{source} holds pictures: give --as NAME and --dataset NAME|PATH"
+        )
     entries.check_name(name)
     loaded = load_dataset(dataset)
     known = _look(out, [name], [loaded.name])[loaded.name]
     if known and {n: key for n, (key, *_) in known.items()} != {
         i.name: i.key for i in loaded.images
     }:
-        raise BroughtError(
+        raise ImportedResultsError(
             f"the images of {loaded.name} are not those that were measured in {out}; "
             "call the data set otherwise: --dataset NAME=PATH"
         )
@@ -225,7 +227,7 @@ def _originals(
         try:
             new.append(load_dataset(dataset) if dataset else load_named(name))
         except DatasetError as error:
-            raise BroughtError(
+            raise ImportedResultsError(
                 f"figures of single images need the images, and {name} is not known here; "
                 f"name its folder: --dataset {name}=FOLDER"
             ) from error
@@ -244,10 +246,10 @@ def _write(
     from lic_bench.execution import provenance
     from lic_bench.store.database import FILE_NAME, Store
 
-    brought = {"as": ", ".join(identities), **told}
-    noted = {"command": provenance.command(), "brought in": brought, **provenance.machine()}
+    source = {"as": ", ".join(identities), **told}
+    noted = {"command": provenance.command(), "imported": source, **provenance.machine()}
     with Store(out / FILE_NAME) as store:
-        store.bring(noted, datasets, identities, averages, measurements)
+        store.add_imported(noted, datasets, identities, averages, measurements)
 
 
 def _summary(table: pd.DataFrame) -> Iterator[str]:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from lic_bench.cli.check import check
 from lic_bench.cli.evaluate import compare, table, time
-from lic_bench.cli.import_results import bring, forget
+from lic_bench.cli.import_results import forget, import_results
 from lic_bench.cli.report import report
 from lic_bench.cli.train import train
 from lic_bench.errors import BitstreamError, LicBenchError, SpecError
@@ -43,7 +43,7 @@ datasets_app = typer.Typer(
 app.add_typer(datasets_app, name="datasets", invoke_without_command=True)
 app.command()(train)
 app.command()(check)
-app.command()(bring)
+app.command("import")(import_results)
 app.command()(forget)
 app.command()(compare)
 app.command()(table)

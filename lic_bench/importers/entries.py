@@ -11,10 +11,10 @@ from pathlib import PurePosixPath
 
 from lic_bench.analysis.comparison import PUBLISHED
 from lic_bench.codec.spec import split_specs
-from lic_bench.errors import BroughtError, check_known
+from lic_bench.errors import ImportedResultsError, check_known
 from lic_bench.images.dataset import Dataset
 from lic_bench.importers.figures import Row
-from lic_bench.store.records import BROUGHT_IN, Average, Key, Measurement
+from lic_bench.store.records import IMPORTED, Average, Key, Measurement
 
 _NEAR = 0.01  # how far, as a share, a told rate may be from that of the told bytes
 _LONGEST = 100
@@ -72,9 +72,9 @@ def without_suffix(name: str) -> str:
 
 def identity(name: str, source: str, sha256: str) -> str:
     """What results from elsewhere are kept under: their name, and what they were read from."""
-    told = {"brought in": name, "from": source, "sha256": sha256}
+    told = {"imported": name, "from": source, "sha256": sha256}
     text = json.dumps(told, ensure_ascii=False)
-    assert text.startswith(BROUGHT_IN)  # noqa: S101 - the store knows them by it
+    assert text.startswith(IMPORTED)  # noqa: S101 - the store knows them by it
     return text
 
 
@@ -94,7 +94,7 @@ def assigned(
 
     Raises
     ------
-    BroughtError
+    ImportedResultsError
         Where a codec or a data set has no name, or a codec one that cannot be.
     SpecError
         Where there is nothing of a codec or data set that is wanted.
@@ -110,7 +110,7 @@ def assigned(
         if (not codecs or row.codec in codecs) and (not dataset or row.dataset in ("", dataset))
     ]
     if name is not None and len(there := dict.fromkeys(row.codec for row in rows)) > 1:
-        raise BroughtError(
+        raise ImportedResultsError(
             f"--as {name} names one codec, and here are {', '.join(there)}; choose: --codecs"
         )
     found = [
@@ -123,9 +123,11 @@ def assigned(
     ]
     for row in found:
         if not row.codec:
-            raise BroughtError(f"{row.where} names no codec; name it: --as NAME")
+            raise ImportedResultsError(f"{row.where} names no codec; name it: --as NAME")
         if not row.dataset:
-            raise BroughtError(f"{row.where} names no data set; name it, as in --dataset kodak")
+            raise ImportedResultsError(
+                f"{row.where} names no data set; name it, as in --dataset kodak"
+            )
     for codec in {row.codec for row in found}:
         check_name(codec)
     return found
@@ -136,13 +138,13 @@ def check_name(name: str) -> None:
 
     Raises
     ------
-    BroughtError
+    ImportedResultsError
         With the remedy.
     """
     good = name.isprintable() and name == name.strip() and split_specs(name) == [name]
     taken = name.startswith(PUBLISHED) or "/" in name.partition(":")[0] or name == "all"
     if not good or taken or len(name) > _LONGEST:
-        raise BroughtError(
+        raise ImportedResultsError(
             f"{name[:_LONGEST]!r} cannot be the name of a codec here: up to {_LONGEST} letters, "
             "without commas and slashes; give another: --as NAME"
         )
@@ -159,7 +161,7 @@ def averages(rows: Iterable[Row]) -> list[Average]:
             continue
         for row in own:
             if row.bpp is None:
-                raise BroughtError(f"{row.where}: an average over a data set needs a bpp")
+                raise ImportedResultsError(f"{row.where}: an average over a data set needs a bpp")
         own.sort(key=lambda row: row.bpp or 0)
         if len(own) > 1 and not any(row.point for row in own):
             own = [replace(row, point=str(i)) for i, row in enumerate(own, start=1)]
@@ -175,7 +177,7 @@ def averages(rows: Iterable[Row]) -> list[Average]:
 def measurements(
     rows: Iterable[Row], originals: Mapping[str, Originals], identities: Mapping[str, str]
 ) -> list[tuple[Key, Measurement, int | None]]:
-    """Figures of single images, as `Store.bring` takes them.
+    """Figures of single images, as `Store.add_imported` takes them.
 
     Parameters
     ----------
@@ -192,7 +194,7 @@ def measurements(
                 continue
             original = originals[dataset].get(row.image)
             if original is None:
-                raise BroughtError(f"{row.where}: {dataset} has no image {row.image!r}")
+                raise ImportedResultsError(f"{row.where}: {dataset} has no image {row.image!r}")
             key = Key(original.key, identities[codec], row.point)
             placed.append(((key.image_key, row.point), row))
             found.append((key, *_measurement(row, original)))
@@ -206,7 +208,7 @@ def _measurement(row: Row, original: Original) -> tuple[Measurement, int | None]
     if row.error is not None:
         return replace(told, error=row.error), row.size
     if width is None or height is None:
-        raise BroughtError(
+        raise ImportedResultsError(
             f"{row.where}: the size of {original.name} is not known: it could never be read"
         )
     size = size_in_bytes(row.bpp, row.size, width * height, row.where)
@@ -218,7 +220,7 @@ def size_in_bytes(bpp: float | None, size: int | None, pixels: int, where: str) 
     if size is None:
         return max(1, round((bpp or 0) * pixels / 8))
     if bpp is not None and not math.isclose(8 * size / pixels, bpp, rel_tol=_NEAR):
-        raise BroughtError(
+        raise ImportedResultsError(
             f"{where}: {size} bytes are {8 * size / pixels:.4f} bpp, and told are {bpp:.4f}"
         )
     return size
@@ -232,7 +234,7 @@ def _curves(rows: Iterable[Row]) -> Iterator[tuple[tuple[str, str], list[Row]]]:
     for pair, own in curves.items():
         if len({bool(row.image) for row in own}) > 1:
             bare = next(row for row in own if not row.image)
-            raise BroughtError(f"{bare.where} names no image, and others of {pair[0]} do")
+            raise ImportedResultsError(f"{bare.where} names no image, and others of {pair[0]} do")
         yield pair, own
 
 
@@ -240,7 +242,7 @@ def _check_once(rows: Iterable[tuple[object, Row]]) -> None:
     seen: dict[object, Row] = {}
     for key, row in rows:
         if key in seen:
-            raise BroughtError(
+            raise ImportedResultsError(
                 f"{row.where} is of the same point as {seen[key].where.rpartition(', ')[2]}"
                 f"{f', {row.image}' if row.image else ''}; name operating points in a column point"
             )

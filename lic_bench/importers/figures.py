@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lic_bench.errors import BroughtError
+from lic_bench.errors import ImportedResultsError
 from lic_bench.metrics.builtin import METRICS
 from lic_bench.store.table import MARK
 
@@ -69,7 +69,7 @@ def read(source: Path) -> Figures:
 
     Raises
     ------
-    BroughtError
+    ImportedResultsError
         Where it cannot be read, or a figure in it cannot be right.
     """
     if source.is_dir():
@@ -85,15 +85,15 @@ def read_text(path: Path) -> tuple[str, str]:
     """The text of a file, and its SHA-256."""
     try:
         if path.stat().st_size > _LARGEST:
-            raise BroughtError(
+            raise ImportedResultsError(
                 f"{path} is larger than {_LARGEST >> 20} MB: no table of points is; cut it in parts"
             )
         content = path.read_bytes()
         return content.decode("utf-8-sig"), hashlib.sha256(content).hexdigest()
     except OSError as error:
-        raise BroughtError(f"{path} cannot be read: {error.strerror}") from error
+        raise ImportedResultsError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise BroughtError(
+        raise ImportedResultsError(
             f"{path} is not text in UTF-8; save it as CSV or JSON in UTF-8"
         ) from None
 
@@ -112,7 +112,7 @@ _NAMES: dict[str, tuple[str, str]] = {
 # Columns of our own exports that say nothing of the figures.
 _IDLE = {
     *("point_index", "dataset_images", "image_sha256", "identity", "run", "measured"),
-    *("brought_in", "searched", "width", "height"),
+    *("imported", "searched", "width", "height"),
 }
 _KNOWN = {
     *("codec", "dataset", "source", "image", "point", "error"),
@@ -131,7 +131,7 @@ def table(text: str, path: Path) -> list[tuple[str, dict[str, str]]]:
     lines = text.splitlines(keepends=True)
     first = next((i for i, line in enumerate(lines) if line.strip() and line[0] != "#"), None)
     if first is None:
-        raise BroughtError(f"{path} is empty")
+        raise ImportedResultsError(f"{path} is empty")
     header = lines[first]
     reader = csv.reader(lines[first:], delimiter=";" if ";" in header else ",", strict=True)
     try:
@@ -140,7 +140,7 @@ def table(text: str, path: Path) -> list[tuple[str, dict[str, str]]]:
         for cells in reader:
             where = f"{path}, line {first + reader.line_num}"
             if len(cells) != len(names) and any(cells):
-                raise BroughtError(
+                raise ImportedResultsError(
                     f"{where} has {len(cells)} fields, the header {len(names)}; numbers are "
                     "written with a point, as in 0.25, and texts that hold a comma in quotes"
                 )
@@ -148,11 +148,11 @@ def table(text: str, path: Path) -> list[tuple[str, dict[str, str]]]:
             if row:
                 rows.append((where, row))
     except csv.Error as error:
-        raise BroughtError(f"{path} is no CSV ({error}, line {reader.line_num})") from error
+        raise ImportedResultsError(f"{path} is no CSV ({error}, line {reader.line_num})") from error
     if twice := {name for name in names if names.count(name) > 1 and name}:
-        raise BroughtError(f"{path} has two columns {', '.join(sorted(twice))}; leave one")
+        raise ImportedResultsError(f"{path} has two columns {', '.join(sorted(twice))}; leave one")
     if not rows:
-        raise BroughtError(f"{path} has a header, and no row below it")
+        raise ImportedResultsError(f"{path} has a header, and no row below it")
     return rows
 
 
@@ -160,7 +160,7 @@ def _points(text: str, path: Path) -> tuple[list[Row], tuple[str, ...]]:
     rows = table(text, path)
     names = {name for _, row in rows for name in row}
     if not names & _NAMES.keys() or not names & {"bpp", "bytes"}:
-        raise BroughtError(
+        raise ImportedResultsError(
             f"{path} is no table of points: it needs a column bpp, or bytes, and one of "
             f"{', '.join(_NAMES)}; it has {', '.join(sorted(names)[:20])}"
         )
@@ -184,7 +184,7 @@ def _row(where: str, cells: Mapping[str, str]) -> Row:
         numbers = {name: x for name, x in numbers.items() if not name.startswith("psnr_rgb_pooled")}
     bpp, size = rate(numbers, where)
     if error is None and bpp is None and size is None:
-        raise BroughtError(f"{where} has no bpp, nor bytes")
+        raise ImportedResultsError(f"{where} has no bpp, nor bytes")
     encode_s, decode_s = seconds(numbers, ("encode_s", "decode_s"), where)
     image = cells.get("image", "")
     return Row(
@@ -206,16 +206,18 @@ def rate(numbers: Mapping[str, float], where: str) -> tuple[float | None, int | 
     """The rate in bits per pixel and the size in bytes, as far as they are told, checked."""
     bpp, size = numbers.get("bpp"), numbers.get("bytes")
     if bpp is not None and not 0 < bpp <= _MOST_BPP:
-        raise BroughtError(f"{where}: bpp is {bpp:g}; bits per pixel are over 0, and under 100")
+        raise ImportedResultsError(
+            f"{where}: bpp is {bpp:g}; bits per pixel are over 0, and under 100"
+        )
     if size is not None and not (size >= 1 and size == int(size)):
-        raise BroughtError(f"{where}: bytes is {size:g}; a bitstream has 1 byte or more")
+        raise ImportedResultsError(f"{where}: bytes is {size:g}; a bitstream has 1 byte or more")
     return bpp, None if size is None else int(size)
 
 
 def number(text: str, name: str, where: str) -> float:
     """The number that a text is; only a PSNR may be infinite."""
     if re.fullmatch(r"[-+]?\d*,\d+", text):
-        raise BroughtError(
+        raise ImportedResultsError(
             f"{where}: {name} is {text!r}, with a decimal comma; write {text.replace(',', '.')}"
         )
     try:
@@ -223,7 +225,7 @@ def number(text: str, name: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if math.isnan(value) or (math.isinf(value) and not name.startswith("psnr")):
-        raise BroughtError(f"{where}: {name} is {text!r}, which is no number here")
+        raise ImportedResultsError(f"{where}: {name} is {text!r}, which is no number here")
     return value
 
 
@@ -251,15 +253,15 @@ def _metrics(numbers: Mapping[str, float], where: str, of_image: bool) -> dict[s
 def _check(name: str, value: float, where: str) -> None:
     if "ssim" in name and not name.endswith("_db"):
         if value > 1:
-            raise BroughtError(
+            raise ImportedResultsError(
                 f"{where}: {name} is {value:g}, over 1: is that dB? Then call it {name}_db; "
                 f"{name} is the index itself"
             )
         if value < (-1 if name.startswith("ssim") else 0):
-            raise BroughtError(f"{where}: {name} is {value:g}, less than there is")
+            raise ImportedResultsError(f"{where}: {name} is {value:g}, less than there is")
     elif value < 0 or (_MOST_DB < value < math.inf and name != "mse_rgb"):
         unit = "" if name == "mse_rgb" else " dB"
-        raise BroughtError(f"{where}: {name} is {value:g}{unit}, which cannot be")
+        raise ImportedResultsError(f"{where}: {name} is {value:g}{unit}, which cannot be")
 
 
 def seconds(
@@ -269,7 +271,7 @@ def seconds(
     for name in names:
         value = numbers.get(name)
         if value is not None and not 0 <= value < math.inf:
-            raise BroughtError(f"{where}: {name} is {value:g}; seconds are 0 or more")
+            raise ImportedResultsError(f"{where}: {name} is {value:g}; seconds are 0 or more")
         yield value
 
 
@@ -287,16 +289,16 @@ def _compressai(text: str, sha256: str, path: Path) -> Figures:
     name, results, told = _results(text, path)
     if any(isinstance(value, int | float) for value in results.values()):
         image = f" of the image {told['source']}" if "source" in told else ""
-        raise BroughtError(
-            f"{path} holds single figures{image}, not lists; bring in the folder of all images"
+        raise ImportedResultsError(
+            f"{path} holds single figures{image}, not lists; import the folder of all images"
         )
     columns = {key: _listed(key, value, path) for key, value in results.items() if _wanted(key)}
     lengths = {key: len(values) for key, values in columns.items()}
     if len(set(lengths.values())) > 1:
         told_lengths = ", ".join(f"{key} {length}" for key, length in lengths.items())
-        raise BroughtError(f"{path}: the lists are of unequal length: {told_lengths}")
+        raise ImportedResultsError(f"{path}: the lists are of unequal length: {told_lengths}")
     if not lengths or not next(iter(lengths.values())):
-        raise BroughtError(f"{path} holds no points; {_EXPECTED}")
+        raise ImportedResultsError(f"{path} holds no points; {_EXPECTED}")
     rows = [
         _row_of_compressai(
             dict(zip(columns, values, strict=True)), f"{path}, point {i}", codec=name
@@ -313,7 +315,7 @@ def _images_of_compressai(paths: Sequence[Path], folder: Path) -> Figures:
     What stands behind the image's name in that of the file is the operating point.
     """
     if not paths:
-        raise BroughtError(
+        raise ImportedResultsError(
             f"{folder} holds neither decoded pictures (.png, .ppm, .bmp, .tif) nor .json files"
         )
     rows, digest = [], hashlib.sha256()
@@ -323,8 +325,8 @@ def _images_of_compressai(paths: Sequence[Path], folder: Path) -> Figures:
         name, results, told = _results(text, path)
         image = told.get("source")
         if not isinstance(image, str):
-            raise BroughtError(
-                f"{path} is not of a single image: it has no source; bring in the file itself"
+            raise ImportedResultsError(
+                f"{path} is not of a single image: it has no source; import the file itself"
             )
         below = path.relative_to(folder).parent / image
         values = {key: _figure(key, value, path) for key, value in results.items() if _wanted(key)}
@@ -340,12 +342,12 @@ def _results(text: str, path: Path) -> tuple[str, dict[str, Any], dict[str, Any]
     try:
         told = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BroughtError(f"{path} is no JSON ({error})") from error
+        raise ImportedResultsError(f"{path} is no JSON ({error})") from error
     results = told.get("results") if isinstance(told, dict) else None
     if not isinstance(results, dict) or "bpp" not in results:
-        raise BroughtError(f"{path} holds no results with a bpp; {_EXPECTED}")
+        raise ImportedResultsError(f"{path} holds no results with a bpp; {_EXPECTED}")
     if not any(_metric(key) in _NAMES for key in results):
-        raise BroughtError(
+        raise ImportedResultsError(
             f"{path} holds no metric that is known here, but {', '.join(results)}; {_EXPECTED}"
         )
     name = told.get("name")
@@ -363,13 +365,13 @@ def _wanted(key: str) -> bool:
 
 def _listed(key: str, value: object, path: Path) -> list[float]:
     if not isinstance(value, list):
-        raise BroughtError(f"{path}: {key} is no list; {_EXPECTED}")
+        raise ImportedResultsError(f"{path}: {key} is no list; {_EXPECTED}")
     return [_figure(key, one, path) for one in value]
 
 
 def _figure(key: str, value: object, path: Path) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BroughtError(f"{path}: {key} holds {value!r:.40}, which is no number")
+        raise ImportedResultsError(f"{path}: {key} holds {value!r:.40}, which is no number")
     return number(repr(value), _metric(key), str(path))
 
 

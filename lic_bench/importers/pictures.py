@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from lic_bench.errors import BroughtError
+from lic_bench.errors import ImportedResultsError
 from lic_bench.execution.faults import FaultError
 from lic_bench.execution.measure import Compare
 from lic_bench.execution.runner import Runners
@@ -61,7 +61,7 @@ def find(folder: Path, dataset: Dataset) -> Found:
 
     Raises
     ------
-    BroughtError
+    ImportedResultsError
         Where a picture has no size, or two; where no picture is of the data set.
     """
     originals = Originals.of(dataset)
@@ -78,7 +78,9 @@ def find(folder: Path, dataset: Dataset) -> Found:
         else:
             files.setdefault((original.name, point), []).append(path)
     if len(tables) > 1:
-        raise BroughtError(f"{folder} holds several CSV files ({_some(tables)}); leave the sizes")
+        raise ImportedResultsError(
+            f"{folder} holds several CSV files ({_some(tables)}); leave the sizes"
+        )
     sizes = _sizes(tables[0], originals) if tables else None
     pictures, alone = [], []
     for (name, point), beside in files.items():
@@ -88,11 +90,13 @@ def find(folder: Path, dataset: Dataset) -> Found:
             alone += streams
             continue
         if len(decoded) > 1:
-            raise BroughtError(f"{folder}: there are two pictures of {name}: {_some(decoded)}")
+            raise ImportedResultsError(
+                f"{folder}: there are two pictures of {name}: {_some(decoded)}"
+            )
         one = Decoded(images[name], point, decoded[0], 0)
         pictures.append(_sized(one, streams) if sizes is None else _told(one, sizes, tables[0]))
     if not pictures:
-        raise BroughtError(
+        raise ImportedResultsError(
             f"no picture in {folder} is called as an image of {dataset.name}; "
             f"those are called {_some([image.path for image in dataset.images])}"
         )
@@ -136,13 +140,15 @@ def _sizes(path: Path, originals: Originals) -> dict[tuple[str, str], _Told]:
     told: dict[tuple[str, str], _Told] = {}
     for where, cells in table(read_text(path)[0], path):
         if "image" not in cells or not cells.keys() & {"bytes", "bpp"}:
-            raise BroughtError(f"{where} needs columns image, and bytes or bpp")
+            raise ImportedResultsError(f"{where} needs columns image, and bytes or bpp")
         original = originals.get(cells["image"])
         if original is None:
-            raise BroughtError(f"{where}: {originals.dataset} has no image {cells['image']!r}")
+            raise ImportedResultsError(
+                f"{where}: {originals.dataset} has no image {cells['image']!r}"
+            )
         key = (original.name, cells.get("point", ""))
         if key in told:
-            raise BroughtError(f"{where}: {' '.join(key).strip()} is there twice")
+            raise ImportedResultsError(f"{where}: {' '.join(key).strip()} is there twice")
         names = cells.keys() & {"bytes", "bpp", "encode_s", "decode_s"}
         numbers = {name: number(cells[name], name, where) for name in names}
         encode_s, decode_s = seconds(numbers, ("encode_s", "decode_s"), where)
@@ -154,7 +160,7 @@ def _told(one: Decoded, sizes: Mapping[tuple[str, str], _Told], path: Path) -> D
     told = sizes.get((one.original.name, one.point))
     if told is None:
         at = f" at point {one.point} (column point)" if one.point else ""
-        raise BroughtError(f"{path} tells no size of {one.original.name}{at}")
+        raise ImportedResultsError(f"{path} tells no size of {one.original.name}{at}")
     pixels = max(1, one.original.width * one.original.height)
     size = size_in_bytes(told.bpp, told.size, pixels, told.where)
     return replace(one, size=size, encode_s=told.encode_s, decode_s=told.decode_s)
@@ -163,13 +169,13 @@ def _told(one: Decoded, sizes: Mapping[tuple[str, str], _Told], path: Path) -> D
 def _sized(one: Decoded, streams: Sequence[Path]) -> Decoded:
     if len(streams) != 1:
         found = f"there are {len(streams)}: {_some(streams)}" if streams else "there is none"
-        raise BroughtError(
+        raise ImportedResultsError(
             f"{one.path}: its bitstream, of the same name and another suffix, should lie beside "
             f"it, and {found}; or a CSV file tells the sizes: image,point,bytes"
         )
     size = streams[0].stat().st_size
     if not size:
-        raise BroughtError(f"{streams[0]} is empty; a bitstream has 1 byte or more")
+        raise ImportedResultsError(f"{streams[0]} is empty; a bitstream has 1 byte or more")
     return replace(one, size=size)
 
 
@@ -235,19 +241,19 @@ def kept(one: Decoded, measurement: Measurement, sha256: str) -> Measurement:
 
     Raises
     ------
-    BroughtError
+    ImportedResultsError
         Where it was altered since.
     """
     if measurement.error is not None:
         return measurement
     content = one.path.read_bytes() if one.path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise BroughtError(f"{one.path} was altered meanwhile; repeat the command")
+        raise ImportedResultsError(f"{one.path} was altered meanwhile; repeat the command")
     return replace(measurement, stream=content)
 
 
 def digest(folder: Path, pictures: Iterable[Decoded], sums: Iterable[str]) -> str:
-    """SHA-256 over the names, contents and sizes of what was brought in, in hexadecimal."""
+    """SHA-256 over the names, contents and sizes of what was imported, in hexadecimal."""
     lines = sorted(
         f"{one.path.relative_to(folder).as_posix()}\0{sha256}\0{one.size}\n"
         for one, sha256 in zip(pictures, sums, strict=True)

@@ -62,8 +62,8 @@ _PUBLISHED: dict[str, Any] = {
     "markersize": 3.5,
     "zorder": 1.5,
 }
-# What was brought in has a colour as what was measured, and is hollow as what was published.
-_BROUGHT_IN: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 0.8}
+# What was imported has a colour as what was measured, and is hollow as what was published.
+_IMPORTED: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 0.8}
 _PUBLISHED_MARKERS = 8  # at most so many on a curve, which may have a hundred points
 
 _UNDATED: dict[str, dict[str, None]] = {
@@ -91,7 +91,7 @@ def plot(
     without `codecs` all codecs are drawn; `dataset` must be named if there are several. A codec
     keeps its colour and marker whichever others are drawn from the same measurements.
 
-    Codecs that were brought in from elsewhere have hollow markers, and are called so.
+    Codecs that were imported have hollow markers, and are called so.
 
     `published` names curves of others to set beside them, in grey and marked as published; see
     `published.curve`. They are shown over the range of rates that was measured, or over `xlim`.
@@ -140,7 +140,7 @@ def plot(
                 color=COLOURS[index % len(COLOURS)],
                 linestyle=_LINES[index % len(_LINES)],
                 marker=MARKERS[index % len(MARKERS)],
-                **({} if names[one.codec] == one.codec else _BROUGHT_IN),
+                **({} if names[one.codec] == one.codec else _IMPORTED),
             )
         drawn = [
             _add_published(axes, name, dataset, metric, span, index)

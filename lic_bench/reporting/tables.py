@@ -339,7 +339,7 @@ def _matched(rows: pd.DataFrame, target: Target) -> tuple[pd.DataFrame, list[str
     for codec, own in rows.groupby("codec", sort=False):
         if codec not in by_codec.groups:
             why = "a single operating point" if own["point"].nunique() == 1 else "not searched"
-            why = "brought in" if "brought_in" in own and own["brought_in"].any() else why
+            why = "imported" if "imported" in own and own["imported"].any() else why
             notes.append(f"{codec}: not matched: {why}")
     codecs = found.groupby("image", sort=False)["codec"].nunique()
     lost = list(codecs.index[codecs < by_codec.ngroups])

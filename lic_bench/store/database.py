@@ -8,7 +8,7 @@ what was measured before stays.
 What a name stands for *now* is kept beside it: a data set's images and a codec spec's identity, as
 the latest run saw them. `Store.current` gives the measurements of these.
 
-What others measured is brought in under a name of its own, whose identity begins with `BROUGHT_IN`:
+What others measured is imported under a name of its own, whose identity begins with `IMPORTED`:
 measurements of images, beside ours, and curves that are averages already (`Average`).
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lic_bench.errors import StoreError
-from lic_bench.store.records import BROUGHT_IN, Average, CheckedDecode, Key, Measurement
+from lic_bench.store.records import IMPORTED, Average, CheckedDecode, Key, Measurement
 
 if TYPE_CHECKING:
     from lic_bench.images.dataset import Dataset
@@ -73,7 +73,7 @@ CREATE TABLE matches (
     measurement INTEGER NOT NULL REFERENCES measurements,
     PRIMARY KEY (target, measurement)
 ) STRICT;
-CREATE TABLE brought_curves (
+CREATE TABLE imported_curves (
     codec TEXT NOT NULL, dataset TEXT NOT NULL, position INTEGER NOT NULL,
     bpp REAL NOT NULL, metrics TEXT NOT NULL, source TEXT NOT NULL,
     PRIMARY KEY (codec, dataset, position)
@@ -149,9 +149,9 @@ class Store:
             self._db.execute("PRAGMA synchronous = NORMAL")
         with self._transaction():
             for spec in codecs:
-                if self._is_brought_in(spec):
+                if self._is_imported(spec):
                     raise StoreError(
-                        f"{spec} is what was brought into {self.path} from elsewhere; choose "
+                        f"{spec} was imported into {self.path}; choose "
                         f"another --out, or take it out: lic-bench forget {spec}"
                     )
             return self._enter(provenance, datasets, codecs)
@@ -278,7 +278,7 @@ class Store:
             ).fetchone()
         return None if row is None else CheckedDecode(*row)
 
-    def bring(
+    def add_imported(
         self,
         provenance: Mapping[str, object],
         datasets: Iterable[Dataset],
@@ -288,7 +288,7 @@ class Store:
     ) -> None:
         """Take in what was measured elsewhere: all of it, or nothing.
 
-        It replaces what was brought in under these names before.
+        It replaces what was imported under these names before.
 
         Parameters
         ----------
@@ -297,7 +297,7 @@ class Store:
         datasets
             Those whose images are not known here yet.
         codecs
-            The identity, which begins with `BROUGHT_IN`, of each name.
+            The identity, which begins with `IMPORTED`, of each name.
         averages
             Those of one codec and data set from low rate to high.
         measurements
@@ -317,7 +317,7 @@ class Store:
                 source = {"point": one.point, "encode_s": one.encode_s, "decode_s": one.decode_s}
                 row = (one.codec, one.dataset, position, one.bpp, json.dumps(dict(one.metrics)))
                 self._db.execute(
-                    "INSERT INTO brought_curves VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO imported_curves VALUES (?, ?, ?, ?, ?, ?)",
                     (*row, json.dumps({**source, "run": run, "measured": _now()})),
                 )
             for key, measurement, size in measurements:
@@ -325,29 +325,29 @@ class Store:
             self._db.execute("UPDATE runs SET finished = ? WHERE id = ?", (_now(), run))
 
     def forget(self, name: str) -> None:
-        """Take out what was brought in under a name; the note of where it came from stays.
+        """Take out what was imported under a name; the note of where it came from stays.
 
         Raises
         ------
         StoreError
-            Where nothing was brought in under this name.
+            Where nothing was imported under this name.
         """
         with self._transaction():
-            if not self._is_brought_in(name):
-                raise StoreError(f"nothing called {name!r} was brought into {self.path}")
+            if not self._is_imported(name):
+                raise StoreError(f"nothing called {name!r} was imported into {self.path}")
             self._forget(name)
 
     def check_free(self, name: str) -> None:
-        """Refuse a name for what is to be brought in.
+        """Refuse a name for what is to be imported.
 
         Raises
         ------
         StoreError
             Where a codec of this name was measured here.
         """
-        if self._is_brought_in(name) is False:
+        if self._is_imported(name) is False:
             raise StoreError(
-                f"{name} was measured in {self.path}; bring this in under another name: --as NAME"
+                f"{name} was measured in {self.path}; import this under another name: --as NAME"
             )
 
     def _forget(self, name: str) -> None:
@@ -361,18 +361,18 @@ class Store:
             ),
             f"DELETE FROM measurements WHERE identity = {identity}",  # noqa: S608 - ours
             f"DELETE FROM identities WHERE id = {identity}",  # noqa: S608 - ours
-            "DELETE FROM brought_curves WHERE codec = ?",
+            "DELETE FROM imported_curves WHERE codec = ?",
             "DELETE FROM codecs WHERE spec = ?",
         ):
             self._db.execute(statement, (name,))
 
-    def _is_brought_in(self, name: str) -> bool | None:
-        """Whether a name stands for what was brought in; nothing where it stands for nothing."""
+    def _is_imported(self, name: str) -> bool | None:
+        """Whether a name stands for what was imported; nothing where it stands for nothing."""
         with self._errors():
             row = self._db.execute(
                 "SELECT text FROM codecs JOIN identities ON id = identity WHERE spec = ?", (name,)
             ).fetchone()
-        return None if row is None else str(row[0]).startswith(BROUGHT_IN)
+        return None if row is None else str(row[0]).startswith(IMPORTED)
 
     def images(self, dataset: str) -> dict[str, tuple[str, int | None, int | None]]:
         """The images of a data set by name: key, width and height, as far as these are known."""
@@ -490,13 +490,13 @@ class Store:
             return [column[0] for column in cursor.description], self._each(cursor)
 
     def averages(self) -> list[dict[str, Any]]:
-        """The points of curves that were brought in: rows as those of `current`, and their bpp."""
+        """The points of curves that were imported: rows as those of `current`, and their bpp."""
         with self._errors():
             rows = self._db.execute(
                 """
                 SELECT b.dataset, b.codec, b.position, b.bpp, b.metrics, i.text, b.source,
                        (SELECT count(*) FROM images WHERE dataset = b.dataset)
-                FROM brought_curves b
+                FROM imported_curves b
                 JOIN codecs c ON c.spec = b.codec JOIN identities i ON i.id = c.identity
                 """
             ).fetchall()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-BROUGHT_IN = '{"brought in":'
-"""How the identity begins of what was not measured by a run, but brought in from elsewhere."""
+IMPORTED = '{"imported":'
+"""How the identity begins of what was not measured by a run, but imported."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class CheckedDecode:
 
 @dataclass(frozen=True)
 class Average:
-    """A point of a curve that was brought in: an average over a data set, without its images."""
+    """A point of a curve that was imported: an average over a data set, without its images."""
 
     codec: str
     dataset: str

@@ -18,10 +18,10 @@ run, measured     the run that measured it (see `lic-bench runs`), and when, in 
 matches           the targets that a search met with it: ``bpp=0.25 psnr_rgb=32``; mostly empty
 searched          a search alone tried this point on this data set: on no curve, and its point_index
                   tells nothing
-brought_in        whether it comes from elsewhere (`lic-bench bring`) and was not measured by a run
+imported          whether it comes from elsewhere (`lic-bench import`) and was not measured by a run
 ================  ==================================================================================
 
-A row without an image is an average over the data set, which was brought in as such.
+A row without an image is an average over the data set, which was imported as such.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from lic_bench.errors import SpecError
 from lic_bench.files import atomic_write
 from lic_bench.metrics.builtin import METRICS
 from lic_bench.store.database import Store
-from lic_bench.store.records import BROUGHT_IN
+from lic_bench.store.records import IMPORTED
 
-MARK = " (brought in)"
+MARK = " (imported)"
 """What stands behind the names of codecs that were not measured by a run."""
 
 _TEXTS = (
@@ -57,7 +57,7 @@ _COLUMNS = [
     *("dataset", "image", "width", "height", "codec", "point", "point_index", "bytes", "bpp"),
     *METRICS,
     *("encode_s", "decode_s", "error", "dataset_images", "image_sha256", "identity"),
-    *("run", "measured", "matches", "searched", "brought_in"),
+    *("run", "measured", "matches", "searched", "imported"),
 ]
 _SETTING = ["dataset", "codec", "point"]
 
@@ -98,7 +98,7 @@ def frame(store: Store) -> pd.DataFrame:
     rates.index += len(table) - len(rates)
     computed = (8 * table["bytes"] / (table["width"] * table["height"])).astype("float64")
     table["bpp"] = computed.fillna(rates)
-    table["brought_in"] = table["identity"].str.startswith(BROUGHT_IN).astype(bool)
+    table["imported"] = table["identity"].str.startswith(IMPORTED).astype(bool)
     table["matches"] = table["matches"].fillna("")
     table["searched"] = _searched(table, store.runs())
     on_curves = table["bpp"].mask(table["searched"])
@@ -144,9 +144,9 @@ def _searched(table: pd.DataFrame, runs: Sequence[Mapping[str, Any]]) -> pd.Seri
 
 
 def display_names(measurements: pd.DataFrame) -> dict[str, str]:
-    """What tables and plots call each codec: those that were brought in are marked."""
-    codecs, brought_in = measurements["codec"], measurements.get("brought_in")
-    marked = set() if brought_in is None else set(codecs[brought_in])
+    """What tables and plots call each codec: those that were imported are marked."""
+    codecs, imported = measurements["codec"], measurements.get("imported")
+    marked = set() if imported is None else set(codecs[imported])
     return {codec: f"{codec}{MARK}" if codec in marked else str(codec) for codec in codecs.unique()}
 
 

@@ -242,8 +242,8 @@ class TestCompare:
     def test_what_has_no_sums_is_paired_by_name(self, two: tuple[Side, Side]) -> None:
         a, b = two
         assert b.measurements is not None
-        brought = Side("b", "two", b.measurements.assign(image_sha256=None))
-        assert compare(a, brought).rate == compare(a, b).rate
+        averages = Side("b", "two", b.measurements.assign(image_sha256=None))
+        assert compare(a, averages).rate == compare(a, b).rate
 
     def test_a_strange_image_is_named(self, two: tuple[Side, Side]) -> None:
         rate, psnr, *_ = population(np.random.default_rng(0), 24)

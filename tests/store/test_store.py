@@ -120,7 +120,7 @@ def test_what_came_of_decoding_again_is_kept_until_the_stream_changes(
 def of_format_1(tmp_path: Path) -> Path:
     with Store(tmp_path / "old.sqlite") as store:
         store.add(store.begin({}, [DATASET], {"toy": "{}"}), KEY, GOOD)
-        for table in ("decodes", "matches", "brought_curves"):
+        for table in ("decodes", "matches", "imported_curves"):
             store._db.execute(f"DROP TABLE {table}")
         store._db.execute("PRAGMA user_version = 1")
     return store.path

@@ -13,7 +13,7 @@ const look = (codec) => ({
   marker: MARKERS[codec % MARKERS.length],
 });
 /** The class of what was not measured by a run. */
-const origin = (codec) => (data.codecs[codec].published ? "published" : data.codecs[codec].broughtIn ? "brought-in" : "");
+const origin = (codec) => (data.codecs[codec].published ? "published" : data.codecs[codec].imported ? "imported" : "");
 
 /** Round figures for an axis, about so many. */
 function ticks(low, high, number, logarithmic) {
@@ -198,7 +198,7 @@ function notes(all, metric, axis) {
   const parts = [image === "" ? `${set.name}, ${plural(set.size, "image")}: ${metric.rule}.` : `${set.name}, ${set.images[Number(image)].name} alone.`];
   if (axis !== "bpp") parts.push("Times are means over all images, taken while other workers ran: for the order of magnitude.");
   if (all.some(({ codec }) => data.codecs[codec].published)) parts.push("Grey: published by others, not measured here.");
-  if (all.some(({ codec }) => data.codecs[codec].broughtIn)) parts.push("Hollow, in colour: brought in from elsewhere.");
+  if (all.some(({ codec }) => data.codecs[codec].imported)) parts.push("Hollow, in colour: imported from elsewhere.");
   for (const { codec } of all)
     for (const why of set.curves[state.metric][codec].leftOut) parts.push(`Left out of ${data.codecs[codec].name}: ${why}.`);
   $("chart-note").textContent = parts.join(" ");

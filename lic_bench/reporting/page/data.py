@@ -67,7 +67,7 @@ def gather(
             {"name": one.name, "label": one.label, "rule": one.rule} for one in QUALITIES.values()
         ],
         "codecs": [
-            {"name": names[spec], "spec": spec, "broughtIn": names[spec] != spec}
+            {"name": names[spec], "spec": spec, "imported": names[spec] != spec}
             for spec in aggregated["codec"].unique()
         ]
         + [{"name": f"{name} (published)", "published": True} for name in published],

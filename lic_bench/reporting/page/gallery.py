@@ -17,7 +17,7 @@ from lic_bench.execution.runner import Limits, Request, Runners
 from lic_bench.reporting.page.pictures import Picture, ShowDecoded, ShowImported, ShowOriginal
 from lic_bench.reporting.page.scenes import Scene, Shot
 from lic_bench.store.database import Store
-from lic_bench.store.records import BROUGHT_IN
+from lic_bench.store.records import IMPORTED
 
 _TOO_LARGE = "the file would be larger than --max-size"
 _NO_ORIGINAL = "the original was not at hand: fetch the data set, or name its folder"
@@ -101,12 +101,12 @@ class _Gallery:
 
     def _shown(self, scene: Scene, shot: Shot, picture: Picture, stream: bytes | None) -> Picture:
         request: Request[Picture]
-        if not shot.key.identity.startswith(BROUGHT_IN):
+        if not shot.key.identity.startswith(IMPORTED):
             request = ShowDecoded(
                 picture, stream or b"", shot.mse, scene.file, shot.codec, self._plugins
             )
         elif stream is None:
-            return replace(picture, problem=f"{shot.codec} was brought in without pictures")
+            return replace(picture, problem=f"{shot.codec} was imported without pictures")
         else:
             request = ShowImported(picture, stream, shot.mse, scene.file)
         return self._runners.ask(request)

@@ -1,6 +1,6 @@
 """The pictures of the viewer: decoded from the bitstreams that the store keeps.
 
-Each picture is decoded anew, unless it was brought in, and its error compared with the one that was
+Each picture is decoded anew, unless it was imported, and its error compared with the one that was
 measured: a picture that is not the one measured is left out.
 
 How pictures are stored:

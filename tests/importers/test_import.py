@@ -1,4 +1,4 @@
-"""Results from elsewhere: our own figures, brought back in every form, must be our own figures."""
+"""Results from elsewhere: our own figures, imported in every form, must be our own figures."""
 
 import json
 import math
@@ -17,10 +17,10 @@ import pytest
 import typer
 
 import lic_bench
-from lic_bench import BroughtError, Image, LicBenchError, Registry, StoreError, write_image
+from lic_bench import Image, ImportedResultsError, LicBenchError, Registry, StoreError, write_image
 from lic_bench.analysis.comparison import compare, sides
 from lic_bench.analysis.curves import curve
-from lic_bench.cli.import_results import bring, forget
+from lic_bench.cli.import_results import forget, import_results
 from lic_bench.importers import figures, pictures
 from lic_bench.metrics.quality import QUALITIES
 from lic_bench.reporting.page.data import gather
@@ -107,7 +107,7 @@ def bd_rate(folder: Path, name: str, metric: str) -> float:
 class TestCurves:
     def test_of_compressai_are_our_own(self, folder: Path) -> None:
         (folder / "theirs.json").write_text(as_compressai(rows(folder, "jpeg")))
-        bring(folder / "theirs.json", dataset="photos", out=folder)
+        import_results(folder / "theirs.json", dataset="photos", out=folder)
         for metric in ("psnr_rgb", "ms_ssim_rgb"):
             assert bd_rate(folder, "theirs", metric) == pytest.approx(0, abs=1e-9)
         assert math.isnan(bd_rate(folder, "theirs", "ssim_y"))
@@ -115,7 +115,7 @@ class TestCurves:
         found = compare(a, b)
         assert found.images == 0
         assert math.isnan(found.rate.low)
-        assert found.test.endswith("theirs (brought in)")
+        assert found.test.endswith("theirs (imported)")
         again = compare(b, b)
         assert again.rate.value == pytest.approx(0, abs=1e-9)
         times = lic_bench.aggregate(rows(folder, "theirs"))["decode_s"]
@@ -137,7 +137,9 @@ class TestCurves:
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         (folder / "bench.json").write_bytes(done.stdout)
-        bring(folder / "bench.json", name="theirs", dataset=str(folder / "photos"), out=folder)
+        import_results(
+            folder / "bench.json", name="theirs", dataset=str(folder / "photos"), out=folder
+        )
         theirs, ours = (lic_bench.aggregate(rows(folder, name)) for name in ("theirs", "jpeg"))
         ours = ours[ours["point"].isin(["10", "90"])]
         for name, tolerance in (("bpp", 1e-9), ("psnr_rgb_db", 1e-4), ("ms_ssim_rgb", 1e-5)):
@@ -148,7 +150,7 @@ class TestCurves:
         # The images are of two sizes, so that a pooled rate stands beside the mean one.
         assert "bpp_pooled" in text
         (folder / "points.csv").write_text(text)
-        bring(folder / "points.csv", name="theirs", dataset="photos", out=folder)
+        import_results(folder / "points.csv", name="theirs", dataset="photos", out=folder)
         for metric in QUALITIES:
             value = bd_rate(folder, "theirs", metric)
             if metric == "psnr_rgb_pooled":  # its rate is not the one that was told
@@ -159,7 +161,7 @@ class TestCurves:
 
     def test_in_the_layout_of_the_published_ones(self, folder: Path) -> None:
         published = Path(lic_bench.__file__).parents[1] / "datasets" / "published" / "curves.csv"
-        bring(published, dataset="kodak", codecs=["vtm@compressai"], out=folder)
+        import_results(published, dataset="kodak", codecs=["vtm@compressai"], out=folder)
         ours = curve(lic_bench.aggregate(lic_bench.load(folder)), "kodak", "vtm@compressai")
         from lic_bench.analysis.published_curves import curve as published_curve
 
@@ -169,7 +171,7 @@ class TestCurves:
 
     def test_semicolons_a_mark_of_order_and_spelling_do_no_harm(self, folder: Path) -> None:
         (folder / "a.csv").write_text("\ufeffBPP;PSNR-RGB;MS-SSIM RGB dB\n0.5;30;10\n0.25;28;9\n")
-        bring(folder / "a.csv", name="theirs", dataset="photos", out=folder)
+        import_results(folder / "a.csv", name="theirs", dataset="photos", out=folder)
         found = rows(folder, "theirs")
         assert list(found["bpp"]) == [0.25, 0.5]
         assert list(found["point"]) == ["1", "2"]
@@ -177,7 +179,7 @@ class TestCurves:
 
     def test_a_store_of_them_alone_can_be_shown(self, folder: Path) -> None:
         (folder / "theirs.json").write_text(as_compressai(rows(folder, "jpeg")))
-        bring(folder / "theirs.json", dataset="kodak", out=folder / "alone")
+        import_results(folder / "theirs.json", dataset="kodak", out=folder / "alone")
         table = lic_bench.load(folder / "alone")
         assert "kodak, averages" in plot(table).axes[0].get_title()
         assert "kodak (averages)" in bd_rate_table(table, "theirs").caption
@@ -189,11 +191,11 @@ class TestFiguresOfImages:
     def test_our_export_comes_back_as_it_was(self, folder: Path) -> None:
         ours = rows(folder, "jpeg")
         export(ours, folder / "measurements.csv")
-        bring(folder / "measurements.csv", name="theirs", out=folder)
+        import_results(folder / "measurements.csv", name="theirs", out=folder)
         found = rows(folder, "theirs")
         same(found, ours)
-        assert found["brought_in"].all()
-        assert not ours["brought_in"].any()
+        assert found["imported"].all()
+        assert not ours["imported"].any()
         [a], [b] = sides("jpeg", folder), sides("theirs", folder)
         for metric in QUALITIES:
             one = compare(a, b, metric=metric, resamples=100).rate
@@ -202,7 +204,7 @@ class TestFiguresOfImages:
     def test_those_of_a_failed_measurement_and_a_lossless_one(self, folder: Path) -> None:
         (folder / "a.csv").write_text("image,bytes,psnr_rgb,error\na,900,inf,\nb,,,it went wrong\n")
         with pytest.raises(typer.Exit):
-            bring(folder / "a.csv", name="theirs", dataset="photos", out=folder)
+            import_results(folder / "a.csv", name="theirs", dataset="photos", out=folder)
         found = rows(folder, "theirs").set_index("image")
         assert found.loc["a.png", "mse_rgb"] == 0
         assert found.loc["b.png", "error"] == "it went wrong"
@@ -216,7 +218,7 @@ class TestFiguresOfImages:
             told = {"source": stem, "name": "net", "description": "", "results": results}
             path = folder / "each" / f"{stem}-net-mse-{row.point}.json"
             path.write_text(json.dumps(told))
-        bring(folder / "each", name="theirs", dataset="photos", out=folder)
+        import_results(folder / "each", name="theirs", dataset="photos", out=folder)
         found = rows(folder, "theirs")
         assert set(found["point"]) == {f"net-mse-{point}" for point in POINTS}
         for metric in ("psnr_rgb", "psnr_rgb_pooled", "ms_ssim_rgb"):
@@ -226,22 +228,24 @@ class TestFiguresOfImages:
     def test_names_in_another_unicode_form_are_found(self, folder: Path) -> None:
         name = unicodedata.normalize("NFD", "Zürich 1")
         (folder / "a.csv").write_text(f"image,bpp,psnr_rgb\n{name},0.5,30\n", encoding="utf-8")
-        bring(folder / "a.csv", name="theirs", dataset="photos", out=folder)
+        import_results(folder / "a.csv", name="theirs", dataset="photos", out=folder)
         assert list(rows(folder, "theirs")["image"]) == ["Zürich 1.png"]
 
     def test_without_the_images_the_remedy_is_told(self, folder: Path) -> None:
         (folder / "a.csv").write_text("image,bpp,psnr_rgb\na,0.5,30\n")
-        with pytest.raises(BroughtError, match="--dataset holiday=FOLDER"):
-            bring(folder / "a.csv", name="theirs", dataset="holiday", out=folder / "new")
+        with pytest.raises(ImportedResultsError, match="--dataset holiday=FOLDER"):
+            import_results(folder / "a.csv", name="theirs", dataset="holiday", out=folder / "new")
         assert not (folder / "new").exists()
-        bring(folder / "a.csv", name="x", dataset=str(folder / "photos"), out=folder / "new")
+        import_results(
+            folder / "a.csv", name="x", dataset=str(folder / "photos"), out=folder / "new"
+        )
         assert list(rows(folder / "new", "x")["dataset_images"]) == [3]
 
 
 class TestPictures:
     def test_they_measure_as_our_own(self, folder: Path) -> None:
         source = decoded(folder, folder / "decoded")
-        bring(source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder)
+        import_results(source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder)
         same(rows(folder, "theirs"), rows(folder, "jpeg"))
 
     def test_sizes_are_those_of_the_table(self, folder: Path) -> None:
@@ -251,7 +255,7 @@ class TestPictures:
             path.unlink()
         lines = [f"{row.image},50,{row.bpp!r},0.5" for row in ours.itertuples()]
         (source / "sizes.csv").write_text("image,point,bpp,decode_s\n" + "\n".join(lines))
-        bring(source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder)
+        import_results(source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder)
         found = rows(folder, "theirs")
         same(found, ours.reset_index(drop=True))
         assert (found["decode_s"] == 0.5).all()
@@ -263,7 +267,9 @@ class TestPictures:
         write_image(source / "50" / "a.png", np.zeros((8, 9, 3), np.uint8))
         (source / "50" / "b.png").write_bytes(b"no picture")
         with pytest.raises(typer.Exit):
-            bring(source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder)
+            import_results(
+                source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder
+            )
         errors = rows(folder, "theirs").set_index("image")["error"]
         assert "is of 9x8 pixels, the original of 240x180" in errors["a.png"]
         assert "b.png: is no image" in errors["b.png"]
@@ -276,7 +282,7 @@ class TestPictures:
         source = decoded(folder, folder / "decoded", points=(50,))
         (source / "50" / "a.png").unlink()
         (source / "readme.txt").write_text("what this is")
-        bring(source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder)
+        import_results(source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder)
         told = capsys.readouterr().err
         assert "1 files are not called as an image of photos, and are left out: readme.txt" in told
         assert "1 bitstreams have no picture, and are left out: a.jpg" in told
@@ -303,8 +309,10 @@ class TestPictures:
         source = decoded(folder, folder / "decoded", points=(50,))
         change(source)
         before = (folder / FILE_NAME).read_bytes()
-        with pytest.raises(BroughtError, match=message):
-            bring(source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder)
+        with pytest.raises(ImportedResultsError, match=message):
+            import_results(
+                source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder
+            )
         assert (folder / FILE_NAME).read_bytes() == before
 
     def test_a_picture_that_changes_meanwhile_leaves_all_as_it_was(
@@ -312,7 +320,7 @@ class TestPictures:
     ) -> None:
         source = decoded(folder, folder / "decoded", points=(50, 90))
         arguments = {"name": "theirs", "dataset": str(folder / "photos"), "jobs": 1, "out": folder}
-        bring(source, **arguments)
+        import_results(source, **arguments)
         before = lic_bench.load(folder)
         measure_all = pictures.measure_all
 
@@ -321,15 +329,17 @@ class TestPictures:
             (source / "90" / "b.png").write_bytes(b"another")
 
         monkeypatch.setattr(pictures, "measure_all", altered)
-        with pytest.raises(BroughtError, match=r"b\.png was altered meanwhile"):
-            bring(source, **arguments)
+        with pytest.raises(ImportedResultsError, match=r"b\.png was altered meanwhile"):
+            import_results(source, **arguments)
         pd.testing.assert_frame_equal(lic_bench.load(folder), before)
 
     def test_other_images_under_the_same_name_are_refused(self, folder: Path) -> None:
         source = decoded(folder, folder / "decoded", points=(50,))
         write_image(folder / "photos" / "a.png", np.zeros((180, 240, 3), np.uint8))
-        with pytest.raises(BroughtError, match="not those that were measured"):
-            bring(source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder)
+        with pytest.raises(ImportedResultsError, match="not those that were measured"):
+            import_results(
+                source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder
+            )
 
 
 class TestNames:
@@ -338,15 +348,15 @@ class TestNames:
         (folder / "theirs.json").write_text(as_compressai(rows(folder, "jpeg")))
         return folder / "theirs.json"
 
-    def test_bringing_again_replaces_the_whole(self, folder: Path, theirs: Path) -> None:
+    def test_importing_again_replaces_the_whole(self, folder: Path, theirs: Path) -> None:
         export(rows(folder, "jpeg"), folder / "each.csv")
-        bring(folder / "each.csv", name="theirs", out=folder)
+        import_results(folder / "each.csv", name="theirs", out=folder)
         assert len(rows(folder, "theirs")) == 15
-        bring(theirs, dataset="photos", out=folder)
+        import_results(theirs, dataset="photos", out=folder)
         assert len(rows(folder, "theirs")) == 5
-        bring(folder / "each.csv", name="theirs", out=folder)
+        import_results(folder / "each.csv", name="theirs", out=folder)
         assert len(rows(folder, "theirs")) == 15
-        told = [run["brought in"]["from"] for run in self.runs(folder) if "brought in" in run]
+        told = [run["imported"]["from"] for run in self.runs(folder) if "imported" in run]
         assert [Path(path).name for path in told] == ["each.csv", "theirs.json", "each.csv"]
 
     def runs(self, folder: Path) -> list[dict[str, object]]:
@@ -356,7 +366,7 @@ class TestNames:
     def test_forgetting_leaves_the_rest(self, folder: Path) -> None:
         before = rows(folder, "jpeg")
         source = decoded(folder, folder / "decoded", points=(50,))
-        bring(source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder)
+        import_results(source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder)
         forget("theirs", folder)
         pd.testing.assert_frame_equal(lic_bench.load(folder), before)
         with Store.open(folder) as store:
@@ -368,10 +378,10 @@ class TestNames:
 
     def test_a_measured_codec_is_not_replaced(self, folder: Path, theirs: Path) -> None:
         with pytest.raises(StoreError, match=r"jpeg was measured in .* --as NAME"):
-            bring(theirs, name="jpeg", dataset="photos", out=folder)
+            import_results(theirs, name="jpeg", dataset="photos", out=folder)
 
-    def test_nor_is_what_was_brought_in_by_a_run(self, folder: Path, theirs: Path) -> None:
-        bring(theirs, name="webp", dataset="photos", out=folder)
+    def test_nor_is_what_was_imported_by_a_run(self, folder: Path, theirs: Path) -> None:
+        import_results(theirs, name="webp", dataset="photos", out=folder)
         with pytest.raises(StoreError, match="lic-bench forget webp"):
             lic_bench.run(["webp"], [str(folder / "photos")], out=folder, jobs=1)
 
@@ -379,16 +389,16 @@ class TestNames:
     def test_names_that_no_command_could_take_are_refused(
         self, folder: Path, theirs: Path, name: str
     ) -> None:
-        with pytest.raises(BroughtError, match="--as NAME"):
-            bring(theirs, name=name, dataset="photos", out=folder)
+        with pytest.raises(ImportedResultsError, match="--as NAME"):
+            import_results(theirs, name=name, dataset="photos", out=folder)
 
     def test_one_of_several_is_chosen(self, folder: Path) -> None:
         (folder / "a.csv").write_text("codec,bpp,psnr_rgb\nx,0.5,30\ny,0.5,31\n")
-        with pytest.raises(BroughtError, match="here are x, y; choose: --codecs"):
-            bring(folder / "a.csv", name="theirs", dataset="photos", out=folder)
-        bring(folder / "a.csv", name="theirs", codecs=["y"], dataset="photos", out=folder)
+        with pytest.raises(ImportedResultsError, match="here are x, y; choose: --codecs"):
+            import_results(folder / "a.csv", name="theirs", dataset="photos", out=folder)
+        import_results(folder / "a.csv", name="theirs", codecs=["y"], dataset="photos", out=folder)
         assert list(rows(folder, "theirs")["psnr_rgb_db"]) == [31]
-        bring(folder / "a.csv", dataset="photos", out=folder)
+        import_results(folder / "a.csv", dataset="photos", out=folder)
         assert len(rows(folder, "x")) == len(rows(folder, "y")) == 1
 
 
@@ -396,12 +406,12 @@ class TestMarks:
     @pytest.fixture
     def table(self, folder: Path) -> pd.DataFrame:
         (folder / "theirs.json").write_text(as_compressai(rows(folder, "jpeg")))
-        bring(folder / "theirs.json", dataset="photos", out=folder)
+        import_results(folder / "theirs.json", dataset="photos", out=folder)
         return lic_bench.load(folder)
 
     def test_in_a_plot(self, table: pd.DataFrame) -> None:
         ours, theirs = plot(table).axes[0].get_lines()
-        assert (ours.get_label(), theirs.get_label()) == ("jpeg", "theirs (brought in)")
+        assert (ours.get_label(), theirs.get_label()) == ("jpeg", "theirs (imported)")
         assert theirs.get_markerfacecolor() == "white" != ours.get_markerfacecolor()
 
     def test_in_tables(self, table: pd.DataFrame) -> None:
@@ -411,27 +421,27 @@ class TestMarks:
             points_table(table),
             rates_table(table, [0.5, 1.0]),
         ):
-            assert set(made.frame["codec"]) == {"jpeg", "theirs (brought in)"}
+            assert set(made.frame["codec"]) == {"jpeg", "theirs (imported)"}
             assert "3 images" in made.caption
-        assert "against theirs (brought in) on" in bd_rate_table(table, "theirs").caption
+        assert "against theirs (imported) on" in bd_rate_table(table, "theirs").caption
 
     def test_in_a_report(self, table: pd.DataFrame, folder: Path) -> None:
         with Store.open(folder) as store:
             found = gather(table, store.runs())
-        assert [(one["name"], one["broughtIn"]) for one in found["codecs"]] == [
+        assert [(one["name"], one["imported"]) for one in found["codecs"]] == [
             ("jpeg", False),
-            ("theirs (brought in)", True),
+            ("theirs (imported)", True),
         ]
         [dataset] = found["datasets"]
         assert dataset["bd"]["psnr_rgb"][0][1] == 0
         assert dataset["byImage"]["psnr_rgb"][1] is None
         assert len(dataset["images"]) == 3
         told = found["runs"][-1]
-        assert (told["measurements"], told["brought in"]["kind"]) == (5, "CompressAI's JSON")
-        assert len(told["brought in"]["sha256"]) == 64
+        assert (told["measurements"], told["imported"]["kind"]) == (5, "CompressAI's JSON")
+        assert len(told["imported"]["sha256"]) == 64
 
     def test_in_what_a_run_left_before_there_were_any(self, table: pd.DataFrame) -> None:
-        without = table[table["codec"] == "jpeg"].drop(columns="brought_in")
+        without = table[table["codec"] == "jpeg"].drop(columns="imported")
         assert plot(without).axes[0].get_lines()[0].get_label() == "jpeg"
 
 
@@ -493,34 +503,34 @@ def test_what_cannot_be_right_is_refused(folder: Path, text: str, message: str) 
     source.write_text(text)
     before = (folder / FILE_NAME).read_bytes()
     with pytest.raises(LicBenchError, match=message) as told:
-        bring(source, name="theirs", dataset="photos", out=folder)
+        import_results(source, name="theirs", dataset="photos", out=folder)
     assert len(str(told.value)) < 600
     assert (folder / FILE_NAME).read_bytes() == before
     with pytest.raises(LicBenchError):
-        bring(source, name="theirs", dataset="photos", out=folder / "new")
+        import_results(source, name="theirs", dataset="photos", out=folder / "new")
     assert not (folder / "new").exists()
 
 
 def test_other_files_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "wide.csv").write_text("bpp,psnr_rgb\n1,30\n", encoding="utf-16")
-    with pytest.raises(BroughtError, match="not text in UTF-8"):
+    with pytest.raises(ImportedResultsError, match="not text in UTF-8"):
         figures.read(folder / "wide.csv")
     (folder / "empty").mkdir()
-    with pytest.raises(BroughtError, match="neither decoded pictures"):
-        bring(folder / "empty", out=folder)
-    with pytest.raises(BroughtError, match="there is no"):
-        bring(folder / "nothing", out=folder)
+    with pytest.raises(ImportedResultsError, match="neither decoded pictures"):
+        import_results(folder / "empty", out=folder)
+    with pytest.raises(ImportedResultsError, match="there is no"):
+        import_results(folder / "nothing", out=folder)
     monkeypatch.setattr(figures, "_LARGEST", 10)
-    with pytest.raises(BroughtError, match="larger than"):
+    with pytest.raises(ImportedResultsError, match="larger than"):
         figures.read(folder / "wide.csv")
 
 
 def test_the_name_and_the_data_set_are_asked_for(folder: Path) -> None:
     (folder / "a.csv").write_text("bpp,psnr_rgb\n1,30\n")
-    with pytest.raises(BroughtError, match="names no codec; name it: --as NAME"):
-        bring(folder / "a.csv", dataset="photos", out=folder)
-    with pytest.raises(BroughtError, match="names no data set"):
-        bring(folder / "a.csv", name="theirs", out=folder)
+    with pytest.raises(ImportedResultsError, match="names no codec; name it: --as NAME"):
+        import_results(folder / "a.csv", dataset="photos", out=folder)
+    with pytest.raises(ImportedResultsError, match="names no data set"):
+        import_results(folder / "a.csv", name="theirs", out=folder)
 
 
 def test_the_commands_at_the_terminal(folder: Path) -> None:
@@ -537,8 +547,8 @@ def test_the_commands_at_the_terminal(folder: Path) -> None:
         assert "Traceback" not in done.stderr
         return done.stdout + done.stderr
 
-    told = lic_bench_says("bring", "a.csv", "--as", "theirs", "-d", "photos", "-o", ".")
-    assert "photos: theirs (brought in): 2 points, 1.000 to 2.000 bpp, averages" in told
+    told = lic_bench_says("import", "a.csv", "--as", "theirs", "-d", "photos", "-o", ".")
+    assert "photos: theirs (imported): 2 points, 1.000 to 2.000 bpp, averages" in told
     assert "Note: colour is left out" in told
     assert "there is no codec 'theirs'" in lic_bench_says("run", "-c", "theirs", code=2)
     lic_bench_says("forget", "theirs", ".")

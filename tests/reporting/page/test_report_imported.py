@@ -1,4 +1,4 @@
-"""What was brought in from elsewhere stands in the report, with its pictures, and is marked."""
+"""What was imported stands in the report, with its pictures, and is marked."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from report_command import NAMES, RATES, report
 from test_report_browser import canvas, close
 
 from lic_bench import Registry, read_image, write_image
-from lic_bench.cli.import_results import bring
+from lic_bench.cli.import_results import import_results
 from lic_bench.store.database import FILE_NAME
 
 
@@ -22,7 +22,7 @@ def folder(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     The averages are of a data set that the store has no images of.
     """
-    folder = tmp_path_factory.mktemp("brought")
+    folder = tmp_path_factory.mktemp("imported")
     shutil.copy(store / FILE_NAME, folder)
     codec = Registry().codec("webp")
     for point in (20, 40, 60, 80):
@@ -33,10 +33,10 @@ def folder(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_image(path, codec.decode(stream))
             path.with_suffix(".webp").write_bytes(stream if i else stream + bytes(10))
     photos = str(store / "photos")
-    bring(folder / "decoded", name="<b>theirs", dataset=photos, jobs=1, out=folder)
+    import_results(folder / "decoded", name="<b>theirs", dataset=photos, jobs=1, out=folder)
     (folder / "far.csv").write_text("bpp,psnr_rgb\n0.2,28\n0.4,30\n0.8,33\n1.6,36\n")
-    bring(folder / "far.csv", name="far", dataset="far-away", out=folder)
-    bring(folder / "far.csv", name="near", dataset="photos", out=folder)
+    import_results(folder / "far.csv", name="far", dataset="far-away", out=folder)
+    import_results(folder / "far.csv", name="near", dataset="photos", out=folder)
     report(folder, "-d", photos, "--rates", RATES, "-j", "1", "-c", "jpeg,<b>theirs,near")
     return folder
 
@@ -53,8 +53,8 @@ def page(browser: Page, folder: Path) -> Page:
 def test_pictures_are_shown_and_curves_are_marked(page: Page, folder: Path) -> None:
     data = json.loads(page.run("document.getElementById('data').textContent"))
     names = [one["name"] for one in data["codecs"]]
-    theirs = names.index("<b>theirs (brought in)")
-    assert sorted(names) == ["<b>theirs (brought in)", "jpeg", "near (brought in)"]
+    theirs = names.index("<b>theirs (imported)")
+    assert sorted(names) == ["<b>theirs (imported)", "jpeg", "near (imported)"]
 
     page.box("#stage")
     page.choose("view-rate", "1.5")
@@ -71,23 +71,23 @@ def test_pictures_are_shown_and_curves_are_marked(page: Page, folder: Path) -> N
     assert close(canvas(page, "right"), original.astype(int), 3)  # compressed anew for the page
     assert told["error"] is not None
 
-    marked = page.run("document.querySelectorAll('#chart .codec.brought-in').length")
+    marked = page.run("document.querySelectorAll('#chart .codec.imported').length")
     assert marked == 2
     fill = (
         "[...document.querySelectorAll('#chart g.codec .mark-shape')]"
-        ".map((m) => [m.parentElement.classList.contains('brought-in'), getComputedStyle(m).fill])"
+        ".map((m) => [m.parentElement.classList.contains('imported'), getComputedStyle(m).fill])"
     )
     fills = page.run(fill)
     hollow, filled = ({f for b, f in fills if b == which} for which in (True, False))
     assert len(hollow) == 1
     assert not hollow & filled
-    assert "Hollow, in colour: brought in" in page.run(
+    assert "Hollow, in colour: imported" in page.run(
         "document.getElementById('chart-note').textContent"
     )
-    assert "near (brought in)" in page.run("document.getElementById('matrix').innerText")
+    assert "near (imported)" in page.run("document.getElementById('matrix').innerText")
     # An average has no images to be listed.
     options = "[...document.getElementById('table-codec').options].map((o) => o.textContent)"
-    assert sorted(page.run(options)) == ["<b>theirs (brought in)", "jpeg"]
+    assert sorted(page.run(options)) == ["<b>theirs (imported)", "jpeg"]
     assert "decoded pictures" in page.run("document.getElementById('runs').textContent")
     assert page.complaints == []
 
@@ -96,7 +96,7 @@ def test_a_data_set_of_averages_alone_is_drawn(page: Page, folder: Path) -> None
     report(folder, "-d", "far-away", "-o", folder / "far.html", "--no-viewer")
     page.complaints.clear()
     page.open(folder / "far.html")
-    assert page.run("document.querySelectorAll('#chart .brought-in .mark-shape').length") == 4
+    assert page.run("document.querySelectorAll('#chart .imported .mark-shape').length") == 4
     assert page.complaints == []
 
 
