@@ -80,13 +80,8 @@ class ContentWeighted(Codec):
         return None
 
     def versions(self) -> Mapping[str, str]:
-        sources = sorted(
-            [*Path(__file__).parent.glob("*.py"), *_learned().glob("*.py")], key=lambda p: p.name
-        )
-        code = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
         return {
             "weights": hashlib.sha256(self._weights.read_bytes()).hexdigest()[:16],
-            "network": code.hexdigest()[:16],
             # Another order of floating-point sums can tip a bit of the code.
             "torch": version("torch"),
             "constriction": version("constriction"),
@@ -133,9 +128,3 @@ class ContentWeighted(Codec):
         from lic_bench.codecs.content_weighted.inference import load_model
 
         return load_model(self._weights, self.device)
-
-
-def _learned() -> Path:
-    import lic_bench
-
-    return Path(lic_bench.__file__).with_name("learned")

@@ -8,9 +8,11 @@ the places on that curve, in the codec's own unit.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lic_bench.errors import SpecError
 
@@ -58,7 +60,20 @@ class Codec(ABC):
     """How many images it is given at once; see `encode_batch`."""
 
     options: Mapping[str, object] = {}
-    """The constructor's arguments, defaults included; lic-bench fills it in."""
+    """The constructor's arguments, defaults included; `Codec` fills it in."""
+
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:
+        """Note the arguments as `options`: they decide on the result."""
+        self = super().__new__(cls)
+        if cls.__init__ is object.__init__:
+            if arguments or named:
+                raise TypeError(f"{cls.__name__} takes no arguments")
+            return self
+        with suppress(TypeError):  # the constructor says it; and a copy is made without arguments
+            bound = inspect.signature(cls.__init__).bind(self, *arguments, **named)
+            bound.apply_defaults()
+            self.options = dict(list(bound.arguments.items())[1:])
+        return self
 
     @classmethod
     def unavailable(cls) -> str | None:

@@ -1,37 +1,145 @@
-"""What decides on a codec's bytes and pixels."""
+"""What decides on a codec's bytes and pixels, and in what two states of a codec differ."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
-import inspect
 import json
+import os
+import typing
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from lic_bench.codec.base import Codec
 from lic_bench.codec.programs import ProgramCodec
-from lic_bench.errors import SpecError
+from lic_bench.codec.sources import sources
+
+_POINT = "{point}"
+_DIGITS = 16  # of a SHA-256
+_MOST = 4  # changes that are named
 
 
 def identity(codec: Codec) -> str:
     """Everything that decides on a codec's bytes and pixels, as canonical JSON.
 
-    Measurements are remembered under it: the same identity gives the same result. It holds name,
-    options, the versions that the codec states, and the hash of the file that defines it.
+    Measurements are remembered under it: the same identity gives the same result. It holds
+
+    - the codec's name and its options,
+    - the SHA-256 of what options name: a file, the files of a folder, or those that a pattern such
+      as ``runs/lambda-{point}.pth.tar`` stands for,
+    - the versions that the codec states, of libraries and of weights that come along,
+    - the SHA-256 of its modules; see `lic_bench.codec.sources`.
+
+    Raises
+    ------
+    SpecError
+        Where the codec is not defined in a file.
     """
+    cls = type(codec)
+    options, files = {}, {}
+    for name, value in codec.options.items():
+        options[name] = str(value)
+        if value and isinstance(value, str | os.PathLike) and name not in _choices(cls):
+            path = Path(value).expanduser()
+            if named := {shown: _digest(file) for shown, file in _files(path)}:
+                options[name] = path.name  # wherever it lies
+                files[name] = named
+    modules = dict(sources(cls))
+    if issubclass(cls, ProgramCodec):
+        modules |= _programs(cls)
     return json.dumps(
         {
             "codec": codec.name,
-            "options": {name: str(value) for name, value in codec.options.items()},
+            "options": options,
+            "files": files,
             "versions": dict(codec.versions()),
-            "source": _source_hash(type(codec)),
+            "sources": modules,
         },
         sort_keys=True,
         ensure_ascii=False,
     )
 
 
-def _source_hash(cls: type[Codec]) -> str:
-    file = cls.source if issubclass(cls, ProgramCodec) else inspect.getsourcefile(cls)
-    if file is None:
-        raise SpecError(f"the codec {cls.name!r} is not defined in a file")
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+def changes(before: str, after: str) -> str:
+    """In what two identities of a codec differ: ``libjpeg-turbo 3.1.0 -> 3.1.1``."""
+    old, new = json.loads(before), json.loads(after)
+    texts = [
+        f"{name} {older} -> {newer}"
+        for what in ("versions", "options")
+        for name, older, newer in _apart(old.get(what, {}), new.get(what, {}))
+    ]
+    options = {**old.get("files", {}), **new.get("files", {})}
+    contents = [(old.get("sources", {}), new.get("sources", {}))]
+    contents += [
+        (old.get("files", {}).get(o, {}), new.get("files", {}).get(o, {})) for o in options
+    ]
+    for older, newer in contents:
+        for name, was, is_now in _apart(older, newer):
+            how = "is new" if was is None else "is gone" if is_now is None else "changed"
+            texts.append(f"{name} {how}")
+    more = [f"and {len(texts) - _MOST} more"] if len(texts) > _MOST else []
+    return ", ".join(texts[:_MOST] + more)
+
+
+def _apart(
+    old: Mapping[str, str], new: Mapping[str, str]
+) -> Iterator[tuple[str, str | None, str | None]]:
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            yield name, old.get(name), new.get(name)
+
+
+@cache
+def _choices(cls: type[Codec]) -> set[str]:
+    """The options that are words from a list, and name no file even if there is one."""
+    try:
+        hints = typing.get_type_hints(cls.__init__)
+    except Exception:  # noqa: BLE001 - whatever an annotation raises
+        return set()
+    return {name for name, hint in hints.items() if typing.get_origin(hint) is typing.Literal}
+
+
+def _files(path: Path) -> Iterator[tuple[str, Path]]:
+    """The files that an option's value names, if any: each with its path from there."""
+    if _POINT in str(path):
+        parts = path.parts
+        first = next(i for i, part in enumerate(parts) if _POINT in part)
+        folder = Path(*parts[:first])
+        wanted = "/".join(glob.escape(part).replace(_POINT, "*") for part in parts[first:])
+        files = sorted(folder.glob(wanted))
+    elif path.is_dir():
+        folder, files = path, sorted(path.rglob("*"))
+    else:
+        folder, files = path.parent, [path]
+    for file in files:
+        shown = file.relative_to(folder)
+        if file.is_file() and not any(part.startswith(".") for part in shown.parts):
+            yield shown.as_posix(), file
+
+
+def _programs(cls: type[ProgramCodec]) -> dict[str, str]:
+    """The digest of a TOML file, and of what lies in its folder and is named by its commands.
+
+    Programs from elsewhere are left to `ProgramCodec.versions`.
+    """
+    folder = cls.source.parent
+    words = {word.rpartition("=")[2] for command in cls.commands.values() for word in command}
+    paths = {Path(word) for word in words if Path(word).is_relative_to(folder)}
+    return {
+        path.relative_to(folder).as_posix(): _digest(path)
+        for path in {cls.source, *paths}
+        if path.is_file()
+    }
+
+
+def _digest(file: Path) -> str:
+    status = file.stat()
+    return _content_digest(file.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _content_digest(file: Path, size: int, changed: int) -> str:
+    """Read once for as long as size and time of the file stay."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:_DIGITS]

@@ -88,11 +88,9 @@ def build(cls: type[Codec], spec: CodecSpec) -> Codec:
             f"{spec.name} needs the option {missing[0]!r}; {_describe(cls, parameters)}"
         )
     try:
-        codec = cls(**arguments)
+        return cls(**arguments)
     except ValueError as error:
         raise SpecError(f"{spec.text}: {error}") from error
-    codec.options = arguments
-    return codec
 
 
 def option_texts(cls: type[Codec]) -> list[str]:

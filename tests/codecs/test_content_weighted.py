@@ -255,9 +255,7 @@ class TestPlugin:
         entry = Registry().entry("content-weighted") if _registered() else None
         entry = entry or Registry(plugins=[PLUGIN]).entry("content-weighted")
         assert entry.name == "content-weighted"
-        assert set(codec.versions()) == {
-            "weights", "network", "torch", "constriction",
-        }  # fmt: skip
+        assert set(codec.versions()) == {"weights", "torch", "constriction"}
 
     def test_listing_it_does_not_import_torch(self, small):
         script = (
