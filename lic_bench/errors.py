@@ -38,7 +38,7 @@ class DatasetError(LicBenchError):
 
 
 class StoreError(LicBenchError):
-    """A store cannot be opened or written, or was written by a newer lic-bench."""
+    """A store cannot be opened or written, or holds something else under a name."""
 
 
 class ImportedResultsError(LicBenchError):

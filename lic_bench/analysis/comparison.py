@@ -137,7 +137,7 @@ def sides(text: str, folder: Path) -> list[Side]:
     if text.startswith(PUBLISHED):
         return [Side(text, text.removeprefix(PUBLISHED))]
     where, codec = _split(text, folder)
-    table = load(where)
+    table = load(where, [codec] if codec else [])
     codecs = list(table["codec"].unique())
     if codec is not None:
         check_known(f"codec measured in {where}", codec, codecs)
@@ -218,6 +218,9 @@ def compare(
     """
     metric_named(metric)
     dataset = _dataset(anchor, test, dataset)
+    for side, other in ((anchor, test), (test, anchor)):
+        if side.measurements is None and other.measurements is not None:
+            published.check_images(other.measurements, dataset)
     tables, notes = _paired(anchor, test, dataset)
     found = [
         _curve(side, table, dataset, metric)

@@ -12,9 +12,11 @@ from importlib import resources
 
 import msgspec
 import numpy as np
+import pandas as pd
 
 from lic_bench.analysis.curves import Curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
+from lic_bench.images.manifest import contents, manifests
 from lic_bench.metrics.quality import QUALITIES, metric_named
 
 _FOLDER = resources.files("lic_bench.datasets") / "published"
@@ -105,6 +107,30 @@ def curve(name: str, dataset: str, metric: str = "psnr_rgb") -> PublishedCurve:
         if any(name in (one.codec, one.name) for one in curves(dataset, other))
     )
     raise UndefinedError(f"{name} was not published in {metric} on {dataset}, but in {others}.")
+
+
+def check_images(measurements: pd.DataFrame, dataset: str) -> None:
+    """Refuse measurements of other images than those that a data set's curves are published on.
+
+    A name alone is no data set: known are the SHA-256 of its images, and their number. A table
+    that has no column `image_sha256` is believed.
+
+    Raises
+    ------
+    SpecError
+        With the remedy.
+    """
+    m = manifests().get(dataset)
+    if m is None or not m.images or "image_sha256" not in measurements:
+        return
+    rows = measurements[(measurements["dataset"] == dataset) & measurements["image"].notna()]
+    others = set(rows["image_sha256"]) - (contents(m) or set(rows["image_sha256"]))
+    if not rows.empty and (others or rows["dataset_images"].max() != m.images):
+        raise SpecError(
+            f"{dataset} here is not the data set of {m.images} images that curves are published "
+            f"on, but {rows['dataset_images'].max()} images, {len(others)} of them others: measure "
+            f"that in another folder: lic-bench run --dataset {dataset} --out DIR"
+        )
 
 
 @cache

@@ -258,10 +258,11 @@ def table(
             "--points, --at, --match and --interval are of different tables: give one of them"
         )
     names = _listed(metric)
-    measurements = load(folder)
+    specs = [spec for text in codecs for spec in split_specs(text)]
+    measurements = load(folder, [*specs, anchor or ""])
     shared: dict[str, Any] = {
         "metrics": list(QUALITIES) if names == ["all"] else names,
-        "codecs": [spec for text in codecs for spec in split_specs(text)] or None,
+        "codecs": specs or None,
         "dataset": dataset,
     }
     if points:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lic_bench.errors import DatasetError, ImportedResultsError
+from lic_bench.errors import DatasetError, ImportedResultsError, SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,19 +91,32 @@ def import_results(
 
 
 def forget(
-    name: Annotated[str, typer.Argument(metavar="NAME")],
-    folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="The folder that it was imported into.")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CODECS]...", help="Specs, states such as jpeg@1, imported names."),
+    ] = None,
+    datasets: Annotated[
+        list[str], typer.Option("--dataset", "-d", metavar="NAME", help="A data set, as well.")
+    ] = [],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept.")
     ] = _RESULTS,
 ) -> None:
-    """Take out what was imported under a name.
+    """Take out codecs or data sets, with their measurements and bitstreams.
 
     - `lic-bench forget mbt2018`
+    - `lic-bench forget jpeg@1 my-codec`
+    - `lic-bench forget --dataset photos -o results/mine`
     """
     from lic_bench.store.database import Store
 
-    with Store.open(folder) as store:
-        store.forget(name)
+    if not (names or datasets):
+        raise SpecError("name a codec, or a data set: lic-bench forget --dataset NAME")
+    with Store.open(out) as store:
+        for name in names or ():
+            store.forget(name)
+        for dataset in datasets:
+            store.forget_dataset(dataset)
 
 
 def _import_figures(
@@ -118,7 +131,7 @@ def _import_figures(
     names = list(dict.fromkeys(row.codec for row in rows))
     known = _look(out, names, {row.dataset for row in rows})
     originals, new = _originals(rows, dataset, known)
-    identities = {one: entries.identity(one, source.name, found.sha256) for one in names}
+    identities = {one: entries.imported_identity(one, source.name, found.sha256) for one in names}
     averages = entries.averages(rows)
     measured = entries.measurements(rows, originals, identities)
     for what in found.left_out:
@@ -155,7 +168,7 @@ def _import_pictures(
         typer.echo(f"Note: {note}", err=True)
     measured = _measured(found.pictures, jobs)
     sha256 = pictures.digest(source, found.pictures, [of_file for _, of_file in measured])
-    identity = entries.identity(name, source.resolve().name, sha256)
+    identity = entries.imported_identity(name, source.resolve().name, sha256)
     told = {"kind": "decoded pictures", "from": str(source), "sha256": sha256}
     kept = (
         (

@@ -256,12 +256,13 @@ def plot(
     from lic_bench.reporting import plots
     from lic_bench.store.table import load
 
+    specs = [spec for text in codecs for spec in split_specs(text)]
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)
         figure = plots.plot(
-            load(folder),
+            load(folder, specs),
             metric=metric,
-            codecs=[spec for text in codecs for spec in split_specs(text)] or None,
+            codecs=specs or None,
             dataset=dataset,
             xlim=_range("--xlim", xlim),
             ylim=_range("--ylim", ylim),

@@ -66,6 +66,9 @@ def progress() -> Iterator[Callable[[Progress], None]]:
         bar = bars.add_task("measuring", total=None, latest="")
 
         def report(now: Progress) -> None:
+            if now.done == 0:
+                for line in now.news:
+                    bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
             failed = f"[red]{now.failed} failed[/] " if now.failed else ""
             task = now.latest
             where = f"{task.image.name} {task.codec} {point_text(task.point)}" if task else ""
@@ -86,6 +89,8 @@ def _lines() -> Callable[[Progress], None]:
         nonlocal spoken
         work, seconds = now.planned - now.remembered, time.monotonic() - start
         if now.done == 0:
+            for line in now.news:
+                print(line, file=sys.stderr)
             print(f"{now.planned} measurements, {now.remembered} known", file=sys.stderr)
         elif now.done == work or time.monotonic() - spoken > _QUIET_S:
             spoken = time.monotonic()

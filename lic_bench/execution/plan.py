@@ -72,6 +72,10 @@ class Plan:
         """Whether a measurement is one of those."""
         return key.image_key in self._images and (key.identity, key.point) in self._settings
 
+    def count(self, identity: str) -> int:
+        """How many measurements there are of a codec."""
+        return len(self._images) * sum(made == identity for made, _ in self._settings)
+
     @property
     def devices(self) -> set[str]:
         """Where codecs run and metrics are computed."""

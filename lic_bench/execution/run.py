@@ -6,6 +6,7 @@ An interrupted run therefore resumes, a second run costs nothing, a new codec co
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from lic_bench.codec.base import point_text
 from lic_bench.errors import SpecError
 from lic_bench.execution import provenance
 from lic_bench.execution.measure import Task
+from lic_bench.execution.news import news
 from lic_bench.execution.plan import Plan, plan
 from lic_bench.execution.runner import USUAL_LIMITS, Limits, cores, most_memory_gb
 from lic_bench.execution.workers import Processes, Workers
@@ -36,9 +38,11 @@ class Progress:
     remembered: int
     """Those of them that the store held before."""
     done: int = 0
-    """Those that this run has made, failed ones included."""
+    """Those of this run, failed ones included."""
     failed: int = 0
     latest: Task | None = None
+    news: tuple[str, ...] = ()
+    """What has changed since the runs before, and is measured anew; see `execution.news`."""
 
     def after(self, task: Task, measurement: Measurement) -> Progress:
         """How far it has come with one measurement more."""
@@ -169,16 +173,18 @@ def execute(
     Raises
     ------
     StoreError
-        Where the store cannot be opened or written. What was measured before stays.
+        Where the store cannot be opened or written, or a name stands for other images in it. What
+        was measured before stays.
     """
     workers = workers or workers_for(plan)
     with Store(out / FILE_NAME) as store:
-        known = sum(key in plan for key in store.measured(metrics.VERSION))
-        progress = Progress(planned=len(plan), remembered=known)
+        known = Counter(key.identity for key in store.measured(metrics.VERSION) if key in plan)
+        changed = tuple(news(plan, store, known))
         run = store.begin(provenance_of(plan, workers), plan.datasets, plan.identities())
+        progress = Progress(planned=len(plan), remembered=known.total(), news=changed)
         report(progress)
         work = unmeasured(store, plan.tasks())
-        for task, measurement in measured(store, run, work, len(plan) - known, workers):
+        for task, measurement in measured(store, run, work, len(plan) - known.total(), workers):
             progress = progress.after(task, measurement)
             report(progress)
         store.finish(run)

@@ -17,6 +17,7 @@ from lic_bench.errors import DatasetError, ImageError
 from lic_bench.images.manifest import (
     SUFFIXES,
     Manifest,
+    content,
     home_of,
     images_below,
     listed_images,
@@ -55,7 +56,7 @@ class ImageFile:
     @property
     def content(self) -> str:
         """What decides on its pixels: the file's SHA-256, and what is cut off."""
-        return f"{self.sha256} cut {self.cut}" if self.cut else self.sha256
+        return content(self.sha256, self.cut)
 
     @property
     def key(self) -> str:
@@ -76,6 +77,8 @@ class Dataset:
 
     name: str
     images: tuple[ImageFile, ...]
+    folder: Path | None = None
+    """Where they lie, without links; of an image alone, its file. Nothing for a known data set."""
 
     @property
     def digest(self) -> str:
@@ -112,12 +115,14 @@ def load_dataset(spec: str | Manifest) -> Dataset:
         raise unknown_dataset(spec)
     path = Path(given).absolute()
     if path.is_file():
-        return _dataset(name or path.stem, path.parent, [path])
+        alone = _dataset(name or path.stem, path.parent, [path])
+        return replace(alone, folder=path.resolve())
     images = images_below(path)
     if not images:
         raise DatasetError(f"{given}: holds no images; their names end in {', '.join(SUFFIXES)}")
     # A link to a folder gives its own name, but ".." the name of what it stands for.
-    return _dataset(name or (path.name if path.name != ".." else path.resolve().name), path, images)
+    name = name or (path.name if path.name != ".." else path.resolve().name)
+    return replace(_dataset(name, path, images), folder=path.resolve())
 
 
 def load_named(name: str) -> Dataset:

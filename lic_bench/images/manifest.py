@@ -135,6 +135,16 @@ def whole(m: Manifest) -> Manifest:
     return manifest_of(m.of) if m.of else m
 
 
+def content(sha256: str, cut: int) -> str:
+    """What decides on an image's pixels: its file's SHA-256, and how much is cut off each side."""
+    return f"{sha256} cut {cut}" if cut else sha256
+
+
+def contents(m: Manifest) -> set[str]:
+    """The `content` of each image; nothing where the manifest does not list them."""
+    return {content(sha256, m.cut) for sha256 in whole(m).files.values()}
+
+
 def unknown_dataset(spec: str) -> DatasetError:
     """The error for a data set that is neither known nor a path."""
     near = difflib.get_close_matches(spec, manifests(), 1)

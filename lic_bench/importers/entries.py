@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from lic_bench.codec.spec import split_specs
 from lic_bench.errors import ImportedResultsError, check_known
 from lic_bench.images.dataset import Dataset
 from lic_bench.importers.figures import Row
-from lic_bench.store.records import IMPORTED, Average, Key, Measurement
+from lic_bench.store.records import Average, Key, Measurement
 
 _NEAR = 0.01  # how far, as a share, a told rate may be from that of the told bytes
 _LONGEST = 100
@@ -70,12 +71,9 @@ def without_suffix(name: str) -> str:
     return path.with_suffix("").as_posix() if path.name else name
 
 
-def identity(name: str, source: str, sha256: str) -> str:
+def imported_identity(name: str, source: str, sha256: str) -> str:
     """What results from elsewhere are kept under: their name, and what they were read from."""
-    told = {"imported": name, "from": source, "sha256": sha256}
-    text = json.dumps(told, ensure_ascii=False)
-    assert text.startswith(IMPORTED)  # noqa: S101 - the store knows them by it
-    return text
+    return json.dumps({"imported": name, "from": source, "sha256": sha256}, ensure_ascii=False)
 
 
 def assigned(
@@ -143,6 +141,7 @@ def check_name(name: str) -> None:
     """
     good = name.isprintable() and name == name.strip() and split_specs(name) == [name]
     taken = name.startswith(PUBLISHED) or "/" in name.partition(":")[0] or name == "all"
+    taken = taken or re.search(r"@\d+$", name) is not None  # a state of a codec
     if not good or taken or len(name) > _LONGEST:
         raise ImportedResultsError(
             f"{name[:_LONGEST]!r} cannot be the name of a codec here: up to {_LONGEST} letters, "

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-IMPORTED = '{"imported":'
-"""How the identity begins of what was not measured by a run, but imported."""
+Kind = Literal["measured", "imported"]
+"""Where the measurements of a codec come from: a run, or elsewhere."""
 
 
 @dataclass(frozen=True)

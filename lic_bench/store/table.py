@@ -3,7 +3,7 @@
 ================  ==================================================================================
 dataset, image    the data set's name, and the image's within it
 width, height     of the image, in pixels
-codec             the spec as given
+codec             the spec as given; ``jpeg@1`` for an older state of it
 point             the operating point as text, in the codec's own unit; empty if there is one only
 point_index       the points of a codec on a data set in order of mean rate, from 1
 bytes, bpp        size of the bitstream, in all and in bits for each pixel
@@ -27,7 +27,7 @@ A row without an image is an average over the data set, which was imported as su
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice, product
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,13 @@ from lic_bench.errors import SpecError
 from lic_bench.files import atomic_write
 from lic_bench.metrics.builtin import METRICS
 from lic_bench.store.database import Store
-from lic_bench.store.records import IMPORTED
 
 MARK = " (imported)"
 """What stands behind the names of codecs that were not measured by a run."""
 
 _TEXTS = (
     *("dataset", "image", "codec", "point", "error", "image_sha256", "identity", "measured"),
-    "matches",
+    *("matches", "kind"),
 )
 _NUMBERS = {
     **dict.fromkeys(("width", "height", "bytes"), "Int64"),
@@ -62,13 +61,16 @@ _COLUMNS = [
 _SETTING = ["dataset", "codec", "point"]
 
 
-def load(path: str | Path) -> pd.DataFrame:
+def load(path: str | Path, also: Iterable[str] = ()) -> pd.DataFrame:
     """Load measurements: of every data set and codec of a store, as the latest runs saw them.
 
     Parameters
     ----------
     path
         The folder that ``lic-bench run --out`` wrote, or its store.
+    also
+        Names of codecs, of which those such as ``jpeg@1`` add the measurements of this state; see
+        `lic_bench.store.names`.
 
     Returns
     -------
@@ -78,14 +80,16 @@ def load(path: str | Path) -> pd.DataFrame:
     ------
     StoreError
         Where there is no store, or it cannot be read.
+    SpecError
+        Where a codec has no such state.
     """
     with Store.open(Path(path)) as store:
-        return frame(store)
+        return frame(store, also)
 
 
-def frame(store: Store) -> pd.DataFrame:
+def frame(store: Store, also: Iterable[str] = ()) -> pd.DataFrame:
     """The measurements of an open store; see `load`."""
-    names, measured = store.current()
+    names, measured = store.current(also)
     averages = store.averages()
     rows = chain(measured, (tuple(map(one.get, names)) for one in averages))
     texts: dict[str, str] = {}
@@ -98,7 +102,7 @@ def frame(store: Store) -> pd.DataFrame:
     rates.index += len(table) - len(rates)
     computed = (8 * table["bytes"] / (table["width"] * table["height"])).astype("float64")
     table["bpp"] = computed.fillna(rates)
-    table["imported"] = table["identity"].str.startswith(IMPORTED).astype(bool)
+    table["imported"] = table["kind"] == "imported"
     table["matches"] = table["matches"].fillna("")
     table["searched"] = _searched(table, store.runs())
     on_curves = table["bpp"].mask(table["searched"])

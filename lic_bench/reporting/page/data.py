@@ -48,12 +48,15 @@ def gather(
     UndefinedError
         Where there are no measurements.
     SpecError
-        Where a curve is published on none of the data sets.
+        Where a curve is published on none of the data sets, or a data set only has the name of the
+        one that it is published on.
     """
     if measurements.empty:
         raise UndefinedError("There are no measurements to report.")
     aggregated = aggregate(measurements)
     datasets = list(aggregated["dataset"].unique())
+    for dataset in datasets if published else ():
+        others.check_images(measurements, dataset)
     for name in published:
         if not any(
             _published(name, dataset, metric) for dataset in datasets for metric in QUALITIES

@@ -17,7 +17,6 @@ from lic_bench.execution.runner import Limits, Request, Runners
 from lic_bench.reporting.page.pictures import Picture, ShowDecoded, ShowImported, ShowOriginal
 from lic_bench.reporting.page.scenes import Scene, Shot
 from lic_bench.store.database import Store
-from lic_bench.store.records import IMPORTED
 
 _TOO_LARGE = "the file would be larger than --max-size"
 _NO_ORIGINAL = "the original was not at hand: fetch the data set, or name its folder"
@@ -101,7 +100,7 @@ class _Gallery:
 
     def _shown(self, scene: Scene, shot: Shot, picture: Picture, stream: bytes | None) -> Picture:
         request: Request[Picture]
-        if not shot.key.identity.startswith(IMPORTED):
+        if not shot.imported:
             request = ShowDecoded(
                 picture, stream or b"", shot.mse, scene.file, shot.codec, self._plugins
             )

@@ -35,6 +35,8 @@ class Shot:
     key: Key
     quality: Mapping[str, float | None]
     """In dB, by name of metric."""
+    imported: bool
+    """Whether what is kept of it is the picture instead of a bitstream."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ def scenes(
                     continue
                 key = Key(row["image_sha256"], row["identity"], row["point"])
                 measured = row["point"], row["bpp"], row["mse_rgb"]
-                shots.append(Shot(str(codec), *measured, key, _quality(row)))
+                imported = bool(row["imported"])
+                shots.append(Shot(str(codec), *measured, key, _quality(row), imported))
             file = files.get(by_image[name]["image_sha256"].iloc[0])
             found.append(Scene(dataset, name, file, rate, tuple(shots), rate == wanted[0]))
     return found, missing
