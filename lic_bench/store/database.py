@@ -270,10 +270,8 @@ class Store(Names):
             ).fetchone()
         if row is None:
             raise StoreError(f"{self.path} holds no measurement {key}")
-        *sizes, stream, encode_s, decode_s, metrics, version, error, traceback = row
-        return Measurement(
-            *sizes, stream, encode_s, decode_s, json.loads(metrics), version, error, traceback
-        )
+        width, height, stream, encode_s, decode_s, metrics, *others = row
+        return Measurement(width, height, stream, encode_s, decode_s, json.loads(metrics), *others)
 
     def known(
         self, identity: str, metrics_version: int

@@ -2,15 +2,21 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import resources
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lic_bench.analysis import published_curves as published
+from lic_bench.analysis.comparison import Side, compare
 from lic_bench.analysis.curves import bd_rate
 from lic_bench.errors import SpecError, UndefinedError
+from lic_bench.images.manifest import manifests
+from lic_bench.metrics.builtin import METRICS
 from lic_bench.metrics.quality import QUALITIES
+from lic_bench.reporting.plots import plot
 
 
 def test_every_point_is_plausible_and_has_a_source_with_a_licence() -> None:
@@ -68,6 +74,40 @@ def test_what_does_not_exist_is_refused(arguments: tuple[str, ...], words: str) 
 def test_a_metric_that_was_not_published_is_told() -> None:
     with pytest.raises(UndefinedError, match=r"vtm was not published in psnr_y.*psnr_rgb, ms_ss"):
         published.curve("vtm", "kodak", "psnr_y")
+
+
+def measured(dataset: str, keys: Sequence[str], of: int) -> pd.DataFrame:
+    rows = {"dataset": dataset, "image": [f"{i}.png" for i in range(len(keys))]}
+    return pd.DataFrame({**rows, "image_sha256": keys, "dataset_images": of})
+
+
+def test_a_data_set_is_known_by_its_images_and_not_by_its_name() -> None:
+    kodak = list(manifests()["kodak"].files.values())
+    crops = [f"{sha256} cut 8" for sha256 in kodak]
+    good = [("kodak", kodak, 24), ("kodak", kodak[:3], 24), ("kodak-crops", crops, 24)]
+    for request in (*good, ("photos", ["0"], 1), ("kodak", [], 0)):
+        published.check_images(measured(*request), request[0])
+    for name, keys, of in (
+        ("kodak", kodak[:3], 3),  # a subset of it
+        ("kodak", ["0" * 64, *kodak[1:]], 24),
+        ("kodak", crops, 24),
+        ("kodak-crops", kodak, 24),
+        ("clic2020-mobile-valid", ["0"], 1),
+    ):
+        with pytest.raises(SpecError, match=f"{name} here is not the data set .* run --dataset"):
+            published.check_images(measured(name, keys, of), name)
+
+
+def test_nor_is_a_curve_set_beside_or_compared_with_others() -> None:
+    table = measured("kodak", ["0"], 1).assign(
+        codec="jpeg", point="1", point_index=1, width=100, height=100, bytes=100, bpp=0.8,
+        encode_s=0.1, decode_s=0.1, error=None,
+        **dict.fromkeys(METRICS, 1.0),
+    )  # fmt: skip
+    with pytest.raises(SpecError, match="kodak here is not"):
+        plot(table, published=["vtm"])
+    with pytest.raises(SpecError, match="kodak here is not"):
+        compare(Side("published:vtm", "vtm"), Side("jpeg", "jpeg", table))
 
 
 def test_nothing_is_read_before_it_is_used() -> None:

@@ -13,7 +13,14 @@ import psutil
 import pytest
 
 import lic_bench
-from lic_bench import Image, SpecError, UnavailableError, image_metrics, write_image
+from lic_bench import (
+    Image,
+    SpecError,
+    StoreError,
+    UnavailableError,
+    image_metrics,
+    write_image,
+)
 from lic_bench.execution.measure import Task
 from lic_bench.execution.plan import plan
 from lic_bench.execution.run import Progress, execute
@@ -135,6 +142,69 @@ def test_an_edited_image_or_codec_is_measured_anew(plugin: Path, images: Path) -
     plugin.write_text(PLUGIN.replace("128", "0"))
     assert (run(plugin, images).query("image == 'a.png'")["mse_rgb"] == 0).all()
     assert len(encoded(plugin)) == 14
+
+
+def changed(plugin: Path, images: Path, spec: str = "toy") -> list[str]:
+    """What a run says of what has changed; it measures, too."""
+    told: list[str] = []
+    planned = plan([spec], [str(images)], plugins=[plugin])
+    out = plugin.parent / "out"
+    execute(planned, out, workers=Processes(1), report=lambda now: told.extend(now.news))
+    return list(dict.fromkeys(told))
+
+
+def test_a_run_says_why_it_measures_anew(plugin: Path, images: Path) -> None:
+    assert changed(plugin, images) == []
+    assert changed(plugin, images) == []
+    plugin.write_text(PLUGIN.replace("128", "0"))
+    assert changed(plugin, images) == ["toy: toy.py changed, 6 measurements; before: toy@1"]
+    assert changed(plugin, images) == []
+    plugin.write_text(PLUGIN + "    def versions(self): return {'libtoy': '3.1'}\n")
+    changed(plugin, images)
+    plugin.write_text(PLUGIN + "    def versions(self): return {'libtoy': '3.2'}\n")
+    assert changed(plugin, images) == [
+        "toy: libtoy 3.1 -> 3.2, toy.py changed, 6 measurements; before: toy@3"
+    ]
+    plugin.write_text(PLUGIN)  # as at first: known
+    assert changed(plugin, images) == []
+    sides = [
+        lic_bench.load(plugin.parent / "out", ["toy@2"]).query("codec == @name")["mse_rgb"].mean()
+        for name in ("toy", "toy@2")
+    ]
+    assert sides[0] < sides[1]  # all grey is nearer than all black
+
+
+def test_so_it_does_of_a_retrained_network(plugin: Path, images: Path) -> None:
+    plugin.write_text(
+        PLUGIN + "    def __init__(self, weights: str): self.weights = Path(weights).read_text()\n"
+    )
+    weights = plugin.with_name("tiny.pt")
+    weights.write_text("1")
+    changed(plugin, images, f"toy:weights={weights}")
+    weights.write_text("2")
+    spec = f"toy:weights={weights}"
+    assert changed(plugin, images, spec) == [
+        f"{spec}: tiny.pt changed, 6 measurements; before: {spec}@1"
+    ]
+
+
+def test_a_folder_that_was_edited_is_told(plugin: Path, images: Path) -> None:
+    changed(plugin, images)
+    write_image(images / "a.png", np.zeros((16, 24, 3), np.uint8))
+    (images / "b.png").rename(images / "d.png")
+    assert changed(plugin, images) == ["my images: 1 image edited, 1 image added, 1 image removed"]
+
+
+def test_two_folders_of_one_name_are_two_data_sets(plugin: Path, images: Path) -> None:
+    for folder, value in (("a", 50), ("b", 100)):
+        test = plugin.parent / folder / "test"
+        test.mkdir(parents=True)
+        write_image(test / "x.png", np.full((16, 24, 3), value, np.uint8))
+    first = run(plugin, plugin.parent / "a" / "test")
+    with pytest.raises(StoreError, match=r"test in .*/a/test, and the images of .*/b/test are"):
+        run(plugin, plugin.parent / "b" / "test")
+    pd.testing.assert_frame_equal(lic_bench.load(plugin.parent / "out"), first)
+    assert len(encoded(plugin)) == len(first)  # refused before any work
 
 
 @pytest.mark.parametrize(

@@ -367,14 +367,13 @@ class TestNames:
         before = rows(folder, "jpeg")
         source = decoded(folder, folder / "decoded", points=(50,))
         import_results(source, name="theirs", dataset=str(folder / "photos"), jobs=1, out=folder)
-        forget("theirs", folder)
+        forget(["theirs"], out=folder)
         pd.testing.assert_frame_equal(lic_bench.load(folder), before)
         with Store.open(folder) as store:
             kept = store._db.execute("SELECT count(*) FROM bitstreams").fetchone()
         assert kept == (len(before),)
-        for name in ("theirs", "jpeg"):
-            with pytest.raises(StoreError, match="nothing called"):
-                forget(name, folder)
+        with pytest.raises(StoreError, match=r"no codec 'theirs' in .*; there are: jpeg"):
+            forget(["theirs"], out=folder)
 
     def test_a_measured_codec_is_not_replaced(self, folder: Path, theirs: Path) -> None:
         with pytest.raises(StoreError, match=r"jpeg was measured in .* --as NAME"):
@@ -385,7 +384,9 @@ class TestNames:
         with pytest.raises(StoreError, match="lic-bench forget webp"):
             lic_bench.run(["webp"], [str(folder / "photos")], out=folder, jobs=1)
 
-    @pytest.mark.parametrize("name", ["", "a,b", "x/y", "published:vtm", "a\nb", "all", "n" * 101])
+    @pytest.mark.parametrize(
+        "name", ["", "a,b", "x/y", "published:vtm", "a\nb", "all", "jpeg@2", "n" * 101]
+    )
     def test_names_that_no_command_could_take_are_refused(
         self, folder: Path, theirs: Path, name: str
     ) -> None:
@@ -551,5 +552,7 @@ def test_the_commands_at_the_terminal(folder: Path) -> None:
     assert "photos: theirs (imported): 2 points, 1.000 to 2.000 bpp, averages" in told
     assert "Note: colour is left out" in told
     assert "there is no codec 'theirs'" in lic_bench_says("run", "-c", "theirs", code=2)
-    lic_bench_says("forget", "theirs", ".")
-    assert "nothing called 'theirs'" in lic_bench_says("forget", "theirs", ".", code=2)
+    lic_bench_says("forget", "theirs", "-o", ".")
+    assert "no codec 'theirs'" in lic_bench_says("forget", "theirs", "-o", ".", code=2)
+    lic_bench_says("forget", "--dataset", "photos", "-o", ".")
+    assert lic_bench.load(folder).empty

@@ -1,19 +1,31 @@
 import math
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lic_bench import Dataset, StoreError
+from lic_bench import Dataset, SpecError, StoreError
 from lic_bench.images.dataset import ImageFile
 from lic_bench.store.database import Store
 from lic_bench.store.records import Decode, Key, Measurement
+from lic_bench.store.table import frame
 
 KEY = Key("abc", "{}", "10")
 GOOD = Measurement(4, 2, b"stream", 0.5, 0.25, {"mse_rgb": 1.5, "ssim_y": None}, 1)
-DATASET = Dataset("set", (ImageFile("a.png", Path("a.png"), "abc", 4, 2),))
+
+
+def dataset(*keys: str, name: str = "set", folder: str | None = "/photos") -> Dataset:
+    """A data set whose images have these keys, and names in their order."""
+    images = (ImageFile(f"{'abc'[i]}.png", Path("x.png"), key, 4, 2) for i, key in enumerate(keys))
+    return Dataset(name, tuple(images), None if folder is None else Path(folder))
+
+
+DATASET = dataset("abc")
 
 
 @pytest.fixture
@@ -60,8 +72,7 @@ def test_metrics_of_another_version_are_outdated(store: Store, run: int) -> None
 
 def test_the_current_rows_are_those_of_the_latest_run(store: Store, run: int) -> None:
     store.add(run, KEY, GOOD)
-    edited = Dataset("set", (ImageFile("a.png", Path("a.png"), "def", 4, 2),))
-    later = store.begin({}, [edited], {"toy": '{"version": 2}'})
+    later = store.begin({}, [dataset("def")], {"toy": '{"version": 2}'})
     assert list(store.current()[1]) == []  # neither this image nor this version was measured
     store.add(later, Key("def", '{"version": 2}', "10"), GOOD)
     names, rows = store.current()
@@ -116,43 +127,123 @@ def test_what_came_of_decoding_again_is_kept_until_the_stream_changes(
     assert store.decode(KEY, "2 threads") is None
 
 
-@pytest.fixture
-def of_format_1(tmp_path: Path) -> Path:
-    with Store(tmp_path / "old.sqlite") as store:
-        store.add(store.begin({}, [DATASET], {"toy": "{}"}), KEY, GOOD)
-        for table in ("decodes", "matches", "imported_curves"):
-            store._db.execute(f"DROP TABLE {table}")
-        store._db.execute("PRAGMA user_version = 1")
-    return store.path
-
-
-def test_a_store_of_an_older_version_gains_what_it_lacks(of_format_1: Path) -> None:
-    with Store(of_format_1) as store:
-        assert store.kept(KEY) == GOOD
-    with sqlite3.connect(of_format_1) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
-        assert db.execute("SELECT count(*) FROM decodes").fetchone() == (0,)
-
-
-def test_an_older_one_that_cannot_be_written_is_read(
-    of_format_1: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.access", lambda path, mode: False)
-    content = of_format_1.read_bytes()
-    with Store(of_format_1) as store:
-        assert store.kept(KEY) == GOOD
-        assert store._db.execute("SELECT count(*) FROM decodes").fetchone() == (0,)
-    assert of_format_1.read_bytes() == content
-
-
-def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [1, 2, 99])
+def test_a_store_of_another_format_is_left_alone(tmp_path: Path, number: int) -> None:
     path = tmp_path / "store.sqlite"
     with Store(path) as store:
-        store._db.execute("PRAGMA user_version = 99")
+        store._db.execute(f"PRAGMA user_version = {number}")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="newer lic-bench"):
+    with pytest.raises(StoreError, match=rf"another lic-bench \(format {number}.*another --out"):
         Store(path)
     assert path.read_bytes() == before
+
+
+def test_where_a_codec_failed_is_kept_and_in_no_table(store: Store, run: int) -> None:
+    failed = Measurement(4, 2, error="ValueError: no", traceback="File ..., line 3")
+    store.add(run, KEY, failed)
+    assert store.kept(KEY).traceback == "File ..., line 3"
+    assert "traceback" not in frame(store)
+    store.add(run, KEY, GOOD)
+    assert store.kept(KEY).traceback is None
+
+
+def test_workers_import_no_database() -> None:
+    modules = "lic_bench.execution.workers, lic_bench.execution.cluster, lic_bench.store.records"
+    code = f"import sys, {modules}; sys.exit('sqlite3' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+class TestStates:
+    """The states of a codec: of which the latest run's is meant, and how others are named."""
+
+    OTHER = Key("abc", "new", "10")
+
+    @pytest.fixture
+    def two(self, store: Store, run: int) -> Store:
+        store.add(run, KEY, GOOD)
+        later = store.begin({"codecs": {"toy": "new"}}, [DATASET], {"toy": "new"})
+        store.add(later, self.OTHER, replace(GOOD, stream=b"other stream"))
+        return store
+
+    def sizes(self, store: Store, *also: str) -> dict[str, int]:
+        table = frame(store, also)
+        return dict(zip(table["codec"], table["bytes"], strict=True))
+
+    def test_the_plain_name_is_the_latest(self, two: Store) -> None:
+        assert self.sizes(two) == {"toy": 12}
+        assert two.latest("toy") == "new"
+        two.begin({}, [DATASET], {"toy": "{}"})  # the library as it was before
+        assert self.sizes(two) == {"toy": 6}
+        assert two.states() == {"toy": {"{}": 1, "new": 2}}
+
+    def test_each_can_be_named(self, two: Store) -> None:
+        assert self.sizes(two, "toy", "toy@1", "toy@2") == {"toy": 12, "toy@1": 6, "toy@2": 12}
+        assert self.sizes(two, "nothing@1", "@1") == {"toy": 12}  # left to those who look for it
+        with pytest.raises(SpecError, match=r"no toy@3 in .*; there are: toy@1, toy@2"):
+            frame(two, ["toy@3"])
+
+    def test_a_run_tells_which_it_measured(self, two: Store) -> None:
+        assert two.runs()[1]["states"] == {"toy": "toy@2"}
+
+    def test_one_is_forgotten_with_its_bitstreams(self, two: Store) -> None:
+        two.forget("toy@2")
+        assert self.sizes(two) == {"toy": 6}
+        assert two._db.execute("SELECT stream FROM bitstreams").fetchall() == [(b"stream",)]
+        assert two.begin({}, [DATASET], {"toy": "newer"})
+        assert two.states() == {"toy": {"{}": 1, "newer": 2}}
+
+    def test_all_are_forgotten_but_what_another_spec_shares(self, two: Store) -> None:
+        two.begin({}, [DATASET], {"toy:depth=3": "new"})
+        two.forget("toy")
+        assert self.sizes(two) == {"toy:depth=3": 12}
+        two.forget("toy:depth=3")
+        for table in ("measurements", "bitstreams", "identities", "codecs"):
+            left = two._db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+            assert left == (0,)
+        with pytest.raises(StoreError, match=r"no codec 'toy' in .*; there are: none"):
+            two.forget("toy")
+
+
+class TestDatasets:
+    """A name stands for certain images, wherever they lie."""
+
+    def begin(self, store: Store, *datasets: Dataset) -> int:
+        return store.begin({}, datasets, {"toy": "{}"})
+
+    def test_another_folder_with_other_images_is_refused(self, store: Store, run: int) -> None:
+        store.add(run, KEY, GOOD)
+        for other in (dataset("def", folder="/b/set"), dataset("def", folder=None)):
+            with pytest.raises(StoreError, match=r"-d other=.*another --out.*forget --dataset set"):
+                self.begin(store, other)
+        assert frame(store)["image_sha256"].tolist() == ["abc"]
+        assert len(store.runs()) == 1
+
+    def test_the_same_images_may_lie_elsewhere(self, store: Store, run: int) -> None:
+        self.begin(store, dataset("abc", folder="/b/set"))
+
+    def test_a_folder_may_be_edited(self, store: Store, run: int) -> None:
+        self.begin(store, dataset("abc", "def"))
+        assert list(store.images("set")) == ["a.png", "b.png"]
+
+    def test_a_known_data_set_has_no_other_images(self, store: Store) -> None:
+        self.begin(store, dataset("abc", name="kodak", folder=None))
+        with pytest.raises(
+            StoreError, match=r"kodak .* is the known data set, and the images of /k"
+        ):
+            self.begin(store, dataset("abc", "def", name="kodak", folder="/k"))
+
+    def test_one_is_forgotten_with_the_images_that_are_in_no_other(
+        self, store: Store, run: int
+    ) -> None:
+        self.begin(store, dataset("abc", "def", name="more", folder="/more"))
+        store.add(run, KEY, GOOD)
+        store.add(run, Key("def", "{}", "10"), GOOD)
+        store.forget_dataset("more")
+        assert set(store.measured(1)) == {KEY}
+        assert frame(store)["dataset"].tolist() == ["set"]
+        assert store._db.execute("SELECT count(*) FROM bitstreams").fetchone() == (1,)
+        with pytest.raises(StoreError, match=r"no data set 'more' in .*; there are: set"):
+            store.forget_dataset("more")
 
 
 def test_what_is_no_store_is_left_alone(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import PIL.Image
 import pytest
 from report_command import NAMES, PLUGIN, RATES, report
 
-from lic_bench import load_dataset, read_image
+from lic_bench import SpecError, load_dataset, read_image
+from lic_bench.analysis import published_curves
 from lic_bench.analysis.curves import aggregate
 from lic_bench.codec.registry import Registry
 from lic_bench.execution.runner import Limits
@@ -356,8 +357,11 @@ def test_a_wrong_request_is_told(store: Path, arguments: list[str], told: str) -
     assert told in report(store, *arguments, code=2).stderr
 
 
-def test_published_curves_stand_beside_ours(store: Path, tmp_path: Path) -> None:
+def test_published_curves_stand_beside_ours(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measurements = load(store).assign(dataset="kodak")
+    with pytest.raises(SpecError, match="kodak here is not the data set of 24 images"):
+        data.gather(measurements, [], ["vtm"])
+    monkeypatch.setattr(published_curves, "check_images", lambda *_: None)
     gathered = data.gather(measurements, [], ["vtm"])
     assert gathered["codecs"][-1] == {"name": "vtm (published)", "published": True}
     [dataset] = gathered["datasets"]
