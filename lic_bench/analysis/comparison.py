@@ -143,9 +143,9 @@ def sides(text: str, folder: Path) -> list[Side]:
         check_known(f"codec measured in {where}", codec, codecs)
     names = display_names(table)
     return [
-        Side(f"{where}:{names[one]}", one, table[table["codec"] == one])
-        for one in codecs
-        if codec in (None, one)
+        Side(f"{where}:{names[name]}", name, table[table["codec"] == name])
+        for name in codecs
+        if codec in (None, name)
     ]
 
 
@@ -177,16 +177,16 @@ def pairs(anchors: Sequence[Side], tests: Sequence[Side]) -> list[tuple[Side, Si
     if len(anchors) == 1 or len(tests) == 1:
         return list(product(anchors, tests))
     by_codec = {side.codec: side for side in anchors}
-    found = [(by_codec[side.codec], side) for side in tests if side.codec in by_codec]
-    if not found:
+    matched = [(by_codec[side.codec], side) for side in tests if side.codec in by_codec]
+    if not matched:
         there, here = (", ".join(s.codec for s in some) for some in (anchors, tests))
         raise SpecError(
             f"the two have no codec in common ({there}; {here}); name one of each: DIR:SPEC"
         )
-    return found
+    return matched
 
 
-def compare(
+def compare_sides(
     anchor: Side,
     test: Side,
     *,
@@ -222,14 +222,14 @@ def compare(
         if side.measurements is None and other.measurements is not None:
             published.check_images(other.measurements, dataset)
     tables, notes = _paired(anchor, test, dataset)
-    found = [
+    mean_curves = [
         _curve(side, table, dataset, metric)
         for side, table in zip((anchor, test), tables, strict=True)
     ]
-    a, b = found
-    for side, one in zip((anchor, test), found, strict=True):
-        notes += [f"{side.label}: left out: {why}" for why in one.left_out]
-    images, of_rate, of_quality = _images(tables, found, level, resamples, seed)
+    a, b = mean_curves
+    for side, curve in zip((anchor, test), mean_curves, strict=True):
+        notes += [f"{side.label}: left out: {why}" for why in curve.left_out]
+    images, of_rate, of_quality = _images(tables, mean_curves, level, resamples, seed)
     rate, rate_akima = curves.bd_rate(a, b, "pchip"), curves.bd_rate(a, b, "akima")
     quality, quality_akima = curves.bd_quality(a, b, "pchip"), curves.bd_quality(a, b, "akima")
     undefined = int(np.isnan(of_rate.images).sum())
@@ -350,24 +350,24 @@ def _some(images: Sequence[str], most: int = 3) -> str:
 def _curve(side: Side, table: pd.DataFrame | None, dataset: str, metric: str) -> Curve:
     """The curve of a side, under its label."""
     if table is None:
-        found: Curve = published.curve(side.codec, dataset, metric)
+        curve: Curve = published.curve(side.codec, dataset, metric)
     else:
-        found = curves.curve(curves.aggregate(table), dataset, side.codec, metric)
-    return replace(found, codec=side.label)
+        curve = curves.curve(curves.aggregate(table), dataset, side.codec, metric)
+    return replace(curve, codec=side.label)
 
 
 def _images(
     tables: Sequence[pd.DataFrame | None],
-    found: Sequence[Curve],
+    mean_curves: Sequence[Curve],
     level: float,
     resamples: int,
     seed: int,
 ) -> tuple[tuple[str, ...], Bootstrapped, Bootstrapped]:
     """The images; intervals and every image's own BD-rate; and the same of quality."""
     parts = [
-        paired.image_curves(table, replace(one, codec=table["codec"].iloc[0]))
-        for table, one in zip(tables, found, strict=True)
-        if _of_images(table) and one.points
+        paired.image_curves(table, replace(curve, codec=table["codec"].iloc[0]))
+        for table, curve in zip(tables, mean_curves, strict=True)
+        if _of_images(table) and curve.points
     ]
     if len(parts) < 2:
         nothing = Bootstrapped(np.nan, np.nan, np.empty(0))
@@ -458,29 +458,29 @@ def condition(text: str) -> Condition:
 
 def failures(comparisons: Iterable[Comparison], conditions: Sequence[Condition]) -> list[str]:
     """Why a build fails: each condition that holds, and each that nothing can be said of."""
-    told = []
-    for one in comparisons:
-        quantities = one.quantities()
+    lines = []
+    for comparison in comparisons:
+        quantities = comparison.quantities()
         for which in conditions:
-            if which.metric != one.metric:
+            if which.metric != comparison.metric:
                 continue
             value = quantities[which.name]
             unit = "%" if which.name.startswith("bd_rate_") else "dB"
-            delta = one.rate if unit == "%" else one.quality
+            delta = comparison.rate if unit == "%" else comparison.quality
             if np.isnan(value):
                 why = delta.reason or "it is not defined for these measurements"
-                told.append(f"{one.test}: {which.text}: {which.name} is undefined: {why}")
+                lines.append(f"{comparison.test}: {which.text}: {which.name} is undefined: {why}")
             elif which.holds(value):
-                told.append(f"{one.test}: {which.text}: it is {value:+.2f} {unit}")
-    return told
+                lines.append(f"{comparison.test}: {which.text}: it is {value:+.2f} {unit}")
+    return lines
 
 
 def _nulls(value: object) -> object:
     """The same, with None for NaN, which JSON does not know."""
     if isinstance(value, dict):
-        return {key: _nulls(one) for key, one in value.items()}
+        return {key: _nulls(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_nulls(one) for one in value]
+        return [_nulls(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and np.isnan(value) else value

@@ -272,30 +272,30 @@ def bd_qualities(
 ) -> Array:
     """Compute many Bjøntegaard deltas of quality at once, in dB; see `bd_rate_percents`."""
     defined = _rising(anchor_bpp, anchor_value) & _rising(bpp, value)
-    found = np.full(len(bpp), np.nan)
+    deltas = np.full(len(bpp), np.nan)
     if not defined.any():
-        return found
-    found[defined] = mean_difference(
+        return deltas
+    deltas[defined] = mean_difference(
         np.log(anchor_bpp[defined]),
         anchor_value[defined],
         np.log(bpp[defined]),
         value[defined],
         method,
     )
-    return found
+    return deltas
 
 
 def _not_comparable(anchor: Curve, test: Curve) -> str | None:
     """Why there is no Bjøntegaard delta between two curves, whether they overlap or not."""
     if (anchor.metric, anchor.dataset) != (test.metric, test.dataset):
         raise ValueError("a BD-rate compares two curves of one metric on one data set")
-    for one in (anchor, test):
-        if len(one.bpp) < 4:
-            return f"fewer than four points ({one.codec} has {len(one.bpp)})"
-        if not (np.isfinite(one.bpp).all() and np.isfinite(one.value).all() and one.bpp[0] > 0):
-            return f"{one.codec} has a rate or quality that is not a number"
-        if not _rising(one.bpp[None], one.value[None]).all():
-            return f"{one.codec} does not rise from each point to the next"
+    for side in (anchor, test):
+        if len(side.bpp) < 4:
+            return f"fewer than four points ({side.codec} has {len(side.bpp)})"
+        if not (np.isfinite(side.bpp).all() and np.isfinite(side.value).all() and side.bpp[0] > 0):
+            return f"{side.codec} has a rate or quality that is not a number"
+        if not _rising(side.bpp[None], side.value[None]).all():
+            return f"{side.codec} does not rise from each point to the next"
     return None
 
 

@@ -68,15 +68,17 @@ def curves(dataset: str | None = None, metric: str = "psnr_rgb") -> list[Publish
         Where there is no such metric.
     """
     quality = metric_named(metric)
-    found = []
+    matching = []
     for (name, codec, source), rows in _rows().items():
         points = [(float(row["bpp"]), float(row[metric])) for row in rows if row.get(metric)]
         if points and dataset in (None, name):
             bpp, mean = np.array(points).T
             unnamed, value = ("",) * len(bpp), quality.from_mean(mean)
-            found.append(PublishedCurve(name, codec, metric, bpp, value, unnamed, source=source))
+            matching.append(PublishedCurve(name, codec, metric, bpp, value, unnamed, source=source))
     order = list(sources())
-    return sorted(found, key=lambda one: (one.dataset, order.index(one.source), one.codec))
+    return sorted(
+        matching, key=lambda known: (known.dataset, order.index(known.source), known.codec)
+    )
 
 
 def curve(name: str, dataset: str, metric: str = "psnr_rgb") -> PublishedCurve:
@@ -92,9 +94,9 @@ def curve(name: str, dataset: str, metric: str = "psnr_rgb") -> PublishedCurve:
     UndefinedError
         Where it was published in other metrics only.
     """
-    for one in curves(dataset, metric):
-        if name in (one.codec, one.name):
-            return one
+    for known in curves(dataset, metric):
+        if name in (known.codec, known.name):
+            return known
     names = [(codec, f"{codec}@{by}") for where, codec, by in _rows() if where == dataset]
     if not names:
         others = ", ".join(dict.fromkeys(where for where, *_ in _rows()))
@@ -104,7 +106,7 @@ def curve(name: str, dataset: str, metric: str = "psnr_rgb") -> PublishedCurve:
     others = ", ".join(
         other
         for other in QUALITIES
-        if any(name in (one.codec, one.name) for one in curves(dataset, other))
+        if any(name in (known.codec, known.name) for known in curves(dataset, other))
     )
     raise UndefinedError(f"{name} was not published in {metric} on {dataset}, but in {others}.")
 

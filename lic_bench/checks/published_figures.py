@@ -53,7 +53,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Agreement:
     """What came of a check. Differences are ours less theirs."""
 
     check: Check
@@ -82,7 +82,7 @@ class Verdict:
         return all(low <= db <= high for db in self.db)
 
     def __str__(self) -> str:
-        """The verdict in a few lines: a heading, the figures, what explains them."""
+        """It in a few lines: a heading, the figures, what explains them."""
         check = self.check
         word = {True: "fine", False: "NOT FINE", None: "no judgement" if self.db else "not checked"}
         lines = [
@@ -147,20 +147,20 @@ def verify(
     *,
     jobs: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
-) -> list[Verdict]:
+) -> list[Agreement]:
     """Measure what the checks need and the folder's store does not hold, and compare.
 
     Raises
     ------
     LicBenchError
         Where a data set is not at hand, or the store cannot be written. A codec that cannot be used
-        here is told in its verdicts.
+        here is named in its agreements.
     """
-    registry, verdicts = Registry(), []
+    registry, agreements = Registry(), []
     points: dict[str, dict[str, dict[str, None]]] = {}
     for check in chosen:
         wanted, missing = _points(registry, check)
-        verdicts.append(Verdict(check, unavailable=missing))
+        agreements.append(Agreement(check, unavailable=missing))
         if wanted:
             points.setdefault(check.dataset, {}).setdefault(check.codec, {}).update(wanted)
     tables = {}
@@ -171,10 +171,10 @@ def verify(
             planned, out, workers=workers_for(planned, jobs=jobs), report=report
         )
     return [
-        _judged(verdict, tables[verdict.check.dataset])
-        if verdict.check.codec in points.get(verdict.check.dataset, ())
-        else verdict
-        for verdict in verdicts
+        _judged(agreement, tables[agreement.check.dataset])
+        if agreement.check.codec in points.get(agreement.check.dataset, ())
+        else agreement
+        for agreement in agreements
     ]
 
 
@@ -202,33 +202,33 @@ def _points(registry: Registry, check: Check) -> tuple[dict[str, None], str]:
     return usable, f"not checked: {', '.join(missing)}: {problem}" if missing else ""
 
 
-def _judged(verdict: Verdict, table: pd.DataFrame) -> Verdict:
+def _judged(agreement: Agreement, table: pd.DataFrame) -> Agreement:
     import numpy as np
 
     from lic_bench.analysis import curves
     from lic_bench.analysis import published_curves as published
 
-    check = verdict.check
+    check = agreement.check
     table = table[table["codec"] == check.codec]
     errors = table["error"].dropna()
     if not errors.empty:
-        return replace(verdict, failed=f"{len(errors)} measurements failed: {errors.iloc[0]}")
+        return replace(agreement, failed=f"{len(errors)} measurements failed: {errors.iloc[0]}")
     ours = curves.curve(curves.aggregate(table), check.dataset, check.codec, check.metric)
     theirs = published.curve(check.published, check.dataset, check.metric)
     # Where one of them is a single point, the other is the line that it is held against.
-    sign, one, line = (1, ours, theirs) if len(theirs.bpp) > 1 else (-1, theirs, ours)
-    db, log_rate = _distances(one, line)
+    sign, points, line = (1, ours, theirs) if len(theirs.bpp) > 1 else (-1, theirs, ours)
+    db, log_rate = _distances(points, line)
     low, high = check.bpp
-    there = (low <= one.bpp) & (one.bpp <= high) & np.isfinite(db)
+    there = (low <= points.bpp) & (points.bpp <= high) & np.isfinite(db)
     if not there.any():
         apart = f"{_range(ours)} of ours and {_range(theirs)} of theirs have nothing in common"
         if check.fine_db is None:
-            return replace(verdict, unavailable=apart)
-        return replace(verdict, failed=apart)
+            return replace(agreement, unavailable=apart)
+        return replace(agreement, failed=apart)
     inside = (low <= ours.bpp) & (ours.bpp <= high)
     return replace(
-        verdict,
-        rates=tuple(one.bpp[there]),
+        agreement,
+        rates=tuple(points.bpp[there]),
         db=tuple(sign * db[there]),
         percent=tuple(100 * np.expm1(sign * log_rate[there])),
         bd_rate=str(

@@ -88,7 +88,7 @@ def compare(
         raise SpecError(f"{out}: a comparison is written as .json")
     pairs = comparison.pairs(comparison.sides(anchor, folder), comparison.sides(test, folder))
     made = [
-        comparison.compare(
+        comparison.compare_sides(
             *pair, metric=name, dataset=dataset, level=level / 100, resamples=resamples, seed=seed
         )
         for pair in pairs

@@ -125,19 +125,21 @@ def _import_figures(
     """Import a file of figures; return the names of its codecs."""
     from lic_bench.importers import entries, figures
 
-    found = figures.read(source)
+    results = figures.read(source)
     wanted = None if dataset is None else _name_of(dataset)
-    rows = entries.assigned(found.rows, name=name, dataset=wanted, codecs=codecs)
+    rows = entries.assigned(results.rows, name=name, dataset=wanted, codecs=codecs)
     names = list(dict.fromkeys(row.codec for row in rows))
     known = _look(out, names, {row.dataset for row in rows})
     originals, new = _originals(rows, dataset, known)
-    identities = {one: entries.imported_identity(one, source.name, found.sha256) for one in names}
+    identities = {
+        codec: entries.imported_identity(codec, source.name, results.sha256) for codec in names
+    }
     averages = entries.averages(rows)
     measured = entries.measurements(rows, originals, identities)
-    for what in found.left_out:
+    for what in results.left_out:
         typer.echo(f"Note: {what} is left out: it is not known here", err=True)
-    told = {"kind": found.kind, "from": str(source), "sha256": found.sha256}
-    _write(out, told, identities, new, averages, measured)
+    about = {"kind": results.kind, "from": str(source), "sha256": results.sha256}
+    _write(out, about, identities, new, averages, measured)
     return names
 
 
@@ -163,22 +165,22 @@ def _import_pictures(
             f"the images of {loaded.name} are not those that were measured in {out}; "
             "call the data set otherwise: --dataset NAME=PATH"
         )
-    found = pictures.find(source, loaded)
-    for note in found.notes:
+    results = pictures.find(source, loaded)
+    for note in results.notes:
         typer.echo(f"Note: {note}", err=True)
-    measured = _measured(found.pictures, jobs)
-    sha256 = pictures.digest(source, found.pictures, [of_file for _, of_file in measured])
+    measured = _measured(results.pictures, jobs)
+    sha256 = pictures.digest(source, results.pictures, [of_file for _, of_file in measured])
     identity = entries.imported_identity(name, source.resolve().name, sha256)
-    told = {"kind": "decoded pictures", "from": str(source), "sha256": sha256}
+    about = {"kind": "decoded pictures", "from": str(source), "sha256": sha256}
     kept = (
         (
-            Key(one.original.key, identity, one.point),
-            pictures.kept(one, measurement, of_file),
-            one.size,
+            Key(picture.original.key, identity, picture.point),
+            pictures.kept(picture, measurement, of_file),
+            picture.size,
         )
-        for one, (measurement, of_file) in zip(found.pictures, measured, strict=True)
+        for picture, (measurement, of_file) in zip(results.pictures, measured, strict=True)
     )
-    _write(out, told, {name: identity}, [] if known else [loaded], [], kept)
+    _write(out, about, {name: identity}, [] if known else [loaded], [], kept)
     return name
 
 
@@ -234,7 +236,7 @@ def _originals(
     originals, new = {}, []
     for name in {row.dataset for row in rows if row.image}:
         if known[name]:
-            images = (Original(image, *told) for image, told in known[name].items())
+            images = (Original(image, *key_and_size) for image, key_and_size in known[name].items())
             originals[name] = Originals(name, images)
             continue
         try:
@@ -250,7 +252,7 @@ def _originals(
 
 def _write(
     out: Path,
-    told: Mapping[str, str],
+    about: Mapping[str, str],
     identities: Mapping[str, str],
     datasets: Iterable[Dataset],
     averages: Iterable[Average],
@@ -259,7 +261,7 @@ def _write(
     from lic_bench.execution import provenance
     from lic_bench.store.database import FILE_NAME, Store
 
-    source = {"as": ", ".join(identities), **told}
+    source = {"as": ", ".join(identities), **about}
     noted = {"command": provenance.command(), "imported": source, **provenance.machine()}
     with Store(out / FILE_NAME) as store:
         store.add_imported(noted, datasets, identities, averages, measurements)

@@ -48,13 +48,13 @@ def sources(cls: type[Codec]) -> dict[str, str]:
     waiting = [start for base in cls.__mro__ if (start := _start(base, package)) is not None]
     if not waiting:
         raise SpecError(f"the codec {cls.name!r} is not defined in a file")
-    found: dict[Path, _Module] = {}
+    modules: dict[Path, _Module] = {}
     while waiting:
         module = waiting.pop(0)
-        if module.file not in found:
-            found[module.file] = module
+        if module.file not in modules:
+            modules[module.file] = module
             waiting += _imports(module, package)
-    digests = {module.shown: _digest(module.file) for module in found.values()}
+    digests = {module.shown: _digest(module.file) for module in modules.values()}
     return {name: digest for name, digest in digests.items() if digest}
 
 

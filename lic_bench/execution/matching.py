@@ -184,10 +184,10 @@ def match(
             for (case, point), (key, _) in zip(wanted, tasks, strict=True):
                 case.learn(point, store.kept(key))
         for target in targets:
-            found = ((case, case.searches[target].nearest()) for case in cases)
+            nearest = ((case, case.searches[target].nearest()) for case in cases)
             keys = [
                 plan.task(case.image, case.spec, point)[0]
-                for case, point in found
+                for case, point in nearest
                 if point is not None
             ]
             store.match(str(target), keys)
@@ -205,8 +205,8 @@ class _Case:
 
     def wanted(self) -> list[Point]:
         """The points to try next."""
-        found = (search.next() for search in self.searches.values())
-        return list(dict.fromkeys(point for point in found if point is not None))
+        points = (search.next() for search in self.searches.values())
+        return list(dict.fromkeys(point for point in points if point is not None))
 
     def learn(self, point: Point, measurement: Measurement) -> None:
         """Take what came of a try into account: a codec that failed is not tried any further."""
@@ -221,10 +221,10 @@ class _Case:
 def _cases(plan: Plan, targets: Sequence[Target], store: Store) -> list[_Case]:
     """What is to be searched, image by image, with what is known of it."""
     images = {image.key: image for dataset in plan.datasets for image in dataset.images}
-    specs = {made: spec for spec, made in reversed(plan.identities().items())}
+    specs = {identity: spec for spec, identity in reversed(plan.identities().items())}
     known: dict[tuple[str, str], dict[Point, Mapping[str, float | None]]] = defaultdict(dict)
-    for made, spec in specs.items():
-        for key, values in store.known(made, metrics.VERSION):
+    for identity, spec in specs.items():
+        for key, values in store.known(identity, metrics.VERSION):
             with suppress(ValueError):  # not in the codec's unit of now
                 known[spec, key.image_key][_typed(key.point, plan.codecs[spec])] = values
     return [

@@ -40,23 +40,24 @@ class Plan:
 
         Those of codecs that take batches come last, point by point.
         """
-        alone = [one for one in self._settings.values() if one.batch_size == 1]
-        batches = [one for one in self._settings.values() if one.batch_size > 1]
+        alone = [setting for setting in self._settings.values() if setting.batch_size == 1]
+        batches = [setting for setting in self._settings.values() if setting.batch_size > 1]
         images = self._images.values()
         pairs = chain(
-            product(images, alone), ((image, one) for one, image in product(batches, images))
+            product(images, alone),
+            ((image, setting) for setting, image in product(batches, images)),
         )
-        for image, one in pairs:
-            yield self.task(image, one.codec, one.point)
+        for image, setting in pairs:
+            yield self.task(image, setting.codec, setting.point)
 
     def task(self, image: ImageFile, spec: str, point: Point) -> tuple[Key, Task]:
         """A measurement with one of the codecs, at any operating point."""
-        made, codec = self._made[spec], self.codecs[spec]
-        key = Key(image.key, made, point_text(point))
+        identity, codec = self._identities[spec], self.codecs[spec]
+        key = Key(image.key, identity, point_text(point))
         return key, Task(
             image=image,
             codec=spec,
-            identity=made,
+            identity=identity,
             point=point,
             batch_size=codec.batch_size,
             plugins=self.plugins,
@@ -74,7 +75,7 @@ class Plan:
 
     def count(self, identity: str) -> int:
         """How many measurements there are of a codec."""
-        return len(self._images) * sum(made == identity for made, _ in self._settings)
+        return len(self._images) * sum(own == identity for own, _ in self._settings)
 
     @property
     def devices(self) -> set[str]:
@@ -82,7 +83,7 @@ class Plan:
         return {self.device, *(codec.device for codec in self.codecs.values())}
 
     @cached_property
-    def _made(self) -> dict[str, str]:
+    def _identities(self) -> dict[str, str]:
         return self.identities()
 
     @cached_property
@@ -97,10 +98,10 @@ class Plan:
     def _settings(self) -> dict[tuple[str, str], _Setting]:
         """The codecs at their points, those once that two specs spell differently."""
         settings: dict[tuple[str, str], _Setting] = {}
-        for spec, made in self._made.items():
+        for spec, own in self._identities.items():
             for point in self.points[spec]:
-                setting = _Setting(spec, made, point, self.codecs[spec].batch_size)
-                settings.setdefault((made, point_text(point)), setting)
+                setting = _Setting(spec, own, point, self.codecs[spec].batch_size)
+                settings.setdefault((own, point_text(point)), setting)
         return settings
 
 
@@ -129,13 +130,13 @@ def plan(
         raise SpecError("a run needs a codec and a data set, as in --codecs jpeg --dataset sample")
     files = tuple(Path(plugin).resolve() for plugin in plugins)
     registry = Registry(files)
-    made = {spec: registry.codec(spec) for spec in codecs}
+    by_spec = {spec: registry.codec(spec) for spec in codecs}
     loaded = tuple(load_dataset(dataset) for dataset in dict.fromkeys(datasets))
     names = [dataset.name for dataset in loaded]
     for name in names:
         if names.count(name) > 1:
             raise SpecError(f"two data sets are called {name!r}; call one otherwise: NAME=PATH")
-    return Plan(loaded, made, _points(made, points or {}), device, files)
+    return Plan(loaded, by_spec, _points(by_spec, points or {}), device, files)
 
 
 def _points(

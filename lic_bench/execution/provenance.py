@@ -51,8 +51,8 @@ def _program(path: Path) -> list[str]:
     """How this program is called: by its name, where the shell finds it under that."""
     if path.name == "__main__.py":
         return [sys.executable, "-m", path.parent.name]
-    found = shutil.which(path.name)
-    return [path.name if found and path.exists() and path.samefile(found) else sys.argv[0]]
+    program = shutil.which(path.name)
+    return [path.name if program and path.exists() and path.samefile(program) else sys.argv[0]]
 
 
 def _version(library: str) -> str | None:

@@ -189,11 +189,11 @@ def listed_images(m: Manifest, folder: Path) -> list[Path]:
     if not images and folder.is_dir():
         images = images_below(folder)
     missing = [image.name for image in images if not image.is_file()]
-    found = len(images) - len(missing)
-    if found != m.images:
+    present = len(images) - len(missing)
+    if present != m.images:
         without = f", without {', '.join(missing[:3])}" if missing else ""
         raise DatasetError(
-            f"{m.name} should have {m.images} images, but {folder} holds {found}{without}.\n"
+            f"{m.name} should have {m.images} images, but {folder} holds {present}{without}.\n"
             f"{remedy(m, folder)}"
         )
     return images

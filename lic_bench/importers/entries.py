@@ -1,4 +1,4 @@
-"""From figures to what the store keeps: names given, images found, points in order."""
+"""From figures to what the store keeps: codecs named, images identified, points in order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lic_bench.images.dataset import Dataset
 from lic_bench.importers.figures import Row
 from lic_bench.store.records import Average, Key, Measurement
 
-_NEAR = 0.01  # how far, as a share, a told rate may be from that of the told bytes
+_NEAR = 0.01  # how far, as a share, a given rate may be from that of the given bytes
 _LONGEST = 100
 
 
@@ -86,7 +86,7 @@ def assigned(
     name
         What the codec is to be called.
     dataset
-        The data set of rows that tell none; of the others, the one that is wanted.
+        The data set of rows that name none; of the others, the one that is wanted.
     codecs
         Those that are wanted, by the names in the file; all.
 
@@ -100,8 +100,8 @@ def assigned(
     for codec in codecs:
         check_known("codec in the file", codec, sorted({row.codec for row in rows}))
     if dataset is not None:
-        told = sorted({row.dataset or dataset for row in rows})
-        check_known("data set in the file", dataset, told)
+        datasets = sorted({row.dataset or dataset for row in rows})
+        check_known("data set in the file", dataset, datasets)
     rows = [
         row
         for row in rows
@@ -111,7 +111,7 @@ def assigned(
         raise ImportedResultsError(
             f"--as {name} names one codec, and here are {', '.join(there)}; choose: --codecs"
         )
-    found = [
+    chosen = [
         replace(
             row,
             codec=row.codec if name is None else name,
@@ -119,16 +119,16 @@ def assigned(
         )
         for row in rows
     ]
-    for row in found:
+    for row in chosen:
         if not row.codec:
             raise ImportedResultsError(f"{row.where} names no codec; name it: --as NAME")
         if not row.dataset:
             raise ImportedResultsError(
                 f"{row.where} names no data set; name it, as in --dataset kodak"
             )
-    for codec in {row.codec for row in found}:
+    for codec in {row.codec for row in chosen}:
         check_name(codec)
-    return found
+    return chosen
 
 
 def check_name(name: str) -> None:
@@ -154,7 +154,7 @@ def averages(rows: Iterable[Row]) -> list[Average]:
 
     Points that have no name are numbered.
     """
-    found = []
+    points = []
     for (codec, dataset), own in _curves(rows):
         if any(row.image for row in own):
             continue
@@ -165,12 +165,12 @@ def averages(rows: Iterable[Row]) -> list[Average]:
         if len(own) > 1 and not any(row.point for row in own):
             own = [replace(row, point=str(i)) for i, row in enumerate(own, start=1)]
         _check_once((row.point, row) for row in own)
-        found += [
+        points += [
             Average(codec, dataset, r.point, r.bpp, r.metrics, r.encode_s, r.decode_s)
             for r in own
             if r.bpp is not None
         ]
-    return found
+    return points
 
 
 def measurements(
@@ -185,7 +185,7 @@ def measurements(
     identities
         By codec.
     """
-    found = []
+    results = []
     for (codec, dataset), own in _curves(rows):
         placed = []
         for row in own:
@@ -196,31 +196,31 @@ def measurements(
                 raise ImportedResultsError(f"{row.where}: {dataset} has no image {row.image!r}")
             key = Key(original.key, identities[codec], row.point)
             placed.append(((key.image_key, row.point), row))
-            found.append((key, *_measurement(row, original)))
+            results.append((key, *_measurement(row, original)))
         _check_once(placed)
-    return found
+    return results
 
 
 def _measurement(row: Row, original: Original) -> tuple[Measurement, int | None]:
     width, height = original.width, original.height
-    told = Measurement(width, height, encode_s=row.encode_s, decode_s=row.decode_s)
+    measurement = Measurement(width, height, encode_s=row.encode_s, decode_s=row.decode_s)
     if row.error is not None:
-        return replace(told, error=row.error), row.size
+        return replace(measurement, error=row.error), row.size
     if width is None or height is None:
         raise ImportedResultsError(
             f"{row.where}: the size of {original.name} is not known: it could never be read"
         )
     size = size_in_bytes(row.bpp, row.size, width * height, row.where)
-    return replace(told, metrics=row.metrics), size
+    return replace(measurement, metrics=row.metrics), size
 
 
 def size_in_bytes(bpp: float | None, size: int | None, pixels: int, where: str) -> int:
-    """The size of a bitstream, told in bytes or, to the nearest byte, by its rate."""
+    """The size of a bitstream, given in bytes or, to the nearest byte, by its rate."""
     if size is None:
         return max(1, round((bpp or 0) * pixels / 8))
     if bpp is not None and not math.isclose(8 * size / pixels, bpp, rel_tol=_NEAR):
         raise ImportedResultsError(
-            f"{where}: {size} bytes are {8 * size / pixels:.4f} bpp, and told are {bpp:.4f}"
+            f"{where}: {size} bytes are {8 * size / pixels:.4f} bpp, but its bpp is {bpp:.4f}"
         )
     return size
 

@@ -165,8 +165,8 @@ def _points(text: str, path: Path) -> tuple[list[Row], tuple[str, ...]]:
             f"{', '.join(_NAMES)}; it has {', '.join(sorted(names)[:20])}"
         )
     # What a search tried is on no curve.
-    found = [_row(*row) for row in rows if row[1].get("searched", "").lower() != "true"]
-    return found, tuple(sorted(names - _KNOWN))
+    points = [_row(*row) for row in rows if row[1].get("searched", "").lower() != "true"]
+    return points, tuple(sorted(names - _KNOWN))
 
 
 def _row(where: str, cells: Mapping[str, str]) -> Row:
@@ -231,7 +231,7 @@ def number(text: str, name: str, where: str) -> float:
 
 def _metrics(numbers: Mapping[str, float], where: str, of_image: bool) -> dict[str, float]:
     """The metrics by our names, checked; of an image, squared error and PSNR each by the other."""
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for name, (ours, how) in _NAMES.items():
         if name not in numbers:
             continue
@@ -241,13 +241,13 @@ def _metrics(numbers: Mapping[str, float], where: str, of_image: bool) -> dict[s
             value = 1 - 10 ** (-value / 10)
         elif how == "error of dB":
             value = 255**2 * 10 ** (-value / 10)
-        found.setdefault(ours, value)
-    if of_image and "psnr_rgb_db" in found:
-        found.setdefault("mse_rgb", 255**2 * 10 ** (-found["psnr_rgb_db"] / 10))
-    elif of_image and "mse_rgb" in found:
-        mse = found["mse_rgb"]
-        found["psnr_rgb_db"] = 10 * math.log10(255**2 / mse) if mse else math.inf
-    return found
+        metrics.setdefault(ours, value)
+    if of_image and "psnr_rgb_db" in metrics:
+        metrics.setdefault("mse_rgb", 255**2 * 10 ** (-metrics["psnr_rgb_db"] / 10))
+    elif of_image and "mse_rgb" in metrics:
+        mse = metrics["mse_rgb"]
+        metrics["psnr_rgb_db"] = 10 * math.log10(255**2 / mse) if mse else math.inf
+    return metrics
 
 
 def _check(name: str, value: float, where: str) -> None:
@@ -286,17 +286,17 @@ _EXPECTED = (
 
 def _compressai(text: str, sha256: str, path: Path) -> Figures:
     """Averages over a data set, as CompressAI's `bench` and `eval_model` write them."""
-    name, results, told = _results(text, path)
+    name, results, about = _results(text, path)
     if any(isinstance(value, int | float) for value in results.values()):
-        image = f" of the image {told['source']}" if "source" in told else ""
+        image = f" of the image {about['source']}" if "source" in about else ""
         raise ImportedResultsError(
             f"{path} holds single figures{image}, not lists; import the folder of all images"
         )
     columns = {key: _listed(key, value, path) for key, value in results.items() if _wanted(key)}
     lengths = {key: len(values) for key, values in columns.items()}
     if len(set(lengths.values())) > 1:
-        told_lengths = ", ".join(f"{key} {length}" for key, length in lengths.items())
-        raise ImportedResultsError(f"{path}: the lists are of unequal length: {told_lengths}")
+        differing = ", ".join(f"{key} {length}" for key, length in lengths.items())
+        raise ImportedResultsError(f"{path}: the lists are of unequal length: {differing}")
     if not lengths or not next(iter(lengths.values())):
         raise ImportedResultsError(f"{path} holds no points; {_EXPECTED}")
     rows = [
@@ -322,8 +322,8 @@ def _images_of_compressai(paths: Sequence[Path], folder: Path) -> Figures:
     for path in paths:
         text, sha256 = read_text(path)
         digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256}\n".encode())
-        name, results, told = _results(text, path)
-        image = told.get("source")
+        name, results, about = _results(text, path)
+        image = about.get("source")
         if not isinstance(image, str):
             raise ImportedResultsError(
                 f"{path} is not of a single image: it has no source; import the file itself"
@@ -340,18 +340,18 @@ def _images_of_compressai(paths: Sequence[Path], folder: Path) -> Figures:
 def _results(text: str, path: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The name, the figures, and all else of a file of CompressAI's."""
     try:
-        told = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ImportedResultsError(f"{path} is no JSON ({error})") from error
-    results = told.get("results") if isinstance(told, dict) else None
+    results = content.get("results") if isinstance(content, dict) else None
     if not isinstance(results, dict) or "bpp" not in results:
         raise ImportedResultsError(f"{path} holds no results with a bpp; {_EXPECTED}")
     if not any(_metric(key) in _NAMES for key in results):
         raise ImportedResultsError(
             f"{path} holds no metric that is known here, but {', '.join(results)}; {_EXPECTED}"
         )
-    name = told.get("name")
-    return name if isinstance(name, str) else "", results, told
+    name = content.get("name")
+    return name if isinstance(name, str) else "", results, content
 
 
 def _metric(key: str) -> str:
@@ -366,7 +366,7 @@ def _wanted(key: str) -> bool:
 def _listed(key: str, value: object, path: Path) -> list[float]:
     if not isinstance(value, list):
         raise ImportedResultsError(f"{path}: {key} is no list; {_EXPECTED}")
-    return [_figure(key, one, path) for one in value]
+    return [_figure(key, item, path) for item in value]
 
 
 def _figure(key: str, value: object, path: Path) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lic_bench.analysis.comparison import Side, compare
+from lic_bench.analysis.comparison import Side, compare_sides
 from lic_bench.analysis.curves import aggregate, bd_rates, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.metrics.quality import QUALITIES, Metric, metric_named
@@ -128,7 +128,8 @@ def bd_rate_table(
     dataset
         Needed where the measurements are of several.
     intervals
-        Beside each BD-rate the ends of its 95 % confidence interval, see `comparison.compare`.
+        Beside each BD-rate the ends of its 95 % confidence interval; see
+        `comparison.compare_sides`.
 
     Raises
     ------
@@ -413,7 +414,7 @@ def _interval(
     sides = [
         Side(name, name, measurements[measurements["codec"] == name]) for name in (anchor, codec)
     ]
-    rate = compare(sides[0], sides[1], metric=metric, dataset=dataset).rate
+    rate = compare_sides(sides[0], sides[1], metric=metric, dataset=dataset).rate
     return rate.low, rate.high
 
 

@@ -231,9 +231,19 @@ class Store(Names):
             self._enter_datasets(datasets)
             self._enter_codecs(codecs, "imported")
             run = self._enter_run(provenance)
-            for position, one in enumerate(averages):
-                source = {"point": one.point, "encode_s": one.encode_s, "decode_s": one.decode_s}
-                row = (one.codec, one.dataset, position, one.bpp, json.dumps(dict(one.metrics)))
+            for position, average in enumerate(averages):
+                source = {
+                    "point": average.point,
+                    "encode_s": average.encode_s,
+                    "decode_s": average.decode_s,
+                }
+                row = (
+                    average.codec,
+                    average.dataset,
+                    position,
+                    average.bpp,
+                    json.dumps(dict(average.metrics)),
+                )
                 self._db.execute(
                     "INSERT INTO imported_curves VALUES (?, ?, ?, ?, ?, ?)",
                     (*row, json.dumps({**source, "run": run, "measured": _now()})),

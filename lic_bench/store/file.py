@@ -129,12 +129,12 @@ class StoreFile:
             return
         with self.transaction():
             # Read again: another process may have made the tables while this one waited.
-            found = self._format()
-            if found == _FORMAT:
+            number = self._format()
+            if number == _FORMAT:
                 return
-            if found:
+            if number:
                 raise StoreError(
-                    f"{self.path} was written by another lic-bench (format {found}, this one "
+                    f"{self.path} was written by another lic-bench (format {number}, this one "
                     f"reads {_FORMAT}); choose another --out"
                 )
             if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:

@@ -91,14 +91,14 @@ def frame(store: Store, also: Iterable[str] = ()) -> pd.DataFrame:
     """The measurements of an open store; see `load`."""
     names, measured = store.current(also)
     averages = store.averages()
-    rows = chain(measured, (tuple(map(one.get, names)) for one in averages))
+    rows = chain(measured, (tuple(map(average.get, names)) for average in averages))
     texts: dict[str, str] = {}
     parts = [_part(names, [], texts)]  # the columns, where there is no row
     while some := list(islice(rows, _ROWS)):
         parts.append(_part(names, some, texts))
     table = pd.concat(parts, ignore_index=True)
     del parts
-    rates = pd.Series([one["bpp"] for one in averages], dtype="float64")
+    rates = pd.Series([average["bpp"] for average in averages], dtype="float64")
     rates.index += len(table) - len(rates)
     computed = (8 * table["bytes"] / (table["width"] * table["height"])).astype("float64")
     table["bpp"] = computed.fillna(rates)
@@ -120,16 +120,16 @@ def _part(
 ) -> pd.DataFrame:
     """Some rows as a table. Equal texts, of which there are many, are one object in `texts`."""
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
-    found = {
+    series = {
         name: pd.Series([texts.setdefault(x, x) for x in columns.get(name, ())], dtype=object)
         for name in _TEXTS
     }
     for name, kind in _NUMBERS.items():
-        found[name] = pd.Series(columns.get(name, ()), dtype=kind)
+        series[name] = pd.Series(columns.get(name, ()), dtype=kind)
     metrics = [json.loads(text) for text in columns.get("metrics", ())]
     for name in METRICS:
-        found[name] = pd.Series([values.get(name) for values in metrics], dtype="float64")
-    return pd.DataFrame(found)
+        series[name] = pd.Series([values.get(name) for values in metrics], dtype="float64")
+    return pd.DataFrame(series)
 
 
 def _searched(table: pd.DataFrame, runs: Sequence[Mapping[str, Any]]) -> pd.Series[bool]:

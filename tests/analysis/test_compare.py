@@ -13,7 +13,7 @@ import pytest
 
 from lic_bench import Image, SpecError, UndefinedError, aggregate, write_image
 from lic_bench.analysis.bootstrap import ImageCurves, bootstrap, image_curves, outliers, resamples
-from lic_bench.analysis.comparison import Side, compare, condition, failures, pairs, sides
+from lic_bench.analysis.comparison import Side, compare_sides, condition, failures, pairs, sides
 from lic_bench.analysis.curves import bd_rate_percents, curve
 from lic_bench.metrics.quality import QUALITIES, metric_named
 
@@ -147,11 +147,11 @@ class TestBootstrap:
         np.testing.assert_allclose(found.images, 10)
 
     def test_a_wider_level_is_a_wider_interval(self, two: tuple[Side, Side]) -> None:
-        narrow, wide = (compare(*two, level=level).rate for level in (0.8, 0.99))
+        narrow, wide = (compare_sides(*two, level=level).rate for level in (0.8, 0.99))
         assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
 
     def test_a_seed_repeats_itself(self, two: tuple[Side, Side]) -> None:
-        first, again, other = (compare(*two, seed=seed).rate.low for seed in (1, 1, 2))
+        first, again, other = (compare_sides(*two, seed=seed).rate.low for seed in (1, 1, 2))
         assert first == again != other
 
     def test_there_is_no_interval_where_resamples_have_no_bd_rate(self) -> None:
@@ -185,7 +185,7 @@ class TestCompare:
     ) -> None:
         import bjontegaard
 
-        found = compare(*two)
+        found = compare_sides(*two)
         means, own = [], []
         for side in two:
             table = side.measurements
@@ -219,8 +219,8 @@ class TestCompare:
         a, b = two
         assert b.measurements is not None
         renamed = b.measurements.assign(image="x" + b.measurements["image"])
-        found = compare(a, Side("b", "two", renamed.sample(frac=1, random_state=0)))
-        pd.testing.assert_frame_equal(found.per_image, compare(a, b).per_image)
+        found = compare_sides(a, Side("b", "two", renamed.sample(frac=1, random_state=0)))
+        pd.testing.assert_frame_equal(found.per_image, compare_sides(a, b).per_image)
 
     def test_images_without_a_pair_are_left_out_and_said(self, two: tuple[Side, Side]) -> None:
         a, b = two
@@ -229,7 +229,7 @@ class TestCompare:
         failed = rows["image"].eq("05.png")
         partly = rows[~rows["image"].isin(["00.png", "01.png"])].copy()
         partly.loc[failed, ["error", "bpp", "psnr_rgb_db"]] = ["no", np.nan, np.nan]
-        found = compare(a, Side("b", "two", partly))
+        found = compare_sides(a, Side("b", "two", partly))
         assert found.images == 21
         assert "a: 3 images have no pair and are left out: 00.png, 01.png, 05.png" in found.notes
         kept = [f"{i:02}.png" for i in range(24) if i not in (0, 1, 5)]
@@ -237,19 +237,19 @@ class TestCompare:
             Side(s.label, s.codec, s.measurements[s.measurements["image"].isin(kept)])
             for s in two if s.measurements is not None
         ]  # fmt: skip
-        assert found.rate == compare(fewer[0], fewer[1]).rate
+        assert found.rate == compare_sides(fewer[0], fewer[1]).rate
 
     def test_what_has_no_sums_is_paired_by_name(self, two: tuple[Side, Side]) -> None:
         a, b = two
         assert b.measurements is not None
         averages = Side("b", "two", b.measurements.assign(image_sha256=None))
-        assert compare(a, averages).rate == compare(a, b).rate
+        assert compare_sides(a, averages).rate == compare_sides(a, b).rate
 
     def test_a_strange_image_is_named(self, two: tuple[Side, Side]) -> None:
         rate, psnr, *_ = population(np.random.default_rng(0), 24)
         worse = 1.02 * rate
         worse[9] = 1.5 * rate[9]
-        found = compare(
+        found = compare_sides(
             Side("a", "one", measured("one", rate, psnr)),
             Side("b", "two", measured("two", worse, psnr)),
         ).per_image
@@ -260,7 +260,7 @@ class TestCompare:
         a, b = two
         assert b.measurements is not None
         few = Side("b", "two", b.measurements[b.measurements["point_index"] < 4])
-        found = compare(a, few)
+        found = compare_sides(a, few)
         assert np.isnan([found.rate.value, found.rate.low, found.quality.value]).all()
         assert found.rate.reason == "fewer than four points (b has 3)"
         assert json.dumps(found.as_json(), allow_nan=False)
@@ -270,16 +270,16 @@ class TestCompare:
         assert b.measurements is not None
         other = b.measurements.assign(image_sha256=b.measurements["image_sha256"] + "x")
         with pytest.raises(UndefinedError, match="no image of set in common"):
-            compare(a, Side("b", "two", other))
+            compare_sides(a, Side("b", "two", other))
         with pytest.raises(SpecError, match="different data sets: set; sat"):
-            compare(a, Side("b", "two", b.measurements.assign(dataset="sat")))
+            compare_sides(a, Side("b", "two", b.measurements.assign(dataset="sat")))
         twice = [
             Side(s.label, s.codec, pd.concat([s.measurements, s.measurements.assign(dataset="z")]))
             for s in two if s.measurements is not None
         ]  # fmt: skip
         with pytest.raises(SpecError, match=r"several data sets: .* set, z"):
-            compare(*twice)
-        assert compare(*twice, dataset="z").dataset == "z"
+            compare_sides(*twice)
+        assert compare_sides(*twice, dataset="z").dataset == "z"
 
     def test_stores_are_matched_by_codec(self) -> None:
         def of(store: str, *codecs: str) -> list[Side]:
@@ -304,7 +304,7 @@ class TestCondition:
         names = {condition(f"bd_{name} <= -1e-1").name for name in ("rate_ms_ssim_y_low", "psnr")}
         assert names == {"bd_rate_ms_ssim_y_low", "bd_psnr_rgb"}
         for metric in QUALITIES:
-            for name in compare(*two, metric=metric).quantities():
+            for name in compare_sides(*two, metric=metric).quantities():
                 assert condition(f"{name} > 1").name == name
 
     @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ class TestCondition:
             condition(text)
 
     def test_fails_where_it_holds_or_nothing_can_be_said(self, two: tuple[Side, Side]) -> None:
-        found = compare(*two)
+        found = compare_sides(*two)
         value = found.rate.value
         for operator, offset, fails in (
             (">", -1, True), (">", 1, False), ("<", 1, True), ("<", -1, False),
@@ -334,7 +334,7 @@ class TestCondition:
             assert bool(failures([found], some)) == fails
         a, b = two
         assert b.measurements is not None
-        few = compare(a, Side("b", "two", b.measurements[b.measurements["point_index"] < 4]))
+        few = compare_sides(a, Side("b", "two", b.measurements[b.measurements["point_index"] < 4]))
         for text in ("bd_rate_psnr > 99", "bd_rate_psnr < -99"):
             [told] = failures([few], [condition(text)])
             assert "bd_rate_psnr_rgb is undefined: fewer than four points" in told
@@ -432,5 +432,5 @@ def test_twelve_codecs_on_24_images_take_seconds() -> None:
     every = [Side(f"c{i}", f"c{i}", measured(f"c{i}", *population(rng, 24)[:2])) for i in range(12)]
     start = process_time()
     for side in every:
-        compare(every[0], side)
+        compare_sides(every[0], side)
     assert process_time() - start < 10

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from lic_bench.analysis import published_curves as published
-from lic_bench.analysis.comparison import Side, compare
+from lic_bench.analysis.comparison import Side, compare_sides
 from lic_bench.analysis.curves import bd_rate
 from lic_bench.errors import SpecError, UndefinedError
 from lic_bench.images.manifest import manifests
@@ -107,7 +107,7 @@ def test_nor_is_a_curve_set_beside_or_compared_with_others() -> None:
     with pytest.raises(SpecError, match="kodak here is not"):
         plot(table, published=["vtm"])
     with pytest.raises(SpecError, match="kodak here is not"):
-        compare(Side("published:vtm", "vtm"), Side("jpeg", "jpeg", table))
+        compare_sides(Side("published:vtm", "vtm"), Side("jpeg", "jpeg", table))
 
 
 def test_nothing_is_read_before_it_is_used() -> None:

@@ -13,7 +13,7 @@ import lic_bench
 from lic_bench import Codec, Image, Point
 from lic_bench.analysis import published_curves as published
 from lic_bench.checks import published_figures as verify
-from lic_bench.checks.published_figures import Check, Verdict
+from lic_bench.checks.published_figures import Agreement, Check
 from lic_bench.cli import main as cli
 from lic_bench.codec.registry import Registry
 from lic_bench.errors import SpecError, UnavailableError
@@ -36,9 +36,9 @@ def table(bpp: list[float], psnr: list[float], codec: str = "ours") -> pd.DataFr
     return pd.DataFrame(rows)
 
 
-def judged(rates: list[float], psnr: list[float], **options: object) -> Verdict:
+def judged(rates: list[float], psnr: list[float], **options: object) -> Agreement:
     check = Check(codec="ours", dataset="kodak", published="vtm", **options)  # type: ignore[arg-type]
-    return verify._judged(Verdict(check), table(rates, psnr))
+    return verify._judged(Agreement(check), table(rates, psnr))
 
 
 def test_a_curve_is_measured_against_itself_and_against_itself_shifted() -> None:
@@ -79,21 +79,21 @@ def test_only_the_range_of_rates_counts() -> None:
 def test_a_single_published_point_is_held_against_our_line() -> None:
     check = Check(codec="ours", dataset="kodak-crops", published="content-weighted-cvpr2018")
     ours = table([0.25, 0.5, 1, 2], [30, 32, 34, 36]).assign(dataset="kodak-crops")
-    verdict = verify._judged(Verdict(check), ours)
+    agreement = verify._judged(Agreement(check), ours)
     line = 30 + 2 * np.log2(0.6714 / 0.25)  # 2 dB for each doubling
-    assert verdict.rates == (0.6714,)
-    assert verdict.db == pytest.approx([line - 33.47])
-    assert verdict.percent == pytest.approx([100 * (2 ** ((33.47 - line) / 2) - 1)])
-    assert "fewer than four points" in verdict.bd_rate
-    assert "0.671 bpp: -0.620 dB" in str(verdict)
+    assert agreement.rates == (0.6714,)
+    assert agreement.db == pytest.approx([line - 33.47])
+    assert agreement.percent == pytest.approx([100 * (2 ** ((33.47 - line) / 2) - 1)])
+    assert "fewer than four points" in agreement.bd_rate
+    assert "0.671 bpp: -0.620 dB" in str(agreement)
 
 
 def test_a_failed_measurement_is_not_fine() -> None:
     broken = table([0.5, 1], [30, 32]).assign(error=[None, "ValueError: broken"])
     check = Check(codec="ours", dataset="kodak", published="vtm", fine_db=(-99, 99))
-    verdict = verify._judged(Verdict(check), broken)
-    assert verdict.fine is False
-    assert "1 measurements failed: ValueError: broken" in str(verdict)
+    agreement = verify._judged(Agreement(check), broken)
+    assert agreement.fine is False
+    assert "1 measurements failed: ValueError: broken" in str(agreement)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda c: f"{c.codec}-{c.published}-{c.metric}")
@@ -175,11 +175,11 @@ def folder(kodak: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("codec", ["jpeg", "jpeg2000", "webp"])
 def test_our_figures_are_fine(codec: str, folder: Path) -> None:
-    verdicts = verify.verify(verify.checks([codec]), folder)
-    assert [verdict.fine for verdict in verdicts].count(True) > 0
-    for verdict in verdicts:
-        assert verdict.fine is not False, str(verdict)
-        assert len(verdict.rates) >= 4
+    agreements = verify.verify(verify.checks([codec]), folder)
+    assert [agreement.fine for agreement in agreements].count(True) > 0
+    for agreement in agreements:
+        assert agreement.fine is not False, str(agreement)
+        assert len(agreement.rates) >= 4
 
 
 @pytest.mark.slow

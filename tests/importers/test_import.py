@@ -18,7 +18,7 @@ import typer
 
 import lic_bench
 from lic_bench import Image, ImportedResultsError, LicBenchError, Registry, StoreError, write_image
-from lic_bench.analysis.comparison import compare, sides
+from lic_bench.analysis.comparison import compare_sides, sides
 from lic_bench.analysis.curves import curve
 from lic_bench.cli.import_results import forget, import_results
 from lic_bench.importers import figures, pictures
@@ -101,7 +101,7 @@ def same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
 
 def bd_rate(folder: Path, name: str, metric: str) -> float:
     [a], [b] = sides("jpeg", folder), sides(name, folder)
-    return compare(a, b, metric=metric, resamples=100).rate.value
+    return compare_sides(a, b, metric=metric, resamples=100).rate.value
 
 
 class TestCurves:
@@ -112,11 +112,11 @@ class TestCurves:
             assert bd_rate(folder, "theirs", metric) == pytest.approx(0, abs=1e-9)
         assert math.isnan(bd_rate(folder, "theirs", "ssim_y"))
         [a], [b] = sides("jpeg", folder), sides("theirs", folder)
-        found = compare(a, b)
+        found = compare_sides(a, b)
         assert found.images == 0
         assert math.isnan(found.rate.low)
         assert found.test.endswith("theirs (imported)")
-        again = compare(b, b)
+        again = compare_sides(b, b)
         assert again.rate.value == pytest.approx(0, abs=1e-9)
         times = lic_bench.aggregate(rows(folder, "theirs"))["decode_s"]
         assert list(times) == list(lic_bench.aggregate(rows(folder, "jpeg"))["decode_s"])
@@ -198,7 +198,7 @@ class TestFiguresOfImages:
         assert not ours["imported"].any()
         [a], [b] = sides("jpeg", folder), sides("theirs", folder)
         for metric in QUALITIES:
-            one = compare(a, b, metric=metric, resamples=100).rate
+            one = compare_sides(a, b, metric=metric, resamples=100).rate
             assert (one.value, one.low, one.high) == pytest.approx((0, 0, 0), abs=1e-9)
 
     def test_those_of_a_failed_measurement_and_a_lossless_one(self, folder: Path) -> None:
@@ -482,7 +482,7 @@ def json_of(**results: object) -> str:
         ("image,bpp,psnr_rgb\na,1,30\na,2,31\n", "line 3 is of the same point as line 2, a;"),
         ("image,bpp,psnr_rgb\nd,1,30\n", "photos has no image 'd'"),
         ("image,bpp,psnr_rgb\na,1,30\n,2,31\n", "line 3 names no image, and others"),
-        ("image,bytes,bpp,psnr_rgb\na,5400,0.5,30\n", "5400 bytes are 1.0000 bpp, and told are"),
+        ("image,bytes,bpp,psnr_rgb\na,5400,0.5,30\n", "5400 bytes are 1.0000 bpp, but its bpp is"),
         ("bytes,psnr_rgb\n100,30\n", "an average over a data set needs a bpp"),
         ("bpp,psnr_rgb,encode_s\n1,30,-1\n", "encode_s is -1"),
         ("{", "is no JSON"),
