@@ -126,12 +126,15 @@ def check_images(measurements: pd.DataFrame, dataset: str) -> None:
     if m is None or not m.images or "image_sha256" not in measurements:
         return
     rows = measurements[(measurements["dataset"] == dataset) & measurements["image"].notna()]
-    others = set(rows["image_sha256"]) - (contents(m) or set(rows["image_sha256"]))
-    if not rows.empty and (others or rows["dataset_images"].max() != m.images):
+    if rows.empty:
+        return
+    size, measured = rows["dataset_images"].max(), set(rows["image_sha256"])
+    others = len(measured - (contents(m) or measured))
+    if others or size != m.images:
         raise SpecError(
             f"{dataset} here is not the data set of {m.images} images that curves are published "
-            f"on, but {rows['dataset_images'].max()} images, {len(others)} of them others: measure "
-            f"that in another folder: lic-bench run --dataset {dataset} --out DIR"
+            f"on: it has {size}, and {others or 'none'} of those measured are others; "
+            f"measure that in another folder: lic-bench run --dataset {dataset} --out DIR"
         )
 
 

@@ -429,7 +429,7 @@ def _bd_rates(
     from lic_bench.errors import check_known
     from lic_bench.store.table import load
 
-    averages = aggregate(load(folder))
+    averages = aggregate(load(folder, [anchor or ""]))
     check_known(f"data set measured in {folder}", dataset, averages["dataset"].unique())
     averages = averages[averages["dataset"] == dataset]
     codecs = list(averages["codec"].unique())

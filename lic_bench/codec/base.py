@@ -84,9 +84,11 @@ class Codec(ABC):
         return None
 
     def versions(self) -> Mapping[str, str]:
-        """Name and version of everything outside this file that decides on bytes and pixels.
+        """Name and version of all else that decides on bytes and pixels.
 
-        That is libraries, and the hash of weights. A measurement is valid for these versions only.
+        That is libraries, and the hash of weights that come along. The modules of the codec's own
+        and the files that options name are known without it. A measurement is valid for these
+        versions only.
         """
         return {}
 

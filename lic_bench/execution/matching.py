@@ -171,7 +171,7 @@ def match(
     workers = workers or workers_for(plan)
     with Store(out / FILE_NAME) as store:
         about = {**provenance_of(plan, workers), "match": [str(target) for target in targets]}
-        run = store.begin(about, plan.datasets, plan.identities())
+        run = store.begin(about, plan.datasets, plan.identities)
         cases = _cases(plan, targets, store)
         progress = Progress(planned=0, remembered=0)
         while wanted := _wanted(plan, cases):
@@ -221,7 +221,7 @@ class _Case:
 def _cases(plan: Plan, targets: Sequence[Target], store: Store) -> list[_Case]:
     """What is to be searched, image by image, with what is known of it."""
     images = {image.key: image for dataset in plan.datasets for image in dataset.images}
-    specs = {identity: spec for spec, identity in reversed(plan.identities().items())}
+    specs = {identity: spec for spec, identity in reversed(plan.identities.items())}
     known: dict[tuple[str, str], dict[Point, Mapping[str, float | None]]] = defaultdict(dict)
     for identity, spec in specs.items():
         for key, values in store.known(identity, metrics.VERSION):

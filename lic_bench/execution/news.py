@@ -23,7 +23,7 @@ def news(plan: Plan, store: Store, known: Mapping[str, int]) -> Iterator[str]:
         if before and text:
             yield f"{dataset.name}: {text}"
     states = store.states()
-    for spec, now in plan.identities().items():
+    for spec, now in plan.identities.items():
         latest = store.latest(spec)
         count = plan.count(now) - known.get(now, 0)
         if latest is not None and latest != now and count:

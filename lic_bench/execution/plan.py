@@ -31,7 +31,8 @@ class Plan:
     device: str
     plugins: tuple[Path, ...]
 
-    def identities(self) -> dict[str, str]:
+    @cached_property
+    def identities(self) -> Mapping[str, str]:
         """What each spec's codec is made of."""
         return {spec: identity(codec) for spec, codec in self.codecs.items()}
 
@@ -52,7 +53,7 @@ class Plan:
 
     def task(self, image: ImageFile, spec: str, point: Point) -> tuple[Key, Task]:
         """A measurement with one of the codecs, at any operating point."""
-        identity, codec = self._identities[spec], self.codecs[spec]
+        identity, codec = self.identities[spec], self.codecs[spec]
         key = Key(image.key, identity, point_text(point))
         return key, Task(
             image=image,
@@ -83,10 +84,6 @@ class Plan:
         return {self.device, *(codec.device for codec in self.codecs.values())}
 
     @cached_property
-    def _identities(self) -> dict[str, str]:
-        return self.identities()
-
-    @cached_property
     def _images(self) -> dict[str, ImageFile]:
         """The images of all data sets, equal ones once."""
         images: dict[str, ImageFile] = {}
@@ -98,7 +95,7 @@ class Plan:
     def _settings(self) -> dict[tuple[str, str], _Setting]:
         """The codecs at their points, those once that two specs spell differently."""
         settings: dict[tuple[str, str], _Setting] = {}
-        for spec, own in self._identities.items():
+        for spec, own in self.identities.items():
             for point in self.points[spec]:
                 setting = _Setting(spec, own, point, self.codecs[spec].batch_size)
                 settings.setdefault((own, point_text(point)), setting)

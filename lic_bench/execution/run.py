@@ -180,7 +180,7 @@ def execute(
     with Store(out / FILE_NAME) as store:
         known = Counter(key.identity for key in store.measured(metrics.VERSION) if key in plan)
         changed = tuple(news(plan, store, known))
-        run = store.begin(provenance_of(plan, workers), plan.datasets, plan.identities())
+        run = store.begin(provenance_of(plan, workers), plan.datasets, plan.identities)
         progress = Progress(planned=len(plan), remembered=known.total(), news=changed)
         report(progress)
         work = unmeasured(store, plan.tasks())
@@ -247,7 +247,7 @@ def provenance_of(plan: Plan, workers: Workers) -> dict[str, object]:
         "gpu": provenance.gpu(plan.device),
         "workers": str(workers),
         "datasets": {dataset.name: dataset.digest for dataset in plan.datasets},
-        "codecs": plan.identities(),
+        "codecs": plan.identities,
         "points": {spec: list(map(point_text, points)) for spec, points in plan.points.items()},
         "plugins": [str(path) for path in plan.plugins],
     }

@@ -90,11 +90,11 @@ class Names(StoreFile):
             folder = None if dataset.folder is None else str(dataset.folder)
             if folder is None or folder != row[1]:
                 name, known = dataset.name, "the known data set"
+                rename = f"call these otherwise (-d other={folder}), " if folder else ""
                 raise StoreError(
                     f"{name} in {self.path} is {row[1] or known}, and the images of "
-                    f"{folder or known} are others; give these another name "
-                    f"(-d other={folder or 'PATH'}), choose another --out, or take the old ones "
-                    f"out: lic-bench forget --dataset {name} --out {self.path.parent}"
+                    f"{folder or known} are others; {rename}choose another --out, or take the "
+                    f"old ones out: lic-bench forget --dataset {name} --out {self.path.parent}"
                 )
 
     def images(self, dataset: str) -> dict[str, tuple[str, int | None, int | None]]:

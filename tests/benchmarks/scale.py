@@ -67,7 +67,7 @@ def store(folder: Path) -> None:
     study = planned(folder)
     random = np.random.default_rng(1)
     with Store(folder / "out" / "store.sqlite") as opened:
-        run = opened.begin({}, study.datasets, study.identities())
+        run = opened.begin({}, study.datasets, study.identities)
         for key, task in study.tasks():
             better = int(task.codec.removeprefix("toy"))
             size = int(random.integers(50, 60)) * (int(key.point) + 1) - 3 * better

@@ -213,7 +213,7 @@ class TestDatasets:
     def test_another_folder_with_other_images_is_refused(self, store: Store, run: int) -> None:
         store.add(run, KEY, GOOD)
         for other in (dataset("def", folder="/b/set"), dataset("def", folder=None)):
-            with pytest.raises(StoreError, match=r"-d other=.*another --out.*forget --dataset set"):
+            with pytest.raises(StoreError, match=r"another --out, or .*forget --dataset set"):
                 self.begin(store, other)
         assert frame(store)["image_sha256"].tolist() == ["abc"]
         assert len(store.runs()) == 1
