@@ -67,7 +67,7 @@ def progress() -> Iterator[Callable[[Progress], None]]:
 
         def report(now: Progress) -> None:
             if now.done == 0:
-                for line in now.news:
+                for line in now.updates:
                     bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
             failed = f"[red]{now.failed} failed[/] " if now.failed else ""
             task = now.latest
@@ -89,7 +89,7 @@ def _lines() -> Callable[[Progress], None]:
         nonlocal spoken
         work, seconds = now.planned - now.remembered, time.monotonic() - start
         if now.done == 0:
-            for line in now.news:
+            for line in now.updates:
                 print(line, file=sys.stderr)
             print(f"{now.planned} measurements, {now.remembered} known", file=sys.stderr)
         elif now.done == work or time.monotonic() - spoken > _QUIET_S:

@@ -136,7 +136,7 @@ def _located(name: str, root: Path | None, package: str) -> Iterator[_Module]:
     if spec is None:
         if top in sys.stdlib_module_names:
             return
-        root, spec = None, _found(top, None)
+        root, spec = None, _spec_of(top, None)
     while spec is not None:
         ours = spec.name.startswith(_OF_CODECS)
         if top != _BENCH and top != package and _installed(spec.origin or ""):
@@ -145,7 +145,7 @@ def _located(name: str, root: Path | None, package: str) -> Iterator[_Module]:
             yield _Module(spec.name, Path(spec.origin), root or _root(spec.name, spec.origin))
         if not rest or spec.submodule_search_locations is None:
             return
-        spec = _found(f"{spec.name}.{rest.pop(0)}", spec.submodule_search_locations)
+        spec = _spec_of(f"{spec.name}.{rest.pop(0)}", spec.submodule_search_locations)
 
 
 def _root(name: str, origin: str) -> Path | None:
@@ -155,7 +155,7 @@ def _root(name: str, origin: str) -> Path | None:
     return file.parents[name.count(".") + (file.stem == "__init__")]
 
 
-def _found(name: str, locations: list[str] | None) -> ModuleSpec | None:
+def _spec_of(name: str, locations: list[str] | None) -> ModuleSpec | None:
     """Where a module lies; it is not imported, and neither is its package."""
     for finder in sys.meta_path:
         if hasattr(finder, "find_spec") and (spec := finder.find_spec(name, locations)):

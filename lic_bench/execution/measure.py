@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lic_bench.codec.base import Codec, Point
-from lic_bench.codec.identity import identity
+from lic_bench.codec.identity import changes, identity
 from lic_bench.errors import ImageError, UnavailableError
 from lic_bench.execution.faults import OutOfMemoryError, lacks_memory, reason, trace_of
 from lic_bench.execution.requests import checked_image, checked_stream, codec_of
@@ -169,7 +169,9 @@ def _codec(task: Task) -> Codec:
     codec = codec_of(task.codec, task.plugins)
     present = identity(codec)
     if present != task.identity:
-        raise UnavailableError(f"the codec changed during the run: {present}, not {task.identity}")
+        raise UnavailableError(
+            f"the codec is not what was planned: {changes(task.identity, present)}"
+        )
     return codec
 
 

@@ -32,7 +32,7 @@ class Plan:
     plugins: tuple[Path, ...]
 
     @cached_property
-    def identities(self) -> Mapping[str, str]:
+    def identities(self) -> dict[str, str]:
         """What each spec's codec is made of."""
         return {spec: identity(codec) for spec, codec in self.codecs.items()}
 

@@ -16,9 +16,9 @@ from lic_bench.codec.base import point_text
 from lic_bench.errors import SpecError
 from lic_bench.execution import provenance
 from lic_bench.execution.measure import Task
-from lic_bench.execution.news import news
 from lic_bench.execution.plan import Plan, plan
 from lic_bench.execution.runner import USUAL_LIMITS, Limits, cores, most_memory_gb
+from lic_bench.execution.updates import updates
 from lic_bench.execution.workers import Processes, Workers
 from lic_bench.metrics import builtin as metrics
 from lic_bench.metrics.device import check_device
@@ -41,8 +41,8 @@ class Progress:
     """Those of this run, failed ones included."""
     failed: int = 0
     latest: Task | None = None
-    news: tuple[str, ...] = ()
-    """What has changed since the runs before, and is measured anew; see `execution.news`."""
+    updates: tuple[str, ...] = ()
+    """What has changed since the runs before, and is measured anew; see `execution.updates`."""
 
     def after(self, task: Task, measurement: Measurement) -> Progress:
         """How far it has come with one measurement more."""
@@ -179,9 +179,9 @@ def execute(
     workers = workers or workers_for(plan)
     with Store(out / FILE_NAME) as store:
         known = Counter(key.identity for key in store.measured(metrics.VERSION) if key in plan)
-        changed = tuple(news(plan, store, known))
+        changed = tuple(updates(plan, store, known))
         run = store.begin(provenance_of(plan, workers), plan.datasets, plan.identities)
-        progress = Progress(planned=len(plan), remembered=known.total(), news=changed)
+        progress = Progress(planned=len(plan), remembered=known.total(), updates=changed)
         report(progress)
         work = unmeasured(store, plan.tasks())
         for task, measurement in measured(store, run, work, len(plan) - known.total(), workers):

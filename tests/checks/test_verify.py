@@ -16,7 +16,7 @@ from lic_bench.checks import published_figures as verify
 from lic_bench.checks.published_figures import Agreement, Check
 from lic_bench.cli import main as cli
 from lic_bench.codec.registry import Registry
-from lic_bench.errors import SpecError, UnavailableError
+from lic_bench.errors import SpecError, StoreError, UnavailableError
 from lic_bench.images.manifest import known_datasets
 from lic_bench.metrics.quality import QUALITIES
 
@@ -241,3 +241,14 @@ def test_figures_on_the_crops_of_kodak(codec: str, folder: Path) -> None:
     assert (found["images"] == 24).all()
     columns = found[["bpp", "psnr_rgb_db", "ssim_y", "ms_ssim_rgb"]].to_numpy()
     assert (abs(columns - CROPS[codec]) < [0.0006, 0.006, 0.0006, 0.0006]).all()
+
+
+def test_a_folder_that_calls_itself_kodak_is_not_judged(
+    kodak: Path, photo: Image, tmp_path: Path
+) -> None:
+    (tmp_path / "kodak").mkdir()
+    lic_bench.write_image(tmp_path / "kodak" / "kodim01.png", photo)
+    points = {"jpeg": ["50"]}
+    lic_bench.run(["jpeg"], [str(tmp_path / "kodak")], out=tmp_path, points=points, jobs=1)
+    with pytest.raises(StoreError, match=r"kodak in .* is .*/kodak, and the images of the known"):
+        verify.verify(verify.checks(["webp"]), tmp_path)

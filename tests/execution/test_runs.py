@@ -149,7 +149,7 @@ def changed(plugin: Path, images: Path, spec: str = "toy") -> list[str]:
     told: list[str] = []
     planned = plan([spec], [str(images)], plugins=[plugin])
     out = plugin.parent / "out"
-    execute(planned, out, workers=Processes(1), report=lambda now: told.extend(now.news))
+    execute(planned, out, workers=Processes(1), report=lambda now: told.extend(now.updates))
     return list(dict.fromkeys(told))
 
 

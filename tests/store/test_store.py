@@ -12,7 +12,7 @@ import pytest
 from lic_bench import Dataset, SpecError, StoreError
 from lic_bench.images.dataset import ImageFile
 from lic_bench.store.database import Store
-from lic_bench.store.records import Decode, Key, Measurement
+from lic_bench.store.records import CheckedDecode, Key, Measurement
 from lic_bench.store.table import frame
 
 KEY = Key("abc", "{}", "10")
@@ -119,7 +119,7 @@ def test_what_came_of_decoding_again_is_kept_until_the_stream_changes(
 ) -> None:
     store.add(run, KEY, GOOD)
     assert store.decode(KEY, "2 threads") is None
-    found = Decode("2 threads", differing=3, largest=1)
+    found = CheckedDecode("2 threads", differing=3, largest=1)
     store.add_decode(KEY, found)
     assert store.decode(KEY, "2 threads") == found
     assert store.decode(KEY, "cuda") is None

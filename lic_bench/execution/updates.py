@@ -9,7 +9,7 @@ from lic_bench.execution.plan import Plan
 from lic_bench.store.database import Store
 
 
-def news(plan: Plan, store: Store, known: Mapping[str, int]) -> Iterator[str]:
+def updates(plan: Plan, store: Store, known: Mapping[str, int]) -> Iterator[str]:
     """A line for each data set and codec that has changed since the store's latest runs.
 
     Parameters
