@@ -26,8 +26,8 @@ def identity(codec: Codec) -> str:
     Measurements are remembered under it: the same identity gives the same result. It holds
 
     - the codec's name and its options,
-    - the SHA-256 of what options name: a file, the files of a folder, or those that a pattern such
-      as ``runs/lambda-{point}.pth.tar`` stands for,
+    - the SHA-256 of what options name: a file, the files of a folder, those that a pattern such as
+      ``runs/lambda-{point}.pth.tar`` stands for, or those of a list such as ``low.pth:high.pth``,
     - the versions that the codec states, of libraries and of weights that come along,
     - the SHA-256 of its modules; see `lic_bench.codec.sources`.
 
@@ -40,11 +40,12 @@ def identity(codec: Codec) -> str:
     options, files = {}, {}
     for name, value in codec.options.items():
         options[name] = str(value)
-        if value and isinstance(value, str | os.PathLike) and name not in _choices(cls):
-            path = Path(value).expanduser()
-            if named := {shown: _digest(file) for shown, file in _files(path)}:
-                options[name] = path.name  # wherever it lies
-                files[name] = named
+        if isinstance(value, str | os.PathLike) and name not in _choices(cls):
+            text = os.fspath(value)
+            if contents := _contents(text):
+                # Wherever they lie.
+                options[name] = os.pathsep.join(Path(t).name for t in text.split(os.pathsep))
+                files[name] = contents
     modules = dict(sources(cls))
     if issubclass(cls, ProgramCodec):
         modules |= _programs(cls)
@@ -100,8 +101,24 @@ def _choices(cls: type[Codec]) -> set[str]:
     return {name for name, hint in hints.items() if typing.get_origin(hint) is typing.Literal}
 
 
+def _contents(text: str) -> dict[str, str]:
+    """The digest of each file that an option's value names, if any."""
+    if not text:
+        return {}
+    contents = {shown: _digest(file) for shown, file in _files(Path(text).expanduser())}
+    if contents or os.pathsep not in text:
+        return contents
+    parts = [_contents(part) for part in text.split(os.pathsep)]
+    numbered = {
+        f"{shown} ({number})": digest
+        for number, part in enumerate(parts, 1)
+        for shown, digest in part.items()
+    }
+    return numbered if all(parts) else {}
+
+
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
-    """The files that an option's value names, if any: each with its path from there."""
+    """The files that a path or a pattern names, if any: each with its path from there."""
     if _POINT in str(path):
         parts = path.parts
         first = next(i for i, part in enumerate(parts) if _POINT in part)

@@ -89,7 +89,8 @@ def _start(base: type, package: str) -> _Module | None:
         return None
     path = Path(file)
     if sys.modules[name].__spec__ is None or name.startswith(_PLUGIN):
-        name = path.stem  # a script, or a plugin, whose name in this process tells nothing
+        # A script, or a plugin: the first part of its name is this process's alone.
+        name = name.partition(".")[2] or path.stem
     return _Module(name, path, _root(name, file))
 
 
@@ -132,10 +133,10 @@ def _is_for_types(test: ast.expr) -> bool:
 def _located(name: str, root: Path | None, package: str) -> Iterator[_Module]:
     """The packages that a name goes through, and its module, as far as they exist and count."""
     top, *rest = name.split(".")
+    if top in sys.stdlib_module_names:
+        return
     spec = None if root is None else PathFinder.find_spec(top, [str(root)])
     if spec is None:
-        if top in sys.stdlib_module_names:
-            return
         root, spec = None, _spec_of(top, None)
     while spec is not None:
         ours = spec.name.startswith(_OF_CODECS)

@@ -231,6 +231,22 @@ def test_so_do_all_files_of_a_folder_or_a_pattern(
     assert changes(after, of_plugin(path, f"mine:weights={value}")) == "lambda-0.3.pt is new"
 
 
+def test_so_do_the_files_of_a_list_in_their_order(tmp_path: Path) -> None:
+    path = write(tmp_path / "plugin.py")
+    files = [tmp_path / folder / "best.pt" for folder in ("low", "high")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(file.parent.name)
+
+    def state(*paths: Path) -> str:
+        return of_plugin(path, f"mine:weights={os.pathsep.join(map(str, paths))}")
+
+    before = state(*files)
+    assert changes(before, state(*reversed(files))) == "best.pt (1) changed, best.pt (2) changed"
+    files[1].write_text("higher")
+    assert changes(before, state(*files)) == "best.pt (2) changed"
+
+
 def test_a_word_from_a_list_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = identity(Jpeg())
