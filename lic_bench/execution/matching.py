@@ -26,6 +26,7 @@ from lic_bench.codec.base import Codec, Point, point_text
 from lic_bench.execution.plan import Plan
 from lic_bench.execution.run import (
     Progress,
+    carry_out,
     measured,
     provenance_of,
     results,
@@ -144,18 +145,16 @@ def match(
     workers: Workers | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> pd.DataFrame:
-    """Search each image's operating points that meet the targets, and remember them in the store.
+    """Do a plan's work, then search each image's operating points that meet the targets.
 
     Codecs with a single operating point are left out.
 
     Parameters
     ----------
-    plan
-        Its own points have been measured; see `runs.execute`.
     out
-        The folder of the store.
+        The folder of the store; see `run.execute`.
     workers
-        Who measures; by default a process for each core. See `runs.workers_for`.
+        Who measures; by default a process for each core. See `run.workers_for`.
     report
         Called after each measurement; what is planned grows as the search goes on.
 
@@ -170,6 +169,7 @@ def match(
     """
     workers = workers or workers_for(plan)
     with Store(out / FILE_NAME) as store:
+        carry_out(plan, store, workers, report)
         about = {**provenance_of(plan, workers), "match": [str(target) for target in targets]}
         run = store.begin(about, plan.datasets, plan.identities)
         cases = _cases(plan, targets, store)

@@ -28,6 +28,9 @@ from lic_bench.store.records import Key, Measurement
 if TYPE_CHECKING:
     import pandas as pd
 
+TABLES = ("measurements.parquet", "measurements.csv")
+"""The files with all measurements of a folder, which every run leaves beside the store."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -75,7 +78,8 @@ def run(
     datasets
         Names of known data sets, or paths of folders or images; see `load_dataset`.
     out
-        The folder of the store, made where there is none.
+        The folder of the store, made where there is none; the measurements are left there as
+        Parquet and CSV, too.
     points
         Operating points by spec, as they are typed; under ``""`` those of all other codecs.
         By default each codec's own.
@@ -155,7 +159,7 @@ def execute(
     workers: Workers | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> pd.DataFrame:
-    """Do the work of a plan that is not done yet, and keep it in a folder's store.
+    """Do the work of a plan that is not done yet, and keep it in a folder's store and tables.
 
     Parameters
     ----------
@@ -175,29 +179,46 @@ def execute(
     StoreError
         Where the store cannot be opened or written, or a name stands for other images in it. What
         was measured before stays.
+    OutputError
+        Where the tables cannot be written.
     """
     workers = workers or workers_for(plan)
     with Store(out / FILE_NAME) as store:
-        known = Counter(key.identity for key in store.measured(metrics.VERSION) if key in plan)
-        changed = tuple(updates(plan, store, known))
-        run = store.begin(provenance_of(plan, workers), plan.datasets, plan.identities)
-        progress = Progress(planned=len(plan), remembered=known.total(), updates=changed)
-        report(progress)
-        work = unmeasured(store, plan.tasks())
-        for task, measurement in measured(store, run, work, len(plan) - known.total(), workers):
-            progress = progress.after(task, measurement)
-            report(progress)
-        store.finish(run)
+        carry_out(plan, store, workers, report)
         return results(plan, store)
 
 
+def carry_out(
+    plan: Plan, store: Store, workers: Workers, report: Callable[[Progress], None]
+) -> None:
+    """Do the work of a plan that a store does not remember; see `execute`."""
+    known = Counter(key.identity for key in store.measured(metrics.VERSION) if key in plan)
+    changed = tuple(updates(plan, store, known))
+    run = store.begin(provenance_of(plan, workers), plan.datasets, plan.identities)
+    progress = Progress(planned=len(plan), remembered=known.total(), updates=changed)
+    report(progress)
+    work = unmeasured(store, plan.tasks())
+    for task, measurement in measured(store, run, work, len(plan) - known.total(), workers):
+        progress = progress.after(task, measurement)
+        report(progress)
+    store.finish(run)
+
+
 def results(plan: Plan, store: Store) -> pd.DataFrame:
-    """All that a store holds of a plan's data sets and codecs."""
+    """Write all measurements of a store beside it, and give those of a plan's data sets and codecs.
+
+    Raises
+    ------
+    OutputError
+        Where the tables cannot be written.
+    """
     from lic_bench.store import (
         table as measurements,  # brings pandas: not before the workers have begun
     )
 
     frame = measurements.frame(store)
+    for name in TABLES:
+        measurements.export(frame, store.path.with_name(name))
     names = [dataset.name for dataset in plan.datasets]
     return frame[frame.dataset.isin(names) & frame.codec.isin(list(plan.codecs))]
 

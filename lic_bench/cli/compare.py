@@ -1,0 +1,173 @@
+"""`lic-bench compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lic_bench.cli import console
+from lic_bench.cli.options import RESULTS, InFolder, Metrics, OfDataset
+from lic_bench.errors import SpecError
+
+if TYPE_CHECKING:
+    from lic_bench.analysis.comparison import Comparison, Delta
+
+_WIDTH = 120
+
+
+def compare(
+    anchor: Annotated[
+        str, typer.Argument(metavar="A", help="The anchor: DIR, DIR:SPEC, SPEC or published:NAME.")
+    ],
+    test: Annotated[str, typer.Argument(metavar="B", help="What is compared with it; likewise.")],
+    folder: InFolder = RESULTS,
+    metric: Metrics = ["psnr_rgb,ms_ssim_rgb"],
+    dataset: OfDataset = None,
+    fail_if: Annotated[
+        list[str],
+        typer.Option(
+            "--fail-if",
+            metavar="CONDITION",
+            help="End with exit code 1 if this holds for any codec, or is undefined: NAME < <= > "
+            ">= NUMBER. Names: bd_rate_METRIC (%) and bd_METRIC (dB), METRIC as for --metric or "
+            "psnr, ssim, ms_ssim for those of RGB; with _low, _high (of the interval), _mean, "
+            "_worst (of the images), _akima.",
+        ),
+    ] = [],
+    level: Annotated[
+        float, typer.Option(min=50, max=99.9, help="Of the confidence intervals, in per cent.")
+    ] = 95,
+    resamples: Annotated[
+        int, typer.Option(min=100, max=1_000_000, help="How often images are drawn anew.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="A .json file, with every image."),
+    ] = None,
+) -> None:
+    """Compare two codecs, or two stores, on the same images: B against A.
+
+    BD-rates are of the mean curves, by PCHIP, with a confidence interval from a bootstrap over the
+    images: positive is worse. Beside it: the mean of the images' own BD-rates, and Akima's method.
+    Exit code 1: a condition of --fail-if holds. Exit code 2: nothing could be compared.
+
+    - `lic-bench compare jpeg jpeg2000`
+    - `lic-bench compare results/main results/branch --fail-if "bd_rate_psnr > 0.5"`
+    - `lic-bench compare published:bpg_444_x265_ycbcr results/mine:hevc -m psnr_rgb`
+    """
+    from lic_bench.analysis import comparison
+    from lic_bench.cli.arguments import names
+    from lic_bench.files import write_json
+    from lic_bench.metrics.quality import metric_named
+
+    conditions = [comparison.condition(text) for text in fail_if]
+    metrics = [metric_named(name).name for name in names(metric)]
+    metrics = list(dict.fromkeys([*metrics, *(condition.metric for condition in conditions)]))
+    if out is not None and out.suffix != ".json":
+        raise SpecError(f"{out}: a comparison is written as .json")
+    pairs = comparison.pairs(comparison.sides(anchor, folder), comparison.sides(test, folder))
+    comparisons = [
+        comparison.compare_sides(
+            *pair, metric=name, dataset=dataset, level=level / 100, resamples=resamples, seed=seed
+        )
+        for pair in pairs
+        for name in metrics
+    ]
+    _show(comparisons, level)
+    if out is not None:
+        rows = [each.as_json() for each in comparisons]
+        settings = {"level": level, "seed": seed, "resamples": resamples}
+        write_json(out, {**settings, "comparisons": rows})
+        typer.echo(out)
+    failures = comparison.failures(comparisons, conditions)
+    for line in failures:
+        typer.echo(f"failed: {line}", err=True)
+    if failures:
+        raise typer.Exit(1)
+    if conditions:
+        typer.echo("passed: nowhere " + " nor ".join(condition.text for condition in conditions))
+
+
+def _show(comparisons: Sequence[Comparison], level: float) -> None:
+    output = console.output(_WIDTH)
+    interval = f"{level:g} % interval"
+    for pair in dict.fromkeys((each.anchor, each.test) for each in comparisons):
+        rows = [each for each in comparisons if (each.anchor, each.test) == pair]
+        images = f"{rows[0].images} images, paired" if rows[0].images else "of averages"
+        output.print(
+            f"{rows[0].test} against {rows[0].anchor}: {rows[0].dataset}, {images}", markup=False
+        )
+        table = console.plain_table("", "BD-rate %", interval, "images", "Akima", "BD dB", interval)
+        for row in rows:
+            table.add_row(
+                row.metric,
+                _signed(row.rate.value),
+                _interval(row.rate),
+                _signed(row.rate.mean) if row.images else "",
+                _signed(row.rate.akima),
+                _signed(row.quality.value),
+                _interval(row.quality),
+            )
+        output.print(table)
+        for note in dict.fromkeys(line for row in rows for line in _notes(row)):
+            output.print(note, markup=False)
+    typer.echo(
+        "BD-rate: of the mean curves, by PCHIP; images: the mean of the images' own; "
+        "BD dB: the metric at equal rate (BD-PSNR)."
+    )
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    """What a reader of a comparison's row must know."""
+    from lic_bench.analysis.comparison import DISAGREEMENT, OVERLAP
+
+    name = f"{comparison.test}, {comparison.metric}"
+    lines = []
+    if comparison.rate.reason is not None:
+        lines.append(f"{name}: BD-rate undefined: {comparison.rate.reason}")
+    elif comparison.overlap < OVERLAP:
+        lines.append(
+            f"Warning: {name}: the curves share only {100 * comparison.overlap:.0f} % of their "
+            "range of quality: the BD-rate says nothing of the rest"
+        )
+    for what, delta in (("BD-rate", comparison.rate), ("BD-quality", comparison.quality)):
+        if delta.disagrees:
+            lines.append(
+                f"Warning: {name}: PCHIP and Akima disagree on the {what}: {delta.value:+z.2f} and "
+                f"{delta.akima:+z.2f} {delta.unit}, more than "
+                f"{DISAGREEMENT[delta.unit]:g} apart: the points are too few or too far "
+                "apart to tell"
+            )
+    if (
+        comparison.images
+        and comparison.rate.reason is None
+        and comparison.rate.low != comparison.rate.low
+    ):
+        lines.append(
+            f"{name}: no interval: there must be 3 images, and a BD-rate in 99 % of the resamples"
+        )
+    apart = comparison.per_image[comparison.per_image["outlier"]]
+    if len(apart):
+        median = comparison.per_image["bd_rate_percent"].median()
+        listed = ", ".join(
+            f"{row.image} {row.bd_rate_percent:+z.1f} %" for row in apart.itertuples()
+        )
+        lines.append(
+            f"{name}: outliers: {listed}; the median is {median:+z.1f} % "
+            "(modified z-score over 3.5)"
+        )
+    return [*lines, *comparison.notes]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+z.2f}" if value == value else "undefined"
+
+
+def _interval(delta: Delta) -> str:
+    if delta.low != delta.low:
+        return ""
+    return f"{_signed(delta.low)} to {_signed(delta.high)}"

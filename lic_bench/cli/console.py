@@ -1,0 +1,164 @@
+"""The terminal: consoles, tables that are not cut, progress, and what Ctrl-C leaves behind.
+
+`rich.progress` and what brings pandas are imported when they are needed, so that help and listings
+answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from threading import Thread
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from lic_bench.execution.run import Progress
+
+T = TypeVar("T")
+
+_QUIET_S = 10  # between two lines of progress where there is no terminal
+
+
+def output(width: int = 0) -> Console:
+    """The console of what a command is called for; a log has at least so many columns, too."""
+    return Console(highlight=False, soft_wrap=True, width=max(Console().width, width))
+
+
+def messages() -> Console:
+    """The console of progress, notes and errors: standard error, lines unbroken."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(text: object) -> None:
+    """Say what a reader must know of the output."""
+    typer.echo(f"Note: {text}", err=True)
+
+
+def plain_table(first: str, *figures: str, title: str | None = None) -> Table:
+    """A table without lines: a column of names, which may be folded, and columns of figures."""
+    table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left", title=title)
+    table.add_column(first, overflow="fold")
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Say, where a user stops a run, that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from lic_bench.execution import provenance
+
+        messages().print(
+            "Stopped. What was measured is kept; the same command carries on from there:\n"
+            f"  {provenance.command()}",
+            markup=False,
+        )
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def run_progress() -> Iterator[Callable[[Progress], None]]:
+    """Show a run's progress, with an estimate of the time left: a bar, or lines in a log.
+
+    Meanwhile matplotlib and pandas are imported, in the background: workers start, and measure.
+    """
+    Thread(target=import_module, args=("lic_bench.reporting.plots",), daemon=True).start()
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines()
+        return
+    from rich import progress
+    from rich.markup import escape
+
+    from lic_bench.codec.base import point_text
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(elapsed_when_finished=True),
+        progress.TextColumn("{task.fields[latest]}"),
+    )
+    with progress.Progress(*columns, console=console) as bars:
+        bar = bars.add_task("measuring", total=None, latest="")
+
+        def report(now: Progress) -> None:
+            for line in now.updates if now.done == 0 else ():
+                bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            failed = f"[red]{now.failed} failed[/] " if now.failed else ""
+            task = now.latest
+            where = f"{task.image.name} {task.codec} {point_text(task.point)}" if task else ""
+            bars.update(
+                bar,
+                total=now.planned - now.remembered,
+                completed=now.done,
+                latest=failed + escape(where),
+            )
+
+        yield report
+
+
+def _lines() -> Callable[[Progress], None]:
+    start = latest = time.monotonic()
+
+    def report(now: Progress) -> None:
+        nonlocal latest
+        work, seconds = now.planned - now.remembered, time.monotonic() - start
+        if now.done == 0:
+            for line in now.updates:
+                print(line, file=sys.stderr)
+            print(f"{now.planned} measurements, {now.remembered} known", file=sys.stderr)
+        elif now.done == work or time.monotonic() - latest > _QUIET_S:
+            latest = time.monotonic()
+            left = seconds / now.done * (work - now.done)
+            print(
+                f"{now.done} of {work} in {seconds:.0f} s, {now.failed} failed, {left:.0f} s left",
+                file=sys.stderr,
+            )
+
+    return report
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of progress, where there is a terminal; it moves only when it is called.
+
+    It is called with how much is done, and how much there is.
+    """
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, auto_refresh=False, disable=not console.is_terminal) as bars:
+        task = bars.add_task(title, total=None)
+
+        def report(done: int, planned: int) -> None:
+            bars.update(task, completed=done, total=planned, refresh=True)
+
+        yield report
+
+
+def tracked(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    """Give the items, and show how many of them are done; the bar vanishes at the end."""
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(
+        items,
+        title,
+        total=total,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

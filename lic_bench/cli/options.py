@@ -1,0 +1,124 @@
+"""The options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RESULTS = Path("results/mine")
+"""Where results are kept unless a command says otherwise."""
+
+_METRICS = (
+    "psnr_rgb, psnr_rgb_pooled, psnr_y, psnr_y709, ssim_rgb, ssim_y, ms_ssim_rgb or ms_ssim_y"
+)
+
+# Which codecs.
+Codec = Annotated[
+    str, typer.Option("--codec", "-c", metavar="SPEC", help="As in jpeg:subsampling=4:4:4.")
+]
+Codecs = Annotated[
+    list[str],
+    typer.Option("--codecs", "-c", metavar="SPECS", help="Separated by commas; or all."),
+]
+OnlyCodecs = Annotated[
+    list[str],
+    typer.Option("--codecs", "-c", metavar="SPECS", help="Only these codecs, separated by commas."),
+]
+Points = Annotated[
+    list[str],
+    typer.Option(
+        "--points",
+        "-p",
+        metavar="[SPEC=]POINTS",
+        help="Operating points: 10,50,90 or 10:90:20, for all codecs or, after SPEC=, for one.",
+    ),
+]
+Plugins = Annotated[
+    list[Path],
+    typer.Option("--plugin", metavar="FILE", help="Further codecs, in a Python or TOML file."),
+]
+Anchor = Annotated[
+    str | None,
+    typer.Option(metavar="SPEC", help="The anchor of the BD-rates; jpeg, or the first codec."),
+]
+Published = Annotated[
+    list[str],
+    typer.Option(
+        metavar="NAMES", help="Curves that others published, separated by commas, beside ours."
+    ),
+]
+
+# Which images.
+_ON_DATASET = typer.Option(
+    "--dataset", "-d", metavar="NAME|PATH", help="A known data set, or a folder of images."
+)
+OnDataset = Annotated[str, _ON_DATASET]
+OnDatasets = Annotated[list[str], _ON_DATASET]
+OfDataset = Annotated[
+    str | None,
+    typer.Option("--dataset", "-d", metavar="NAME", help="Needed where there are several."),
+]
+
+# Which figures.
+Metric = Annotated[str, typer.Option("--metric", "-m", metavar="NAME", help=f"{_METRICS}.")]
+Metrics = Annotated[
+    list[str],
+    typer.Option(
+        "--metric", "-m", metavar="NAMES", help=f"{_METRICS}; several separated by commas."
+    ),
+]
+
+# Where results lie.
+Folder = Annotated[
+    Path, typer.Argument(metavar="[DIR]", help="The folder that `lic-bench run --out` wrote.")
+]
+InFolder = Annotated[
+    Path, typer.Option("--in", metavar="DIR", help="The folder with the measurements.")
+]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept and resumed.")
+]
+
+# How the work is done.
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", min=1, help="Worker processes; by default one for each core."),
+]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        help="For one measurement or picture, which fails after it; 0: no limit.",
+    ),
+]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        metavar="GB",
+        min=0,
+        help="For one worker, on Linux; 0: no limit. By default most of the machine's, or no "
+        "limit with a GPU.",
+    ),
+]
+
+
+def _debug(context: typer.Context, wanted: bool) -> bool:
+    """Remember for all of the command line, whichever command was given the option."""
+    context.meta[DEBUG] = wanted or context.meta.get(DEBUG, False)
+    return bool(context.meta[DEBUG])
+
+
+DEBUG = "lic_bench.debug"
+"""Under this key `Context.meta` says whether tracebacks are wanted."""
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        envvar="LIC_BENCH_DEBUG",
+        callback=_debug,
+        help="Show errors with their tracebacks.",
+    ),
+]

@@ -1,0 +1,62 @@
+"""`lic-bench plot`."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lic_bench.cli import console
+from lic_bench.cli.options import RESULTS, Folder, Metric, OfDataset, OnlyCodecs, Published
+
+
+def plot(
+    folder: Folder = RESULTS,
+    metric: Metric = "psnr_rgb",
+    codecs: OnlyCodecs = [],
+    dataset: OfDataset = None,
+    xlim: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="Range of bpp; 0,2 or 0, or ,2.")
+    ] = None,
+    ylim: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="Range of the metric.")
+    ] = None,
+    published: Published = [],
+    wide: Annotated[bool, typer.Option("--wide", help="Two columns wide instead of one.")] = False,
+    log: Annotated[bool, typer.Option("--log", help="A logarithmic axis of bpp.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help=".png, .pdf or .svg; DIR/METRIC.png."),
+    ] = None,
+) -> None:
+    """Draw rate-distortion curves, fit for a paper.
+
+    - `lic-bench plot --metric ms_ssim_rgb`
+    - `lic-bench plot results/mine -c jpeg,jpeg2000 -d kodak --xlim 0,1.5 -o figure.pdf`
+    - `lic-bench plot -d kodak --published vtm,bpg_444_x265_ycbcr,webp@tfc`
+    """
+    from lic_bench.cli.arguments import bounds, names, specs
+    from lic_bench.reporting import plots
+    from lic_bench.store.table import load
+
+    wanted = specs(codecs)
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", UserWarning)
+        figure = plots.plot(
+            load(folder, wanted),
+            metric=metric,
+            codecs=wanted or None,
+            dataset=dataset,
+            xlim=bounds("--xlim", xlim),
+            ylim=bounds("--ylim", ylim),
+            width="wide" if wide else "column",
+            xscale="log" if log else "linear",
+            published=names(published),
+        )
+    for warning in notes:
+        console.note(warning.message)
+    path = out or (folder if folder.is_dir() else folder.parent) / f"{metric}.png"
+    plots.save_plot(figure, path)
+    typer.echo(path)

@@ -1,0 +1,141 @@
+"""`lic-bench run`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lic_bench.cli import console
+from lic_bench.cli.options import (
+    RESULTS,
+    Anchor,
+    Codecs,
+    Debug,
+    Jobs,
+    Memory,
+    OnDatasets,
+    Out,
+    Plugins,
+    Points,
+    Timeout,
+)
+from lic_bench.errors import SpecError, UndefinedError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lic_bench.metrics.targets import Target
+
+
+def run(
+    codecs: Codecs = ["jpeg,jpeg2000"],
+    dataset: OnDatasets = ["sample"],
+    points: Points = [],
+    match: Annotated[
+        list[str],
+        typer.Option(
+            metavar="bpp=RATE|METRIC=DB",
+            help="Search the point of each image that meets this rate or quality, too.",
+        ),
+    ] = [],
+    jobs: Jobs = None,
+    device: Annotated[
+        str, typer.Option(help="Where the metrics are computed: cpu, cuda, cuda:1.")
+    ] = "cpu",
+    out: Out = RESULTS,
+    plugin: Plugins = [],
+    timeout: Timeout = 600,
+    memory: Memory = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Measure on a Dask cluster: tcp://HOST:8786 of its scheduler."
+        ),
+    ] = None,
+    check_decode: Annotated[
+        bool,
+        typer.Option(
+            "--check-decode",
+            help="Decode each bitstream again, with other threads or on a GPU, and compare.",
+        ),
+    ] = False,
+    anchor: Anchor = None,
+    debug: Debug = False,
+) -> None:
+    """Measure codecs on data sets; then show a table, and draw the curves.
+
+    What DIR holds already is not measured again: repeat a command to carry on after a break, or
+    name a further codec to add it.
+
+    - `lic-bench run --codecs jpeg,jpeg2000 --dataset kodak`
+    - `lic-bench run -c jpeg:subsampling=4:4:4 -d "~/my photos" --points 5:95:5`
+    - `lic-bench run -c jpeg,jpeg2000 -p jpeg=10,50,90 -p jpeg2000=96,48,24 -o results/three`
+    - `lic-bench run -c jpeg,jpeg2000 -d kodak --match bpp=0.25 --match psnr_rgb=32`
+    - `lic-bench run --plugin my_codec.py --codecs my-codec,jpeg`
+    """
+    from lic_bench.cli import show
+    from lic_bench.cli.arguments import expand, points_by_spec
+    from lic_bench.execution.plan import plan
+    from lic_bench.execution.run import TABLES, execute, workers_for
+
+    specs = expand(codecs, plugin)
+    if anchor is not None and anchor not in specs:
+        raise SpecError(f"the anchor {anchor!r} is none of the run's codecs: {', '.join(specs)}")
+    targets = _targets(match)
+    planned = plan(
+        specs,
+        [str(Path(name).expanduser()) if name.startswith("~") else name for name in dataset],
+        points=points_by_spec(points),
+        device=device,
+        plugins=plugin,
+    )
+    workers = workers_for(
+        planned, jobs=jobs, timeout_s=timeout, memory_gb=memory, scheduler=scheduler
+    )
+    verdicts = []
+    with console.resumable(), console.run_progress() as report:
+        if targets:
+            from lic_bench.execution.matching import match as search
+
+            measurements = search(planned, targets, out, workers=workers, report=report)
+        else:
+            measurements = execute(planned, out, workers=workers, report=report)
+        if check_decode:
+            from lic_bench.execution import decodes
+
+            verdicts = decodes.check(planned, out, jobs=jobs, timeout_s=timeout, report=report)
+    show.summary(measurements, anchor or ("jpeg" if "jpeg" in specs else specs[0]))
+    if targets:
+        show.matches(measurements, targets, anchor)
+    for path in (*(out / name for name in TABLES), *_draw(measurements, out)):
+        typer.echo(path)
+    if show.differences(verdicts) | show.failures(measurements, tracebacks=debug):
+        raise typer.Exit(1)
+
+
+def _targets(texts: Sequence[str]) -> list[Target]:
+    if not texts:
+        return []
+    from lic_bench.metrics.targets import parse_target  # brings pandas
+
+    return list(dict.fromkeys(map(parse_target, texts)))
+
+
+def _draw(table: pd.DataFrame, out: Path) -> Iterable[Path]:
+    """Draw each data set's curves into the folder; return where."""
+    from lic_bench.reporting import plots
+
+    for name in table["dataset"].unique():
+        path = out / f"{name}.png"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # the table has said it
+                plots.save_plot(plots.plot(table, dataset=name), path)
+        except UndefinedError as error:
+            console.messages().print(f"No plot of {name}: {error}", markup=False)
+        else:
+            yield path

@@ -1,0 +1,101 @@
+"""`lic-bench table`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lic_bench.cli import console
+from lic_bench.cli.options import RESULTS, Anchor, Folder, Metrics, OfDataset, OnlyCodecs
+from lic_bench.errors import SpecError
+
+_FORMATS = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
+"""Of a table, by the suffix of its file."""
+
+
+def table(
+    folder: Folder = RESULTS,
+    anchor: Anchor = None,
+    points: Annotated[
+        bool, typer.Option("--points", help="Every operating point instead of BD-rates.")
+    ] = False,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="RATES", help="Quality at these rates in bpp instead: 0.25,0.5,1."),
+    ] = None,
+    match: Annotated[
+        str | None,
+        typer.Option(
+            metavar="bpp=RATE|METRIC=DB",
+            help="Each image at the point that `run --match` found for this rate or quality.",
+        ),
+    ] = None,
+    interval: Annotated[
+        bool, typer.Option("--interval", help="95 % confidence intervals beside the BD-rates.")
+    ] = False,
+    metric: Metrics = ["psnr_rgb,ms_ssim_rgb"],
+    codecs: OnlyCodecs = [],
+    dataset: OfDataset = None,
+    layout: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help="markdown, latex or csv; as FILE's suffix says."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help=".md, .tex or .csv; the terminal."),
+    ] = None,
+) -> None:
+    """Make a table for a paper: BD-rates, operating points, or quality at given rates.
+
+    LaTeX needs the package booktabs.
+
+    - `lic-bench table --anchor jpeg --metric psnr_rgb,ms_ssim_rgb`
+    - `lic-bench table --points --metric all --out points.csv`
+    - `lic-bench table results/mine -d kodak --at 0.25,0.5,1 --out rates.tex`
+    - `lic-bench table -d kodak --match bpp=0.25 --format latex`
+    """
+    from lic_bench.cli.arguments import names, numbers, specs
+    from lic_bench.errors import check_known
+    from lic_bench.files import atomic_write
+    from lic_bench.metrics.quality import QUALITIES
+    from lic_bench.metrics.targets import parse_target
+    from lic_bench.reporting import tables
+    from lic_bench.store.table import load
+
+    chosen = layout or _FORMATS.get(out.suffix if out else ".md", "")
+    if not chosen:
+        raise SpecError(f"{out}: the name of a table ends in {', '.join(_FORMATS)}; or --format")
+    check_known("format", chosen, tables.FORMATS)
+    if sum((points, at is not None, match is not None, interval)) > 1:
+        raise SpecError(
+            "--points, --at, --match and --interval are of different tables: give one of them"
+        )
+    metrics = names(metric)
+    wanted = specs(codecs)
+    measurements = load(folder, [*wanted, anchor or ""])
+    shared: dict[str, Any] = {
+        "metrics": list(QUALITIES) if metrics == ["all"] else metrics,
+        "codecs": wanted or None,
+        "dataset": dataset,
+    }
+    if points:
+        paper = tables.points_table(measurements, **shared)
+    elif at is not None:
+        paper = tables.rates_table(measurements, numbers("--at", at), **shared)
+    elif match is not None:
+        paper = tables.match_table(measurements, parse_target(match), anchor=anchor, **shared)
+    else:
+        measured = list(measurements["codec"].unique())
+        default = "jpeg" if "jpeg" in measured or not measured else measured[0]
+        paper = tables.bd_rate_table(measurements, anchor or default, intervals=interval, **shared)
+    for note in paper.notes:
+        console.note(note)
+    text = tables.FORMATS[chosen](paper)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    with atomic_write(out) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+    typer.echo(out)
