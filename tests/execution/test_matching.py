@@ -241,7 +241,8 @@ def test_a_further_search_measures_only_what_is_new(
         workers=Processes(1),
         report=lambda now: tasks.append(now.latest),
     )
-    assert len(list(filter(None, tasks))) <= 4  # of two images, next to where the search for 0.6 bpp was
+    # Of two images, next to where the search for 0.6 bpp was.
+    assert len(list(filter(None, tasks))) <= 4
     assert len(matched(nearby, "bpp=0.61")) == len(matched(nearby, "bpp=0.6")) == 2
 
 

@@ -6,13 +6,16 @@ function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name.startsWith("--")) element.style.setProperty(name, value);
-    else if (value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== false)
+      element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children);
   return element;
 }
-const html = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
-const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+const html = (tag, attributes = {}, ...children) =>
+  fill(document.createElement(tag), attributes, children);
+const svg = (tag, attributes = {}, ...children) =>
+  fill(document.createElementNS(SVG, tag), attributes, children);
 
 /** Fill a select with [value, text] pairs; keep what was chosen where it is still there. */
 function options(select, pairs, chosen = select.value) {
@@ -23,8 +26,11 @@ function options(select, pairs, chosen = select.value) {
 const known = (value) => value !== null && value !== undefined;
 const MINUS = "\u2212";
 const fixed = (value, digits) => (known(value) ? value.toFixed(digits).replace("-", MINUS) : "–");
-const signed = (value, digits) => (known(value) ? (value > 0 ? "+" : "") + fixed(value, digits) : "–");
-const figures = (value, digits = 3) => (known(value) ? String(Number(value.toPrecision(digits))) : "–");
+const signed = (value, digits) =>
+  known(value) ? (value > 0 ? "+" : "") + fixed(value, digits) : "–";
+const figures = (value, digits = 3) =>
+  known(value) ? String(Number(value.toPrecision(digits))) : "–";
 const bpp = (value) => fixed(value, value < 0.0995 ? 4 : 3) + " bpp";
-const seconds = (value) => (!known(value) ? "–" : value < 0.1 ? figures(1000 * value) + " ms" : figures(value) + " s");
+const seconds = (value) =>
+  !known(value) ? "–" : value < 0.1 ? figures(1000 * value) + " ms" : figures(value) + " s";
 const plural = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;

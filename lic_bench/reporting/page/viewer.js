@@ -1,17 +1,42 @@
 // Two pictures of one image: side by side, under a slider, or flipped; zoomed and moved together.
 const ORIGINAL = -1;
 const LAYOUTS = { side: "Side by side", slider: "Slider", flip: "Flip" };
-const SHOWS = { pictures: "Pictures", difference: "Difference", error: "Error", importance: "Importance" };
+const SHOWS = {
+  pictures: "Pictures",
+  difference: "Difference",
+  error: "Error",
+  importance: "Importance",
+};
 const viewer = {
-  image: null, rate: null, left: null, right: null, layout: "slider", show: "pictures", split: 0.5, behind: "right", original: false,
-  fit: true, scale: 1, x: 0, y: 0, width: 1, height: 1, drawing: 0,
+  image: null,
+  rate: null,
+  left: null,
+  right: null,
+  layout: "slider",
+  show: "pictures",
+  split: 0.5,
+  behind: "right",
+  original: false,
+  fit: true,
+  scale: 1,
+  x: 0,
+  y: 0,
+  width: 1,
+  height: 1,
+  drawing: 0,
 };
 const pane = (side) => document.querySelector(`.pane[data-side="${side}"]`);
 
 /** The picture of a codec at a rate; its `problem` says why it is missing. */
 function pictureOf(codec, rate = viewer.rate) {
   const name = currentDataset().images[viewer.image].name;
-  return data.pictures.find((p) => p.dataset === currentDataset().name && p.image === name && p.codec === codec && (codec === ORIGINAL || p.rate === rate));
+  return data.pictures.find(
+    (p) =>
+      p.dataset === currentDataset().name &&
+      p.image === name &&
+      p.codec === codec &&
+      (codec === ORIGINAL || p.rate === rate),
+  );
 }
 
 // Pictures wait as base64 in elements behind this script, and are decoded when they are shown.
@@ -24,10 +49,13 @@ async function bitmap(id) {
   return bitmaps.get(id);
 }
 async function decode(id) {
-  while (!$(`blob-${id}`) && document.readyState === "loading") await new Promise((resolve) => setTimeout(resolve, 30));
+  while (!$(`blob-${id}`) && document.readyState === "loading")
+    await new Promise((resolve) => setTimeout(resolve, 30));
   const text = $(`blob-${id}`).textContent;
   const type = { "/": "jpeg", i: "png", U: "webp" }[text[0]] || "avif";
-  return createImageBitmap(new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], { type: `image/${type}` }));
+  return createImageBitmap(
+    new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], { type: `image/${type}` }),
+  );
 }
 
 async function pixels(id, width, height, times = 1) {
@@ -40,20 +68,42 @@ async function pixels(id, width, height, times = 1) {
 }
 
 // Inferno, the colour map by S. van der Walt and N. Smith, in sixteen steps.
-const HEAT = ["000004", "0b0724", "210c4a", "3d0965", "57106e", "71196e", "8a226a", "a32c61", "bc3754", "d24644", "e45a31", "f1731d", "f98e09", "fcac11", "f9cb35", "f2ea69", "fcffa4"]
-  .map((colour) => [0, 2, 4].map((i) => parseInt(colour.slice(i, i + 2), 16)));
+const HEAT = [
+  "000004",
+  "0b0724",
+  "210c4a",
+  "3d0965",
+  "57106e",
+  "71196e",
+  "8a226a",
+  "a32c61",
+  "bc3754",
+  "d24644",
+  "e45a31",
+  "f1731d",
+  "f98e09",
+  "fcac11",
+  "f9cb35",
+  "f2ea69",
+  "fcffa4",
+].map((colour) => [0, 2, 4].map((i) => parseInt(colour.slice(i, i + 2), 16)));
 const HEAT_TOP = 32; // 8-bit steps at the end of the scale
 function heat(share) {
-  const at = Math.min(1, share) * (HEAT.length - 1), i = Math.min(HEAT.length - 2, Math.floor(at));
+  const at = Math.min(1, share) * (HEAT.length - 1),
+    i = Math.min(HEAT.length - 2, Math.floor(at));
   return [0, 1, 2].map((c) => HEAT[i][c] + (HEAT[i + 1][c] - HEAT[i][c]) * (at - i));
 }
-const HEAT_TABLE = Array.from({ length: 256 }, (_, level) => heat(level / data.errorSteps / HEAT_TOP));
+const HEAT_TABLE = Array.from({ length: 256 }, (_, level) =>
+  heat(level / data.errorSteps / HEAT_TOP),
+);
 
 /** What one side shows: its pixels, or why there are none. */
 async function content(side) {
   const { width, height, show } = viewer;
-  const codec = viewer.original ? ORIGINAL : viewer[side], picture = pictureOf(codec);
-  if (!picture || picture.problem) return picture ? picture.problem : "There is no picture of it at this rate.";
+  const codec = viewer.original ? ORIGINAL : viewer[side],
+    picture = pictureOf(codec);
+  if (!picture || picture.problem)
+    return picture ? picture.problem : "There is no picture of it at this rate.";
   if (show === "error" && codec !== ORIGINAL) {
     if (!known(picture.error)) return "There is no error map: the original was not at hand.";
     const found = await pixels(picture.error, width, height, data.errorBlock);
@@ -61,28 +111,35 @@ async function content(side) {
     return found;
   }
   if (show === "importance" && codec !== ORIGINAL) {
-    if (!known(picture.importance)) return `${data.codecs[codec].name} has no importance map to show.`;
+    if (!known(picture.importance))
+      return `${data.codecs[codec].name} has no importance map to show.`;
     return pixels(picture.importance, width, height);
   }
   if (show === "difference") {
     const other = pictureOf(viewer.right);
-    if (!other || other.problem) return "There is nothing to compare it with: the right picture is missing.";
-    const [a, b] = await Promise.all([picture, other].map(({ data: id }) => pixels(id, width, height)));
+    if (!other || other.problem)
+      return "There is nothing to compare it with: the right picture is missing.";
+    const [a, b] = await Promise.all(
+      [picture, other].map(({ data: id }) => pixels(id, width, height)),
+    );
     const gain = Number($("gain").value);
-    for (let i = 0; i < a.data.length; i++) if (i % 4 < 3) a.data[i] = gain * Math.abs(a.data[i] - b.data[i]);
+    for (let i = 0; i < a.data.length; i++)
+      if (i % 4 < 3) a.data[i] = gain * Math.abs(a.data[i] - b.data[i]);
     return a;
   }
   return pixels(picture.data, width, height);
 }
 
 function captionOf(side) {
-  const codec = viewer.original ? ORIGINAL : viewer[side], picture = pictureOf(codec);
+  const codec = viewer.original ? ORIGINAL : viewer[side],
+    picture = pictureOf(codec);
   if (codec === ORIGINAL) return "original";
   const parts = [data.codecs[codec].name];
   if (picture && known(picture.bpp)) {
     if (picture.point !== "") parts.push(pointName(codec, picture.point));
     parts.push(bpp(picture.bpp));
-    if (known(picture.quality[state.metric])) parts.push(`${fixed(picture.quality[state.metric], 2)} dB`);
+    if (known(picture.quality[state.metric]))
+      parts.push(`${fixed(picture.quality[state.metric], 2)} dB`);
   }
   return parts.join(" · ");
 }
@@ -90,20 +147,29 @@ function captionOf(side) {
 /** Draw what is chosen. Drawings that a later one overtakes are dropped. */
 async function drawViewer() {
   if (!data.pictures.length) return;
-  const drawing = ++viewer.drawing, set = currentDataset(), image = set.images[viewer.image];
-  if (viewer.width !== image.width || viewer.height !== image.height) Object.assign(viewer, { width: image.width, height: image.height, fit: true });
-  const one = viewer.show === "difference", sides = one ? ["left"] : ["left", "right"];
-  const found = await Promise.all(sides.map((side) => content(side).catch((error) => `It cannot be shown: ${error.message}`)));
+  const drawing = ++viewer.drawing,
+    set = currentDataset(),
+    image = set.images[viewer.image];
+  if (viewer.width !== image.width || viewer.height !== image.height)
+    Object.assign(viewer, { width: image.width, height: image.height, fit: true });
+  const one = viewer.show === "difference",
+    sides = one ? ["left"] : ["left", "right"];
+  const found = await Promise.all(
+    sides.map((side) => content(side).catch((error) => `It cannot be shown: ${error.message}`)),
+  );
   if (drawing !== viewer.drawing) return;
   sides.forEach((side, i) => {
-    const canvas = pane(side).querySelector("canvas"), text = typeof found[i] === "string" ? found[i] : "";
+    const canvas = pane(side).querySelector("canvas"),
+      text = typeof found[i] === "string" ? found[i] : "";
     canvas.hidden = Boolean(text);
     if (!text) {
       Object.assign(canvas, { width: viewer.width, height: viewer.height });
       canvas.getContext("2d").putImageData(found[i], 0, 0);
     }
     pane(side).querySelector(".missing").textContent = text;
-    pane(side).querySelector(".caption").textContent = one ? `${captionOf("left")} minus ${captionOf("right")}` : captionOf(side);
+    pane(side).querySelector(".caption").textContent = one
+      ? `${captionOf("left")} minus ${captionOf("right")}`
+      : captionOf(side);
   });
   drawControls();
   arrange();
@@ -111,21 +177,45 @@ async function drawViewer() {
 }
 
 function drawControls() {
-  for (const [group, chosen] of [["layouts", viewer.layout], ["shows", viewer.show]])
-    for (const button of $(group).children) button.setAttribute("aria-pressed", button.value === chosen);
-  for (const [id, value] of [["view-image", viewer.image], ["view-rate", viewer.rate], ["view-left", viewer.left], ["view-right", viewer.right]]) $(id).value = value;
+  for (const [group, chosen] of [
+    ["layouts", viewer.layout],
+    ["shows", viewer.show],
+  ])
+    for (const button of $(group).children)
+      button.setAttribute("aria-pressed", button.value === chosen);
+  for (const [id, value] of [
+    ["view-image", viewer.image],
+    ["view-rate", viewer.rate],
+    ["view-left", viewer.left],
+    ["view-right", viewer.right],
+  ])
+    $(id).value = value;
   $("gain-label").hidden = viewer.show !== "difference";
   for (const button of $("layouts").children) button.disabled = viewer.show === "difference";
   const label = data.metrics.find(({ name }) => name === state.metric).label.replace(" [dB]", "");
-  const notes = [`The dB are of ${label}.`], [a, b] = [pictureOf(viewer.left), pictureOf(viewer.right)];
+  const notes = [`The dB are of ${label}.`],
+    [a, b] = [pictureOf(viewer.left), pictureOf(viewer.right)];
   if (a && b && known(a.bpp) && known(b.bpp)) {
     const more = 100 * (b.bpp / a.bpp - 1);
-    notes.push(Math.abs(more) < 0.5 ? "Both take as many bits." : `Right takes ${fixed(Math.abs(more), 0)} % ${more > 0 ? "more" : "fewer"} bits than left.`);
+    notes.push(
+      Math.abs(more) < 0.5
+        ? "Both take as many bits."
+        : `Right takes ${fixed(Math.abs(more), 0)} % ${more > 0 ? "more" : "fewer"} bits than left.`,
+    );
   }
-  if (viewer.show === "difference") notes.push("Absolute difference of the pictures as they are shown here.");
+  if (viewer.show === "difference")
+    notes.push("Absolute difference of the pictures as they are shown here.");
   if (viewer.show === "pictures")
-    for (const [side, picture] of [["Left", a], ["Right", b]])
-      if (picture && !picture.problem) notes.push(picture.exact ? `${side}: the codec's own bitstream, pixel by pixel.` : `${side}: compressed anew for display.`);
+    for (const [side, picture] of [
+      ["Left", a],
+      ["Right", b],
+    ])
+      if (picture && !picture.problem)
+        notes.push(
+          picture.exact
+            ? `${side}: the codec's own bitstream, pixel by pixel.`
+            : `${side}: compressed anew for display.`,
+        );
   $("view-note").textContent = notes.join(" ");
   drawScale();
 }
@@ -133,36 +223,66 @@ function drawControls() {
 function drawScale() {
   const wanted = viewer.show === "error";
   if (!wanted) return $("scale").replaceChildren();
-  const canvas = html("canvas", { width: 128, height: 1 }), context = canvas.getContext("2d"), strip = context.createImageData(128, 1);
+  const canvas = html("canvas", { width: 128, height: 1 }),
+    context = canvas.getContext("2d"),
+    strip = context.createImageData(128, 1);
   for (let i = 0; i < 128; i++) strip.data.set([...heat(i / 127), 255], 4 * i);
   context.putImageData(strip, 0, 0);
-  $("scale").replaceChildren("Error 0", canvas, `${HEAT_TOP} or more 8-bit steps, root mean square of each ${data.errorBlock}×${data.errorBlock} pixels`);
+  $("scale").replaceChildren(
+    "Error 0",
+    canvas,
+    `${HEAT_TOP} or more 8-bit steps, root mean square of each ${data.errorBlock}×${data.errorBlock} pixels`,
+  );
 }
 
 /** Put both pictures in their places: layout, zoom, position. */
 function arrange() {
-  const stage = $("stage"), width = stage.clientWidth, one = viewer.show === "difference";
+  const stage = $("stage"),
+    width = stage.clientWidth,
+    one = viewer.show === "difference";
   const stacked = viewer.layout === "side" && width < 640 && viewer.width > viewer.height;
-  stage.dataset.layout = one ? "one" : viewer.layout === "side" ? (stacked ? "stacked" : "side") : viewer.layout;
-  const columns = stage.dataset.layout === "side" ? 2 : 1, rows = stacked && !one ? 2 : 1;
+  stage.dataset.layout = one
+    ? "one"
+    : viewer.layout === "side"
+      ? stacked
+        ? "stacked"
+        : "side"
+      : viewer.layout;
+  const columns = stage.dataset.layout === "side" ? 2 : 1,
+    rows = stacked && !one ? 2 : 1;
   const inner = columns === 2 ? (width - 2) / 2 : width;
-  const most = document.fullscreenElement === stage ? window.innerHeight : Math.round(0.78 * window.innerHeight);
+  const most =
+    document.fullscreenElement === stage
+      ? window.innerHeight
+      : Math.round(0.78 * window.innerHeight);
   const natural = Math.min(1, inner / viewer.width) * viewer.height;
-  stage.style.height = document.fullscreenElement === stage ? "" : `${Math.max(200, Math.min(most, rows * natural))}px`;
+  stage.style.height =
+    document.fullscreenElement === stage
+      ? ""
+      : `${Math.max(200, Math.min(most, rows * natural))}px`;
   const [w, h] = [inner, rows === 2 ? (stage.clientHeight - 2) / 2 : stage.clientHeight];
-  if (viewer.fit) Object.assign(viewer, { scale: Math.min(1, w / viewer.width, h / viewer.height), x: viewer.width / 2, y: viewer.height / 2 });
-  const s = viewer.scale, middle = (at, size, shown) => (size * s <= shown ? size / 2 : Math.min(size - shown / 2 / s, Math.max(shown / 2 / s, at)));
+  if (viewer.fit)
+    Object.assign(viewer, {
+      scale: Math.min(1, w / viewer.width, h / viewer.height),
+      x: viewer.width / 2,
+      y: viewer.height / 2,
+    });
+  const s = viewer.scale,
+    middle = (at, size, shown) =>
+      size * s <= shown ? size / 2 : Math.min(size - shown / 2 / s, Math.max(shown / 2 / s, at));
   viewer.x = middle(viewer.x, viewer.width, w);
   viewer.y = middle(viewer.y, viewer.height, h);
   // Whole device pixels, so that a real pixel falls on a real pixel.
-  const real = window.devicePixelRatio || 1, snapped = (value) => Math.round(value * real) / real;
+  const real = window.devicePixelRatio || 1,
+    snapped = (value) => Math.round(value * real) / real;
   for (const side of ["left", "right"]) {
     const canvas = pane(side).querySelector("canvas");
     canvas.style.transform = `translate(${snapped(w / 2 - viewer.x * s)}px, ${snapped(h / 2 - viewer.y * s)}px) scale(${s})`;
     canvas.classList.toggle("pixelated", s * real >= 0.999);
     pane(side).classList.toggle("behind", side === viewer.behind);
   }
-  pane("right").querySelector(".view").style.clipPath = stage.dataset.layout === "slider" ? `inset(0 0 0 ${100 * viewer.split}%)` : "";
+  pane("right").querySelector(".view").style.clipPath =
+    stage.dataset.layout === "slider" ? `inset(0 0 0 ${100 * viewer.split}%)` : "";
   const handle = $("handle");
   handle.style.left = `${100 * viewer.split}%`;
   handle.setAttribute("aria-valuenow", Math.round(100 * viewer.split));
@@ -172,13 +292,17 @@ function arrange() {
 
 /** Zoom, about a place in a pane (in CSS pixels from its middle). */
 function zoom(scale, fromX = 0, fromY = 0) {
-  const real = window.devicePixelRatio || 1, next = Math.min(32, Math.max(0.05, scale * real)) / real;
+  const real = window.devicePixelRatio || 1,
+    next = Math.min(32, Math.max(0.05, scale * real)) / real;
   viewer.x += fromX / viewer.scale - fromX / next;
   viewer.y += fromY / viewer.scale - fromY / next;
   Object.assign(viewer, { scale: next, fit: false });
   arrange();
 }
-const zoomFit = () => { viewer.fit = true; arrange(); };
+const zoomFit = () => {
+  viewer.fit = true;
+  arrange();
+};
 const zoomReal = () => zoom(1 / (window.devicePixelRatio || 1));
 function pan(x, y) {
   viewer.x -= x / viewer.scale;
@@ -203,18 +327,49 @@ function toggleFullScreen() {
 }
 
 const KEYS = [
-  [["f", " "], "F, space", "flip: one picture in the other's place", () => { viewer.behind = viewer.behind === "left" ? "right" : "left"; choose({ layout: "flip", show: viewer.show === "difference" ? "pictures" : viewer.show }); }],
+  [
+    ["f", " "],
+    "F, space",
+    "flip: one picture in the other's place",
+    () => {
+      viewer.behind = viewer.behind === "left" ? "right" : "left";
+      choose({ layout: "flip", show: viewer.show === "difference" ? "pictures" : viewer.show });
+    },
+  ],
   [["s"], "S", "side by side", () => choose({ layout: "side" })],
   [["l"], "L", "slider", () => choose({ layout: "slider" })],
   [["x"], "X", "exchange left and right", () => choose({ left: viewer.right, right: viewer.left })],
   [["o"], "O (held)", "the original", () => viewer.original || choose({ original: true })],
   [["p"], "P", "pictures", () => choose({ show: "pictures" })],
-  [["d"], "D", "difference of the two", () => choose({ show: viewer.show === "difference" ? "pictures" : "difference" })],
-  [["e"], "E", "error heat map", () => choose({ show: viewer.show === "error" ? "pictures" : "error" })],
-  [["i"], "I", "importance map", () => choose({ show: viewer.show === "importance" ? "pictures" : "importance" })],
+  [
+    ["d"],
+    "D",
+    "difference of the two",
+    () => choose({ show: viewer.show === "difference" ? "pictures" : "difference" }),
+  ],
+  [
+    ["e"],
+    "E",
+    "error heat map",
+    () => choose({ show: viewer.show === "error" ? "pictures" : "error" }),
+  ],
+  [
+    ["i"],
+    "I",
+    "importance map",
+    () => choose({ show: viewer.show === "importance" ? "pictures" : "importance" }),
+  ],
   [["n"], "N", "next image", () => turnTo(1)],
   [["b"], "B", "image before", () => turnTo(-1)],
-  [["r"], "R", "next rate", () => { const rates = ratesShown(); choose({ rate: rates[(rates.indexOf(viewer.rate) + 1) % rates.length] }); }],
+  [
+    ["r"],
+    "R",
+    "next rate",
+    () => {
+      const rates = ratesShown();
+      choose({ rate: rates[(rates.indexOf(viewer.rate) + 1) % rates.length] });
+    },
+  ],
   [["1"], "1", "real pixels", zoomReal],
   [["0"], "0", "fit", zoomFit],
   [["+", "="], "+", "zoom in", () => zoom(2 * viewer.scale)],
@@ -226,11 +381,24 @@ const KEYS = [
 ];
 
 function pressed(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select, input, summary")) return;
+  if (
+    event.ctrlKey ||
+    event.metaKey ||
+    event.altKey ||
+    event.target.matches("select, input, summary")
+  )
+    return;
   if (event.target.matches("button") && [" ", "Enter"].includes(event.key)) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (event.target.id === "handle" && /^Arrow|Home|End/.test(key)) {
-    const share = { ArrowLeft: viewer.split - 0.02, ArrowDown: viewer.split - 0.02, ArrowRight: viewer.split + 0.02, ArrowUp: viewer.split + 0.02, Home: 0, End: 1 };
+    const share = {
+      ArrowLeft: viewer.split - 0.02,
+      ArrowDown: viewer.split - 0.02,
+      ArrowRight: viewer.split + 0.02,
+      ArrowUp: viewer.split + 0.02,
+      Home: 0,
+      End: 1,
+    };
     split(share[key]);
     return event.preventDefault();
   }
@@ -243,10 +411,19 @@ function pressed(event) {
 /** Moved by one pointer, zoomed by two. */
 function listenToPointers(stage) {
   const fingers = new Map();
-  const middle = () => [...fingers.values()].reduce(([x, y], f) => [x + f.x / fingers.size, y + f.y / fingers.size], [0, 0]);
-  const apart = () => { const [a, b] = [...fingers.values()]; return b ? Math.hypot(a.x - b.x, a.y - b.y) : 0; };
+  const middle = () =>
+    [...fingers.values()].reduce(
+      ([x, y], f) => [x + f.x / fingers.size, y + f.y / fingers.size],
+      [0, 0],
+    );
+  const apart = () => {
+    const [a, b] = [...fingers.values()];
+    return b ? Math.hypot(a.x - b.x, a.y - b.y) : 0;
+  };
   const inPane = (x, y) => {
-    const place = (document.elementFromPoint(x, y)?.closest(".pane") || pane("left")).getBoundingClientRect();
+    const place = (
+      document.elementFromPoint(x, y)?.closest(".pane") || pane("left")
+    ).getBoundingClientRect();
     return [x - place.left - place.width / 2, y - place.top - place.height / 2];
   };
   stage.addEventListener("pointerdown", (event) => {
@@ -256,63 +433,110 @@ function listenToPointers(stage) {
   });
   stage.addEventListener("pointermove", (event) => {
     if (!fingers.has(event.pointerId)) return;
-    const [x, y] = middle(), before = apart();
+    const [x, y] = middle(),
+      before = apart();
     fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     const [nowX, nowY] = middle();
     if (before) zoom((viewer.scale * apart()) / before, ...inPane(nowX, nowY));
     pan(nowX - x, nowY - y);
   });
-  for (const name of ["pointerup", "pointercancel"]) stage.addEventListener(name, (event) => fingers.delete(event.pointerId));
-  stage.addEventListener("wheel", (event) => {
-    // The page scrolls until the viewer is clicked or Ctrl is held.
-    if (!event.ctrlKey && !stage.contains(document.activeElement)) return;
-    event.preventDefault();
-    zoom(viewer.scale * 2 ** (-event.deltaY / 240), ...inPane(event.clientX, event.clientY));
-  }, { passive: false });
-  stage.addEventListener("dblclick", (event) => (viewer.fit ? zoom(Math.max(2 * viewer.scale, 1), ...inPane(event.clientX, event.clientY)) : zoomFit()));
+  for (const name of ["pointerup", "pointercancel"])
+    stage.addEventListener(name, (event) => fingers.delete(event.pointerId));
+  stage.addEventListener(
+    "wheel",
+    (event) => {
+      // The page scrolls until the viewer is clicked or Ctrl is held.
+      if (!event.ctrlKey && !stage.contains(document.activeElement)) return;
+      event.preventDefault();
+      zoom(viewer.scale * 2 ** (-event.deltaY / 240), ...inPane(event.clientX, event.clientY));
+    },
+    { passive: false },
+  );
+  stage.addEventListener("dblclick", (event) =>
+    viewer.fit
+      ? zoom(Math.max(2 * viewer.scale, 1), ...inPane(event.clientX, event.clientY))
+      : zoomFit(),
+  );
   const handle = $("handle");
   handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));
   handle.addEventListener("pointermove", (event) => {
     const place = stage.getBoundingClientRect();
-    if (handle.hasPointerCapture(event.pointerId)) split((event.clientX - place.left) / place.width);
+    if (handle.hasPointerCapture(event.pointerId))
+      split((event.clientX - place.left) / place.width);
   });
 }
 
 const mine = () => data.pictures.filter(({ dataset }) => dataset === currentDataset().name);
-const imagesShown = () => { const names = new Set(mine().map(({ image }) => image)); return currentDataset().images.map((_, i) => i).filter((i) => names.has(currentDataset().images[i].name)); };
+const imagesShown = () => {
+  const names = new Set(mine().map(({ image }) => image));
+  return currentDataset()
+    .images.map((_, i) => i)
+    .filter((i) => names.has(currentDataset().images[i].name));
+};
 /** Rates in bits per pixel, from low to high; behind them, as texts, the targets that a search met. */
 const ratesShown = () => {
   const all = [...new Set(mine().map(({ rate }) => rate))];
-  return [...all.filter(Number.isFinite).sort((a, b) => a - b), ...all.filter((rate) => !Number.isFinite(rate)).sort()];
+  return [
+    ...all.filter(Number.isFinite).sort((a, b) => a - b),
+    ...all.filter((rate) => !Number.isFinite(rate)).sort(),
+  ];
 };
-const rateName = (rate) => (Number.isFinite(rate) ? `${rate} bpp` : `matched: ${data.targets[rate]}`);
+const rateName = (rate) =>
+  Number.isFinite(rate) ? `${rate} bpp` : `matched: ${data.targets[rate]}`;
 
 /** Fill the viewer's choices for the data set; keep what still fits. */
 function setUpViewer() {
-  const images = imagesShown(), rates = ratesShown();
+  const images = imagesShown(),
+    rates = ratesShown();
   $("viewer-body").hidden = !images.length;
   $("viewer-none").hidden = Boolean(images.length);
   $("viewer-none").textContent = data.noPictures;
   if (!images.length) return;
-  const codecs = data.codecs.map((_, i) => i).filter((i) => mine().some(({ codec }) => codec === i));
-  options($("view-image"), images.map((i) => [i, currentDataset().images[i].name]));
-  options($("view-rate"), rates.map((rate) => [rate, rateName(rate)]));
-  for (const side of ["left", "right"]) options($(`view-${side}`), [...codecs.map((i) => [i, data.codecs[i].name]), [ORIGINAL, "original"]]);
+  const codecs = data.codecs
+    .map((_, i) => i)
+    .filter((i) => mine().some(({ codec }) => codec === i));
+  options(
+    $("view-image"),
+    images.map((i) => [i, currentDataset().images[i].name]),
+  );
+  options(
+    $("view-rate"),
+    rates.map((rate) => [rate, rateName(rate)]),
+  );
+  for (const side of ["left", "right"])
+    options($(`view-${side}`), [
+      ...codecs.map((i) => [i, data.codecs[i].name]),
+      [ORIGINAL, "original"],
+    ]);
   if (!images.includes(viewer.image)) viewer.image = images[0];
-  if (!rates.includes(viewer.rate)) viewer.rate = rates[Math.floor((Math.max(1, rates.filter(Number.isFinite).length) - 1) / 2)];
+  if (!rates.includes(viewer.rate))
+    viewer.rate = rates[Math.floor((Math.max(1, rates.filter(Number.isFinite).length) - 1) / 2)];
   // To begin with, two that there is a picture of.
   const there = codecs.filter((codec) => known(pictureOf(codec)?.data));
   if (!codecs.includes(viewer.left)) viewer.left = (there.length ? there : codecs)[0];
   if (!codecs.includes(viewer.right)) viewer.right = there.length > 1 ? there.at(-1) : ORIGINAL;
-  const lost = mine().filter(({ problem }) => problem), exact = mine().filter(({ exact }) => exact).length;
+  const lost = mine().filter(({ problem }) => problem),
+    exact = mine().filter(({ exact }) => exact).length;
   $("pictures-note").textContent =
     `${plural(mine().length - lost.length, "picture")} of ${plural(images.length, "image")}: of each codec the operating point nearest the rate, at most a factor of 1.5 away${rates.every(Number.isFinite) ? "" : "; where it says matched, the one that a search found for this image"}; decoded from the bitstream that was measured. ` +
     `${exact} are the bitstreams themselves, where browsers decode them to the measured pixels. The others are compressed anew for display (WebP of quality ${data.quality}, without loss where that would harm; originals too); figures and error maps are of the pictures before that.`;
   $("missing").hidden = !lost.length;
-  $("missing").querySelector("summary").textContent = `${plural(lost.length, "picture")} left out, and why`;
-  const reasons = Map.groupBy ? Map.groupBy(lost, ({ problem }) => problem) : lost.reduce((map, p) => map.set(p.problem, [...(map.get(p.problem) || []), p]), new Map());
-  $("missing").querySelector("ul").replaceChildren(...[...reasons].map(([why, some]) =>
-    html("li", {}, `${why} — ${some.map(({ image, codec, rate }) => `${image} ${codec === ORIGINAL ? "original" : `${data.codecs[codec].name} at ${Number.isFinite(rate) ? `${rate} bpp` : data.targets[rate]}`}`).join(", ")}`)));
+  $("missing").querySelector("summary").textContent =
+    `${plural(lost.length, "picture")} left out, and why`;
+  const reasons = Map.groupBy
+    ? Map.groupBy(lost, ({ problem }) => problem)
+    : lost.reduce((map, p) => map.set(p.problem, [...(map.get(p.problem) || []), p]), new Map());
+  $("missing")
+    .querySelector("ul")
+    .replaceChildren(
+      ...[...reasons].map(([why, some]) =>
+        html(
+          "li",
+          {},
+          `${why} — ${some.map(({ image, codec, rate }) => `${image} ${codec === ORIGINAL ? "original" : `${data.codecs[codec].name} at ${Number.isFinite(rate) ? `${rate} bpp` : data.targets[rate]}`}`).join(", ")}`,
+        ),
+      ),
+    );
   drawViewer();
 }
 
@@ -326,13 +550,30 @@ function view(image, left, right, rate) {
 }
 
 function startViewer() {
-  for (const [id, texts, name] of [["layouts", LAYOUTS, "layout"], ["shows", SHOWS, "show"]])
-    $(id).append(...Object.entries(texts).map(([value, text]) => html("button", { type: "button", value, onclick: () => choose({ [name]: value }) }, text)));
-  if (!data.pictures.some(({ importance }) => known(importance))) $("shows").lastChild.hidden = true;
-  options($("gain"), [1, 2, 4, 8, 16].map((times) => [times, `${times}×`]), 4);
+  for (const [id, texts, name] of [
+    ["layouts", LAYOUTS, "layout"],
+    ["shows", SHOWS, "show"],
+  ])
+    $(id).append(
+      ...Object.entries(texts).map(([value, text]) =>
+        html("button", { type: "button", value, onclick: () => choose({ [name]: value }) }, text),
+      ),
+    );
+  if (!data.pictures.some(({ importance }) => known(importance)))
+    $("shows").lastChild.hidden = true;
+  options(
+    $("gain"),
+    [1, 2, 4, 8, 16].map((times) => [times, `${times}×`]),
+    4,
+  );
   $("gain").addEventListener("change", drawViewer);
-  for (const name of ["image", "left", "right"]) $(`view-${name}`).addEventListener("change", (event) => choose({ [name]: Number(event.target.value) }));
-  $("view-rate").addEventListener("change", (event) => choose({ rate: ratesShown().find((rate) => String(rate) === event.target.value) }));
+  for (const name of ["image", "left", "right"])
+    $(`view-${name}`).addEventListener("change", (event) =>
+      choose({ [name]: Number(event.target.value) }),
+    );
+  $("view-rate").addEventListener("change", (event) =>
+    choose({ rate: ratesShown().find((rate) => String(rate) === event.target.value) }),
+  );
   $("previous").addEventListener("click", () => turnTo(-1));
   $("next").addEventListener("click", () => turnTo(1));
   $("zoom-fit").addEventListener("click", zoomFit);
@@ -340,10 +581,19 @@ function startViewer() {
   $("zoom-in").addEventListener("click", () => zoom(2 * viewer.scale));
   $("zoom-out").addEventListener("click", () => zoom(viewer.scale / 2));
   $("full").addEventListener("click", toggleFullScreen);
-  $("keys").append(...KEYS.filter(([, name]) => name).flatMap(([, name, what]) => [html("dt", {}, html("kbd", {}, name)), html("dd", {}, what)]),
-    html("dt", {}, "Wheel, two fingers"), html("dd", {}, "zoom, after a click into the picture or with Ctrl"));
+  $("keys").append(
+    ...KEYS.filter(([, name]) => name).flatMap(([, name, what]) => [
+      html("dt", {}, html("kbd", {}, name)),
+      html("dd", {}, what),
+    ]),
+    html("dt", {}, "Wheel, two fingers"),
+    html("dd", {}, "zoom, after a click into the picture or with Ctrl"),
+  );
   $("viewer").addEventListener("keydown", pressed);
-  $("viewer").addEventListener("keyup", (event) => event.key.toLowerCase() === "o" && choose({ original: false }));
+  $("viewer").addEventListener(
+    "keyup",
+    (event) => event.key.toLowerCase() === "o" && choose({ original: false }),
+  );
   $("stage").addEventListener("blur", () => viewer.original && choose({ original: false }));
   listenToPointers($("stage"));
   document.addEventListener("fullscreenchange", arrange);
