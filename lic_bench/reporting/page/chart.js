@@ -1,4 +1,5 @@
-// Rate-distortion curves as SVG: switched on and off, named under the pointer, walked by the arrow keys.
+// Rate-distortion curves as SVG: switched on and off, named under the pointer, walked by the arrow
+// keys.
 const COLOURS = 7;
 const DASHES = ["", "8 3", "8 3 2 3", "2 2"];
 const MARKERS = [
@@ -8,7 +9,8 @@ const MARKERS = [
   "M0,-5L5,0L0,5L-5,0z",
   "M0,4.6L4.4,-3.6H-4.4z",
   "M-1.6,-4.5h3.2v2.9h2.9v3.2h-2.9v2.9h-3.2v-2.9h-2.9v-3.2h2.9z",
-  "M0,-2.2L2.6,-4.8L4.8,-2.6L2.2,0L4.8,2.6L2.6,4.8L0,2.2L-2.6,4.8L-4.8,2.6L-2.2,0L-4.8,-2.6L-2.6,-4.8z",
+  "M0,-2.2L2.6,-4.8L4.8,-2.6L2.2,0L4.8,2.6L2.6,4.8" +
+    "L0,2.2L-2.6,4.8L-4.8,2.6L-2.2,0L-4.8,-2.6L-2.6,-4.8z",
   "M-4.6,0L3.6,-4.4V4.4z",
   "M4.6,0L-3.6,-4.4V4.4z",
   "M0,-4.8L2.6,0L0,4.8L-2.6,0z",
@@ -33,7 +35,7 @@ function ticks(low, high, number, logarithmic) {
     if (inside.length > 1)
       return inside.length <= number + 4
         ? inside
-        : inside.filter((tick) => /^1/.test(tick.toExponential()));
+        : inside.filter((tick) => tick.toExponential().startsWith("1"));
   }
   const rough = (high - low) / number,
     power = 10 ** Math.floor(Math.log10(rough));
@@ -85,7 +87,7 @@ function drawChart() {
   host.classList.remove("hovering");
   chart.points = [];
   chart.active = null;
-  notes(all, metric, axis);
+  drawNotes(all, metric, axis);
   if (!all.length) {
     host.append(
       html(
@@ -185,7 +187,7 @@ function drawChart() {
   const names = [];
   // Published curves lie behind; of their many points a few are marked.
   const behind = (codec) => (data.codecs[codec].published ? 0 : 1);
-  for (const { codec, points } of [...all].sort((a, b) => behind(a.codec) - behind(b.codec))) {
+  for (const { codec, points } of all.toSorted((a, b) => behind(a.codec) - behind(b.codec))) {
     const { dash, marker, ...colour } = look(codec);
     const group = svg("g", { class: `codec ${origin(codec)}`, "data-codec": codec, ...colour });
     const line = points.map(({ x, y }) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(" ");
@@ -226,7 +228,7 @@ function drawChart() {
     );
   const tip = html("div", { class: "tip", role: "status", hidden: true });
   host.append(picture, tip);
-  const show = (point) => hover(host, cross, tip, point, { width, box, metric, axis });
+  const show = (point) => hover(host, cross, tip, point, { width, box, metric });
   picture.addEventListener("pointermove", (event) => {
     const place = picture.getBoundingClientRect();
     const x = event.clientX - place.left,
@@ -265,7 +267,7 @@ function placeNames(names) {
   });
 }
 
-/** The point that an arrow key leads to: along a curve, or to the next curve; undefined for other keys. */
+/** The point that an arrow key leads to, along a curve or to the next; undefined for other keys. */
 function neighbour(key) {
   if (key === "Escape") return null;
   const step = { ArrowRight: 1, ArrowLeft: -1, ArrowUp: -1, ArrowDown: 1 }[key];
@@ -283,7 +285,7 @@ function neighbour(key) {
   );
 }
 
-function hover(host, cross, tip, point, { width, box, metric, axis }) {
+function hover(host, cross, tip, point, { width, box, metric }) {
   chart.active = point;
   host.classList.toggle("hovering", Boolean(point));
   cross.replaceChildren();
@@ -322,7 +324,7 @@ function hover(host, cross, tip, point, { width, box, metric, axis }) {
   tip.style.top = `${Math.max(0, point.py - tip.offsetHeight - 10)}px`;
 }
 
-function notes(all, metric, axis) {
+function drawNotes(all, metric, axis) {
   const set = currentDataset(),
     image = $("curve-image").value;
   const parts = [

@@ -31,6 +31,8 @@ const signed = (value, digits) =>
 const figures = (value, digits = 3) =>
   known(value) ? String(Number(value.toPrecision(digits))) : "–";
 const bpp = (value) => fixed(value, value < 0.0995 ? 4 : 3) + " bpp";
-const seconds = (value) =>
-  !known(value) ? "–" : value < 0.1 ? figures(1000 * value) + " ms" : figures(value) + " s";
+const seconds = (value) => {
+  if (!known(value)) return "–";
+  return value < 0.1 ? figures(1000 * value) + " ms" : figures(value) + " s";
+};
 const plural = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;

@@ -19,7 +19,7 @@ from typing import Any
 from lic_bench.files import atomic_write
 from lic_bench.reporting.page.pictures import BLOCK, QUALITY, STEPS, Picture
 
-# `data` first: the others use it.
+# `dom` first: the others use it.
 _SCRIPTS = ("dom.js", "chart.js", "tables.js", "viewer.js", "main.js")
 
 
@@ -77,21 +77,28 @@ def write(path: Path, data: dict[str, Any], pictures: Sequence[Picture]) -> None
 
 
 def _page(data: dict[str, Any]) -> str:
-    style = _file("style.css")
-    script = "(() => {\n'use strict';\n" + "".join(
-        ["const data = JSON.parse(document.getElementById('data').textContent);\n"]
-        + [_file(name) for name in _SCRIPTS]
-    )
-    script += "})();\n"
+    style, code = _file("style.css"), script()
     parts = {
         "style": style,
         "style-hash": _hash(style),
-        "script": script,
-        "script-hash": _hash(script),
+        "script": code,
+        "script-hash": _hash(code),
         "data": as_json(data),
     }
     # In one pass: what was put in is not looked at again.
     return re.sub(r"\{\{([\w-]+)\}\}", lambda match: parts[match[1]], _file("page.html"))
+
+
+def script() -> str:
+    """All that runs in the browser, in a scope of its own."""
+    lines = [
+        "(() => {",
+        "'use strict';",
+        "const data = JSON.parse(document.getElementById('data').textContent);",
+        *map(_file, _SCRIPTS),
+        "})();\n",
+    ]
+    return "\n".join(lines)
 
 
 def as_json(data: object) -> str:

@@ -9,7 +9,8 @@ function setUpDataset() {
     ([i]) => set.curves[state.metric][i] && !data.codecs[i].published && !set.averages.includes(i),
   );
   $("summary").textContent =
-    `${set.name}: ${plural(set.size, "image")}, ${plural(measured.length, "codec")}. Made by lic-bench ${data.version} on ${data.made}.`;
+    `${set.name}: ${plural(set.size, "image")}, ${plural(measured.length, "codec")}. ` +
+    `Made by lic-bench ${data.version} on ${data.made}.`;
   options(
     $("curve-image"),
     [["", "all, averaged"], ...set.images.map(({ name }, i) => [i, name])],
@@ -86,15 +87,12 @@ function drawLegend() {
 
 function drawFailures() {
   if (!data.failures.length) return;
+  const first = data.failed > data.failures.length ? `; the first ${data.failures.length}` : "";
   $("failures").append(
     html(
       "details",
       { class: "note" },
-      html(
-        "summary",
-        {},
-        `${plural(data.failed, "measurement")} failed${data.failed > data.failures.length ? `; the first ${data.failures.length}` : ""}`,
-      ),
+      html("summary", {}, `${plural(data.failed, "measurement")} failed${first}`),
       html(
         "ul",
         {},
@@ -128,7 +126,7 @@ function drawProvenance() {
   const text = (value) =>
     typeof value === "object"
       ? Object.entries(value)
-          .map(([name, one]) => `${name} ${one}`)
+          .map(([name, part]) => `${name} ${part}`)
           .join(" · ")
       : String(value);
   $("runs").append(
@@ -139,7 +137,8 @@ function drawProvenance() {
         html(
           "summary",
           {},
-          `Run ${run}, ${String(rest.started).slice(0, 19).replace("T", " ")} UTC: ${plural(measurements, "measurement")} of this page`,
+          `Run ${run}, ${String(rest.started).slice(0, 19).replace("T", " ")} UTC: ` +
+            `${plural(measurements, "measurement")} of this page`,
         ),
         html(
           "dl",

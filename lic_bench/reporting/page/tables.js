@@ -62,7 +62,7 @@ function qualityAt(own, rate) {
   const points = own.bpp
     .map((x, i) => [x, own.value[i]])
     .filter(([x, y]) => known(x) && known(y))
-    .sort((a, b) => a[0] - b[0]);
+    .toSorted((a, b) => a[0] - b[0]);
   const next = points.findIndex(([x]) => x >= rate);
   if (next < 0) return null;
   const [x1, y1] = points[next];

@@ -50,11 +50,12 @@ async function bitmap(id) {
 }
 async function decode(id) {
   while (!$(`blob-${id}`) && document.readyState === "loading")
+    // oxlint-disable-next-line no-await-in-loop -- waiting is what the loop is for
     await new Promise((resolve) => setTimeout(resolve, 30));
   const text = $(`blob-${id}`).textContent;
   const type = { "/": "jpeg", i: "png", U: "webp" }[text[0]] || "avif";
   return createImageBitmap(
-    new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], { type: `image/${type}` }),
+    new Blob([Uint8Array.from(atob(text), (c) => c.codePointAt(0))], { type: `image/${type}` }),
   );
 }
 
@@ -200,7 +201,8 @@ function drawControls() {
     notes.push(
       Math.abs(more) < 0.5
         ? "Both take as many bits."
-        : `Right takes ${fixed(Math.abs(more), 0)} % ${more > 0 ? "more" : "fewer"} bits than left.`,
+        : `Right takes ${fixed(Math.abs(more), 0)} % ` +
+            `${more > 0 ? "more" : "fewer"} bits than left.`,
     );
   }
   if (viewer.show === "difference")
@@ -231,7 +233,8 @@ function drawScale() {
   $("scale").replaceChildren(
     "Error 0",
     canvas,
-    `${HEAT_TOP} or more 8-bit steps, root mean square of each ${data.errorBlock}×${data.errorBlock} pixels`,
+    `${HEAT_TOP} or more 8-bit steps, root mean square of each ` +
+      `${data.errorBlock}×${data.errorBlock} pixels`,
   );
 }
 
@@ -277,7 +280,8 @@ function arrange() {
     snapped = (value) => Math.round(value * real) / real;
   for (const side of ["left", "right"]) {
     const canvas = pane(side).querySelector("canvas");
-    canvas.style.transform = `translate(${snapped(w / 2 - viewer.x * s)}px, ${snapped(h / 2 - viewer.y * s)}px) scale(${s})`;
+    const [left, top] = [snapped(w / 2 - viewer.x * s), snapped(h / 2 - viewer.y * s)];
+    canvas.style.transform = `translate(${left}px, ${top}px) scale(${s})`;
     canvas.classList.toggle("pixelated", s * real >= 0.999);
     pane(side).classList.toggle("behind", side === viewer.behind);
   }
@@ -473,12 +477,12 @@ const imagesShown = () => {
     .images.map((_, i) => i)
     .filter((i) => names.has(currentDataset().images[i].name));
 };
-/** Rates in bits per pixel, from low to high; behind them, as texts, the targets that a search met. */
+/** Rates in bits per pixel, from low to high; behind them, as texts, the targets of searches. */
 const ratesShown = () => {
   const all = [...new Set(mine().map(({ rate }) => rate))];
   return [
-    ...all.filter(Number.isFinite).sort((a, b) => a - b),
-    ...all.filter((rate) => !Number.isFinite(rate)).sort(),
+    ...all.filter(Number.isFinite).toSorted((a, b) => a - b),
+    ...all.filter((rate) => !Number.isFinite(rate)).toSorted(),
   ];
 };
 const rateName = (rate) =>
@@ -515,11 +519,8 @@ function setUpViewer() {
   const there = codecs.filter((codec) => known(pictureOf(codec)?.data));
   if (!codecs.includes(viewer.left)) viewer.left = (there.length ? there : codecs)[0];
   if (!codecs.includes(viewer.right)) viewer.right = there.length > 1 ? there.at(-1) : ORIGINAL;
-  const lost = mine().filter(({ problem }) => problem),
-    exact = mine().filter(({ exact }) => exact).length;
-  $("pictures-note").textContent =
-    `${plural(mine().length - lost.length, "picture")} of ${plural(images.length, "image")}: of each codec the operating point nearest the rate, at most a factor of 1.5 away${rates.every(Number.isFinite) ? "" : "; where it says matched, the one that a search found for this image"}; decoded from the bitstream that was measured. ` +
-    `${exact} are the bitstreams themselves, where browsers decode them to the measured pixels. The others are compressed anew for display (WebP of quality ${data.quality}, without loss where that would harm; originals too); figures and error maps are of the pictures before that.`;
+  const lost = mine().filter(({ problem }) => problem);
+  $("pictures-note").textContent = picturesNote(images, rates, lost);
   $("missing").hidden = !lost.length;
   $("missing").querySelector("summary").textContent =
     `${plural(lost.length, "picture")} left out, and why`;
@@ -530,14 +531,31 @@ function setUpViewer() {
     .querySelector("ul")
     .replaceChildren(
       ...[...reasons].map(([why, some]) =>
-        html(
-          "li",
-          {},
-          `${why} — ${some.map(({ image, codec, rate }) => `${image} ${codec === ORIGINAL ? "original" : `${data.codecs[codec].name} at ${Number.isFinite(rate) ? `${rate} bpp` : data.targets[rate]}`}`).join(", ")}`,
-        ),
+        html("li", {}, `${why} — ${some.map(nameOfPicture).join(", ")}`),
       ),
     );
   drawViewer();
+}
+
+function picturesNote(images, rates, lost) {
+  const exact = mine().filter((picture) => picture.exact).length;
+  return (
+    `${plural(mine().length - lost.length, "picture")} of ${plural(images.length, "image")}: ` +
+    "of each codec the operating point nearest the rate, at most a factor of 1.5 away" +
+    (rates.every(Number.isFinite)
+      ? ""
+      : "; where it says matched, the one that a search found for this image") +
+    "; decoded from the bitstream that was measured. " +
+    `${exact} are the bitstreams themselves, where browsers decode them to the measured pixels. ` +
+    `The others are compressed anew for display (WebP of quality ${data.quality}, without loss ` +
+    "where that would harm; originals too); figures and error maps are of the pictures before that."
+  );
+}
+
+function nameOfPicture({ image, codec, rate }) {
+  if (codec === ORIGINAL) return `${image} original`;
+  const rateText = Number.isFinite(rate) ? `${rate} bpp` : data.targets[rate];
+  return `${image} ${data.codecs[codec].name} at ${rateText}`;
 }
 
 /** Show an image of the table in the viewer. */
