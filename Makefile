@@ -5,6 +5,7 @@ PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+PAGE := lic_bench/reporting/page
 
 .PHONY: run test check format results bench clean
 
@@ -17,14 +18,21 @@ test: check  ## the linters and every test
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-# mypy does not follow the mapping of codecs/ and datasets/ into the package: it gets them in place.
+# Neither mypy nor import-linter follows the mapping of codecs/ and datasets/ into the package: they
+# get them in place.
 	rm -rf build/typed && mkdir -p build/typed && cp -r lic_bench build/typed
 	cp -r codecs datasets build/typed/lic_bench
 	MYPYPATH=build/typed $(BIN)/mypy
+	cd build/typed && ../../$(BIN)/lint-imports ../../pyproject.toml --no-cache
+# The page's scripts share one scope, and are linted as the one script that a report holds.
+	$(BIN)/oxfmt --check $(PAGE)
+	$(BIN)/python -c 'from lic_bench.reporting.page.html import script; print(script())' > build/page.js
+	$(BIN)/oxlint build/page.js
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+	$(BIN)/oxfmt $(PAGE)
 
 # What results/kodak shows. CompressAI's models want their weights in torch's cache, or the network:
 # quality 2 alone is what was at hand when they were made.
