@@ -102,7 +102,9 @@ def parse_target(text: str) -> Target:
         raise SpecError(f"{text!r} is no target: one looks like bpp=0.25 or psnr_rgb=32")
     if name in QUALITIES and QUALITIES[name].pooled:
         raise SpecError(f"{text}: {name} is of a whole data set, not of an image; take psnr_rgb")
-    check_known("target", name, [RATE, *(one.name for one in QUALITIES.values() if not one.pooled)])
+    check_known(
+        "target", name, [RATE, *(n for n, quality in QUALITIES.items() if not quality.pooled)]
+    )
     if "ssim" in name and value < 1:
         db = -10 * math.log10(1 - value)
         raise SpecError(f"{text}: SSIM and MS-SSIM are given in dB: {value:g} is {name}={db:.2f}")

@@ -21,11 +21,11 @@ def front(seconds: Sequence[float], saved: Sequence[float]) -> list[int]:
     In order of their time, as positions in the arguments.
     """
     order = sorted(range(len(saved)), key=lambda i: (seconds[i], -saved[i]))
-    found: list[int] = []
+    best: list[int] = []
     for i in order:
-        if not found or saved[i] > saved[found[-1]]:
-            found.append(i)
-    return found
+        if not best or saved[i] > saved[best[-1]]:
+            best.append(i)
+    return best
 
 
 def plot_pareto(

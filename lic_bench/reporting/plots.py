@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from lic_bench.analysis import published_curves as others
+from lic_bench.analysis import published_curves
 from lic_bench.analysis.curves import aggregate, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.files import atomic_write
@@ -115,17 +115,17 @@ def plot(
     measured = aggregated[aggregated["dataset"] == dataset]["codec"].unique()
     curves = [curve(aggregated, dataset, codec, metric) for codec in codecs or measured]
     left_out = ", ".join(
-        f"{one.codec} ({'; '.join(one.left_out)})" for one in curves if one.left_out
+        f"{line.codec} ({'; '.join(line.left_out)})" for line in curves if line.left_out
     )
-    curves = [one for one in curves if one.points]
+    curves = [line for line in curves if line.points]
     if not curves:
         raise UndefinedError(f"There is nothing to draw on {dataset}: left out were {left_out}.")
     if left_out:
         warnings.warn(f"Left out of the plot: {left_out}.", stacklevel=2)
     low, high = xlim or (None, None)
     span = (
-        min(one.bpp[0] for one in curves) if low is None else low,
-        max(one.bpp[-1] for one in curves) if high is None else high,
+        min(line.bpp[0] for line in curves) if low is None else low,
+        max(line.bpp[-1] for line in curves) if high is None else high,
     )
 
     images = measurements[measurements["dataset"] == dataset]["image"].nunique()
@@ -133,16 +133,16 @@ def plot(
     with mpl.rc_context(STYLE):
         figure = Figure(SIZES[width], layout="constrained")
         axes = figure.add_subplot()
-        for one in curves:
-            index = everyone.index(one.codec)
+        for line in curves:
+            index = everyone.index(line.codec)
             axes.plot(
-                one.bpp,
-                one.value,
-                label=names[one.codec],
+                line.bpp,
+                line.value,
+                label=names[line.codec],
                 color=COLOURS[index % len(COLOURS)],
                 linestyle=_LINES[index % len(_LINES)],
                 marker=MARKERS[index % len(MARKERS)],
-                **({} if names[one.codec] == one.codec else _IMPORTED),
+                **({} if names[line.codec] == line.codec else _IMPORTED),
             )
         drawn = [
             _add_published(axes, name, dataset, metric, span, index)
@@ -169,31 +169,31 @@ def _add_published(
 ) -> str | None:
     """Draw the part of a published curve that lies in a span of rates; return its source."""
     try:
-        one = others.curve(name, dataset, metric)
+        line = published_curves.curve(name, dataset, metric)
     except UndefinedError as error:
         warnings.warn(f"Left out of the plot: {error}", stacklevel=3)
         return None
-    inside = (span[0] <= one.bpp) & (one.bpp <= span[1])
-    ends = [rate for rate in span if one.bpp[0] < rate < one.bpp[-1] and rate not in one.bpp]
-    rates = np.sort([*one.bpp[inside], *ends])
+    inside = (span[0] <= line.bpp) & (line.bpp <= span[1])
+    ends = [rate for rate in span if line.bpp[0] < rate < line.bpp[-1] and rate not in line.bpp]
+    rates = np.sort([*line.bpp[inside], *ends])
     if not rates.size:
         warnings.warn(
-            f"Left out of the plot: {name} was published from {one.bpp[0]:.3f} to "
-            f"{one.bpp[-1]:.3f} bpp, all outside of what is drawn.",
+            f"Left out of the plot: {name} was published from {line.bpp[0]:.3f} to "
+            f"{line.bpp[-1]:.3f} bpp, all outside of what is drawn.",
             stacklevel=3,
         )
         return None
-    true = np.flatnonzero(np.isin(rates, one.bpp))
+    true = np.flatnonzero(np.isin(rates, line.bpp))
     axes.plot(
         rates,
-        np.interp(rates, one.bpp, one.value),
+        np.interp(rates, line.bpp, line.value),
         label=f"{name} (published)",
         linestyle=_LINES[(index + 1) % len(_LINES)],
         marker=MARKERS[index % len(MARKERS)],
         markevery=list(true[:: -(-len(true) // _PUBLISHED_MARKERS) or 1]),
         **_PUBLISHED,
     )
-    return one.source
+    return line.source
 
 
 def _add_legend(figure: Figure, axes: Axes) -> None:

@@ -146,15 +146,15 @@ def bd_rate_table(
     cells: dict[str, list[object]] = {"codec": [names[codec] for codec in codecs]}
     notes: dict[str, None] = {}
     for kind in kinds:
-        found = bd_rates(averages, anchor, kind.name).set_index("codec").loc[list(codecs)]
-        cells[kind.name] = list(found["bd_rate_percent"])
+        rates = bd_rates(averages, anchor, kind.name).set_index("codec").loc[list(codecs)]
+        cells[kind.name] = list(rates["bd_rate_percent"])
         columns.append(Column(kind.name, f"{_title(kind)} [%]", 1, signed=True))
         if intervals:
             ends = [_interval(measurements, anchor, codec, kind.name, dataset) for codec in codecs]
             for k, end in enumerate(("low", "high")):
                 cells[f"{kind.name}_{end}"] = [pair[k] for pair in ends]
                 columns.append(Column(f"{kind.name}_{end}", f"{end} [%]", 1, signed=True))
-        for codec, row in found.iterrows():
+        for codec, row in rates.iterrows():
             if row["undefined"] is not None and not pd.isna(row["undefined"]):
                 notes[f"{codec}: BD-rate in {kind.name} undefined: {row['undefined']}"] = None
             if row["left_out"]:
@@ -231,17 +231,17 @@ def rates_table(
     for codec in codecs:
         block = pd.DataFrame({"codec": names[codec], "bpp": list(rates)})
         for kind in kinds:
-            one = curve(averages, dataset, codec, kind.name)
-            rising = len(one.bpp) > 1 and bool((np.diff(one.bpp) > 0).all()) and one.bpp[0] > 0
+            line = curve(averages, dataset, codec, kind.name)
+            rising = len(line.bpp) > 1 and bool((np.diff(line.bpp) > 0).all()) and line.bpp[0] > 0
             if rising:
-                found = PchipInterpolator(np.log(one.bpp), one.value, extrapolate=False)(wanted)
+                values = PchipInterpolator(np.log(line.bpp), line.value, extrapolate=False)(wanted)
             else:
-                found = np.full(len(rates), np.nan)
+                values = np.full(len(rates), np.nan)
                 notes.append(f"{codec}: {kind.name}: no curve to interpolate on")
-            block[kind.value] = found
-            if rising and np.isnan(found).any():
+            block[kind.value] = values
+            if rising and np.isnan(values).any():
                 notes.append(
-                    f"{codec}: measured from {one.bpp[0]:.3f} to {one.bpp[-1]:.3f} bpp; "
+                    f"{codec}: measured from {line.bpp[0]:.3f} to {line.bpp[-1]:.3f} bpp; "
                     "nothing is extrapolated"
                 )
         blocks.append(block)
@@ -283,16 +283,16 @@ def match_table(
     """
     _, dataset, codecs = _chosen(measurements, dataset, codecs)
     rows = measurements[(measurements["dataset"] == dataset) & measurements["error"].isna()]
-    found, notes = _matched(rows[rows["codec"].isin(codecs)], target)
-    shown = [codec for codec in codecs if codec in set(found["codec"])]
+    matched, notes = _matched(rows[rows["codec"].isin(codecs)], target)
+    shown = [codec for codec in codecs if codec in set(matched["codec"])]
     anchor = anchor or ("jpeg" if "jpeg" in shown else shown[0])
     check_known(f"codec matched on {dataset}", anchor, shown)
-    averages = aggregate(found.assign(point=str(target), point_index=1, searched=False))
+    averages = aggregate(matched.assign(point=str(target), point_index=1, searched=False))
     table = averages.set_index("codec").loc[shown]
-    by_codec = pd.Series(target.over(found), found.index).groupby(found["codec"])
+    by_codec = pd.Series(target.over(matched), matched.index).groupby(matched["codec"])
     table["worst"] = by_codec.agg(lambda over: max(over, key=abs))
     table["missed"] = by_codec.agg(lambda over: (over.abs() > target.tolerance).sum())
-    table["points"] = found.groupby("codec")["point"].agg(_span)
+    table["points"] = matched.groupby("codec")["point"].agg(_span)
 
     reached, rate = target.metric, Column("bpp", _RATES["bpp"], 3)
     kinds = [kind for kind in map(metric_named, metrics) if kind.images != target.images]
@@ -312,7 +312,7 @@ def match_table(
             Column("missed", "Missed", 0),
             rate,
         ]
-        bpp = found.pivot(index="image", columns="codec", values="bpp").astype("float64")
+        bpp = matched.pivot(index="image", columns="codec", values="bpp").astype("float64")
         percent = 100 * (bpp.div(bpp[anchor], axis=0) - 1)
         table["rate_percent"] = 100 * np.expm1(np.log1p(percent / 100).mean())
         table["least_percent"], table["most_percent"] = percent.min(), percent.max()
@@ -333,23 +333,23 @@ def match_table(
 
 def _matched(rows: pd.DataFrame, target: Target) -> tuple[pd.DataFrame, list[str]]:
     """The points that met a target, on images that all codecs have one for; and what to know."""
-    found = rows[[str(target) in one.split() for one in rows["matches"]]]
-    if found.empty:
+    matched = rows[[str(target) in text.split() for text in rows["matches"]]]
+    if matched.empty:
         raise UndefinedError(f"Nothing was searched for {target}: run --match {target} does it.")
-    by_codec, notes = found.groupby("codec", sort=False), []
+    by_codec, notes = matched.groupby("codec", sort=False), []
     for codec, own in rows.groupby("codec", sort=False):
         if codec not in by_codec.groups:
             why = "a single operating point" if own["point"].nunique() == 1 else "not searched"
             why = "imported" if "imported" in own and own["imported"].any() else why
             notes.append(f"{codec}: not matched: {why}")
-    codecs = found.groupby("image", sort=False)["codec"].nunique()
+    codecs = matched.groupby("image", sort=False)["codec"].nunique()
     lost = list(codecs.index[codecs < by_codec.ngroups])
     if lost:
         notes.append(f"left out, as not every codec was measured on them: {', '.join(lost)}")
-    found = found[~found["image"].isin(lost)]
-    if found.empty:
+    matched = matched[~matched["image"].isin(lost)]
+    if matched.empty:
         raise UndefinedError(f"There is no image on which every codec was matched to {target}.")
-    for codec, own in found.groupby("codec", sort=False):
+    for codec, own in matched.groupby("codec", sort=False):
         far = own.loc[np.abs(target.over(own)) > target.tolerance, "image"]
         if len(far):
             near = rows[(rows["codec"] == codec) & rows["image"].isin(far)]
@@ -357,7 +357,7 @@ def _matched(rows: pd.DataFrame, target: Target) -> tuple[pd.DataFrame, list[str
                 f"{codec}: {len(far)} of {len(own)} images miss {target.text} by more than "
                 f"{_tolerance(target)}: {_reasons(near, target)}"
             )
-    return found, notes
+    return matched, notes
 
 
 def _reasons(rows: pd.DataFrame, target: Target) -> str:

@@ -28,10 +28,10 @@ const origin = (codec) =>
 /** Round figures for an axis, about so many. */
 function ticks(low, high, number, logarithmic) {
   if (logarithmic) {
-    const found = [];
+    const marks = [];
     for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
-      for (const digit of [1, 2, 5]) found.push(digit * 10 ** power);
-    const inside = found.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
+      for (const digit of [1, 2, 5]) marks.push(digit * 10 ** power);
+    const inside = marks.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
     if (inside.length > 1)
       return inside.length <= number + 4
         ? inside
@@ -40,10 +40,10 @@ function ticks(low, high, number, logarithmic) {
   const rough = (high - low) / number,
     power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].find((digit) => digit * power >= rough) * power;
-  const found = [];
+  const marks = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++)
-    found.push(Number((i * step).toPrecision(10)));
-  return found;
+    marks.push(Number((i * step).toPrecision(10)));
+  return marks;
 }
 
 /** The points of the codecs that are shown, by codec. */
@@ -53,7 +53,7 @@ function seriesShown() {
     axis = $("axis").value,
     image = $("curve-image").value;
   const limit = axis === "bpp" && $("limit").value ? Number($("limit").value) : Infinity;
-  const found = [];
+  const series = [];
   data.codecs.forEach((_, codec) => {
     const curve = set.curves[metric][codec];
     if (!curve || !state.shown.has(codec)) return;
@@ -70,9 +70,9 @@ function seriesShown() {
         x: axis === "bpp" ? own.bpp[i] : curve[axis][i],
       }))
       .filter(({ x, y }) => known(x) && known(y));
-    if (points.some(({ x }) => x <= limit)) found.push({ codec, points, limit });
+    if (points.some(({ x }) => x <= limit)) series.push({ codec, points, limit });
   });
-  return found;
+  return series;
 }
 
 const chart = { points: [], active: null };

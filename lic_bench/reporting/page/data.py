@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lic_bench.analysis import published_curves as others
+from lic_bench.analysis import published_curves
 from lic_bench.analysis.bootstrap import ImageCurves, image_curves
 from lic_bench.analysis.curves import Curve, aggregate, bd_rate, bd_rate_percents, curve
 from lic_bench.errors import SpecError, UndefinedError
@@ -61,13 +61,14 @@ def gather(
         if not any(
             _published(name, dataset, metric) for dataset in datasets for metric in QUALITIES
         ):
-            others.curve(name, datasets[0])  # says why
+            published_curves.curve(name, datasets[0])  # says why
     names = display_names(measurements)
     made_by = measurements["run"].value_counts()
     failed = measurements[measurements["error"].notna()]
     return {
         "metrics": [
-            {"name": one.name, "label": one.label, "rule": one.rule} for one in QUALITIES.values()
+            {"name": quality.name, "label": quality.label, "rule": quality.rule}
+            for quality in QUALITIES.values()
         ],
         "codecs": [
             {"name": names[spec], "spec": spec, "imported": names[spec] != spec}
@@ -86,70 +87,70 @@ def gather(
 def _dataset(
     measurements: pd.DataFrame, aggregated: pd.DataFrame, name: str, published: Sequence[str]
 ) -> Json:
-    mine = measurements[measurements["dataset"] == name]
+    rows = measurements[measurements["dataset"] == name]
     # The table goes codec by codec, and in each of its points by the images' order.
-    images = mine[mine["image"].notna()].drop_duplicates("image")
+    images = rows[rows["image"].notna()].drop_duplicates("image")
     measured_images = len(images)
     if measured_images > _ONE_BY_ONE:
         chosen = np.linspace(0, measured_images - 1, _ONE_BY_ONE).astype(int)
         images = images.iloc[chosen]
     names = list(images["image"])
-    one_by_one = mine[mine["image"].isin(names)]
+    shown = rows[rows["image"].isin(names)]
     codecs = list(aggregated["codec"].unique())
-    measured = set(mine["codec"])
-    of_images = set(mine.loc[mine["image"].notna(), "codec"])
-    found: Json = {"curves": {}, "bd": {}, "byImage": {}, "bdByImage": {}}
+    measured = set(rows["codec"])
+    of_images = set(rows.loc[rows["image"].notna(), "codec"])
+    figures: Json = {"curves": {}, "bd": {}, "byImage": {}, "bdByImage": {}}
     for metric in QUALITIES:
         curves = [curve(aggregated, name, c, metric) if c in measured else None for c in codecs]
         split = [
-            image_curves(one_by_one, one)
-            if one is not None and one.points and one.codec in of_images
+            image_curves(shown, line)
+            if line is not None and line.points and line.codec in of_images
             else None
-            for one in curves
+            for line in curves
         ]
         every = [*curves, *(_published(other, name, metric) for other in published)]
-        found["curves"][metric] = [_curve(one, aggregated) for one in every]
-        found["bd"][metric] = [[_bd(anchor, test) for test in every] for anchor in every]
-        found["byImage"][metric] = [_by_image(one, names) for one in split]
-        found["bdByImage"][metric] = [
+        figures["curves"][metric] = [_curve(line, aggregated) for line in every]
+        figures["bd"][metric] = [[_bd(anchor, test) for test in every] for anchor in every]
+        figures["byImage"][metric] = [_by_image(line, names) for line in split]
+        figures["bdByImage"][metric] = [
             [_bd_by_image(anchor, test, names) for test in split] for anchor in split
         ]
     return {
         "name": name,
-        "size": int(mine["dataset_images"].max()),
+        "size": int(rows["dataset_images"].max()),
         "measured": measured_images,
         "averages": [i for i, codec in enumerate(codecs) if codec in measured - of_images],
         "images": [
             {"name": row.image, "width": _number(row.width), "height": _number(row.height)}
             for row in images.itertuples()
         ],
-        **found,
+        **figures,
     }
 
 
 def _published(name: str, dataset: str, metric: str) -> Curve | None:
     try:
-        return others.curve(name, dataset, metric)
+        return published_curves.curve(name, dataset, metric)
     except (SpecError, UndefinedError):
         return None
 
 
-def _curve(one: Curve | None, aggregated: pd.DataFrame) -> Json | None:
-    if one is None:
+def _curve(line: Curve | None, aggregated: pd.DataFrame) -> Json | None:
+    if line is None:
         return None
-    rows = aggregated[
-        (aggregated["dataset"] == one.dataset) & (aggregated["codec"] == one.codec)
+    points = aggregated[
+        (aggregated["dataset"] == line.dataset) & (aggregated["codec"] == line.codec)
     ].set_index("point")
     times: Json = {}
     for column in ("encode_s", "decode_s"):
-        known = rows[column]
-        times[column] = [_number(known.get(point, np.nan), 4) for point in one.points]
+        known = points[column]
+        times[column] = [_number(known.get(point, np.nan), 4) for point in line.points]
     return {
-        "points": list(one.points),
-        "bpp": _numbers(one.bpp),
-        "value": _numbers(one.value),
+        "points": list(line.points),
+        "bpp": _numbers(line.bpp),
+        "value": _numbers(line.value),
         **times,
-        "leftOut": list(one.left_out),
+        "leftOut": list(line.left_out),
     }
 
 
@@ -161,14 +162,14 @@ def _bd(anchor: Curve | None, test: Curve | None) -> float | str | None:
     return rate.reason if rate.percent is None else _number(rate.percent, 5)
 
 
-def _by_image(one: ImageCurves | None, names: Sequence[str]) -> list[Json | None] | None:
+def _by_image(curves: ImageCurves | None, names: Sequence[str]) -> list[Json | None] | None:
     """Rate and quality of each image at each point of the curve."""
-    if one is None:
+    if curves is None:
         return None
-    bpp, value = one.alone()
+    bpp, value = curves.alone()
     rows = {
         name: {"bpp": _numbers(bpp[i]), "value": _numbers(value[i])}
-        for i, name in enumerate(one.images)
+        for i, name in enumerate(curves.images)
     }
     return [rows.get(name) for name in names]
 

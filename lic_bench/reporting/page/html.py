@@ -47,23 +47,25 @@ def write(path: Path, data: dict[str, Any], pictures: Sequence[Picture]) -> None
         blobs.append(blob)
         return len(blobs) - 1
 
-    codecs = {one.get("spec", one["name"]): number for number, one in enumerate(data["codecs"])}
+    codecs = {
+        codec.get("spec", codec["name"]): number for number, codec in enumerate(data["codecs"])
+    }
     listed = [
         {
-            "dataset": one.dataset,
-            "image": one.image,
-            "rate": one.rate,
-            "codec": -1 if one.codec is None else codecs[one.codec],
-            "point": one.point,
-            "bpp": one.bpp,
-            "quality": one.quality,
-            "problem": one.problem,
-            "exact": one.exact,
-            "data": kept(one.data),
-            "error": kept(one.error),
-            "importance": kept(one.importance),
+            "dataset": picture.dataset,
+            "image": picture.image,
+            "rate": picture.rate,
+            "codec": -1 if picture.codec is None else codecs[picture.codec],
+            "point": picture.point,
+            "bpp": picture.bpp,
+            "quality": picture.quality,
+            "problem": picture.problem,
+            "exact": picture.exact,
+            "data": kept(picture.data),
+            "error": kept(picture.error),
+            "importance": kept(picture.importance),
         }
-        for one in pictures
+        for picture in pictures
     ]
     constants = {"quality": QUALITY, "errorBlock": BLOCK, "errorSteps": STEPS}
     page = _page({**data, **constants, "pictures": listed})

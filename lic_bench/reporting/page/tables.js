@@ -10,17 +10,17 @@ function drawMatrix() {
     .filter((i) => state.shown.has(i) && set.curves[state.metric][i]);
   const cell = (anchor, test) => {
     if (anchor === test) return html("td", { class: "none" }, "");
-    const found = bd[anchor][test],
+    const rate = bd[anchor][test],
       pair = `${data.codecs[test].name} against ${data.codecs[anchor].name}`;
-    if (typeof found === "string") {
-      why.add(found);
-      return html("td", { class: "none", title: `${pair}: ${found}` }, "–");
+    if (typeof rate === "string") {
+      why.add(rate);
+      return html("td", { class: "none", title: `${pair}: ${rate}` }, "–");
     }
-    const depth = 0.08 + 0.5 * Math.min(1, Math.abs(Math.log1p(found / 100)) / Math.log(2.5));
+    const depth = 0.08 + 0.5 * Math.min(1, Math.abs(Math.log1p(rate / 100)) / Math.log(2.5));
     return html(
       "td",
-      { class: tone(found), title: pair, "--depth": depth.toFixed(2) },
-      `${signed(found, 1)} %`,
+      { class: tone(rate), title: pair, "--depth": depth.toFixed(2) },
+      `${signed(rate, 1)} %`,
     );
   };
   $("matrix").replaceChildren(
@@ -81,7 +81,7 @@ function drawTable() {
     anchor = Number($("table-anchor").value);
   const rate = Number($("table-rate").value),
     byImage = set.byImage[metric];
-  const [mine, theirs] = [data.codecs[codec].name, data.codecs[anchor].name];
+  const [ours, theirs] = [data.codecs[codec].name, data.codecs[anchor].name];
   const bd = set.bdByImage[metric][anchor][codec];
   const rows = set.images.map((image, i) => {
     const [a, b] = [codec, anchor].map((c) => qualityAt(byImage[c] && byImage[c][i], rate));
@@ -101,7 +101,7 @@ function drawTable() {
   const heads = [
     "Image",
     `BD-rate against ${theirs}`,
-    `${mine} [dB]`,
+    `${ours} [dB]`,
     `${theirs} [dB]`,
     "Difference [dB]",
   ];

@@ -107,9 +107,9 @@ async function content(side) {
     return picture ? picture.problem : "There is no picture of it at this rate.";
   if (show === "error" && codec !== ORIGINAL) {
     if (!known(picture.error)) return "There is no error map: the original was not at hand.";
-    const found = await pixels(picture.error, width, height, data.errorBlock);
-    for (let i = 0; i < found.data.length; i += 4) found.data.set(HEAT_TABLE[found.data[i]], i);
-    return found;
+    const map = await pixels(picture.error, width, height, data.errorBlock);
+    for (let i = 0; i < map.data.length; i += 4) map.data.set(HEAT_TABLE[map.data[i]], i);
+    return map;
   }
   if (show === "importance" && codec !== ORIGINAL) {
     if (!known(picture.importance))
@@ -153,22 +153,22 @@ async function drawViewer() {
     image = set.images[viewer.image];
   if (viewer.width !== image.width || viewer.height !== image.height)
     Object.assign(viewer, { width: image.width, height: image.height, fit: true });
-  const one = viewer.show === "difference",
-    sides = one ? ["left"] : ["left", "right"];
-  const found = await Promise.all(
+  const single = viewer.show === "difference",
+    sides = single ? ["left"] : ["left", "right"];
+  const results = await Promise.all(
     sides.map((side) => content(side).catch((error) => `It cannot be shown: ${error.message}`)),
   );
   if (drawing !== viewer.drawing) return;
   sides.forEach((side, i) => {
     const canvas = pane(side).querySelector("canvas"),
-      text = typeof found[i] === "string" ? found[i] : "";
+      text = typeof results[i] === "string" ? results[i] : "";
     canvas.hidden = Boolean(text);
     if (!text) {
       Object.assign(canvas, { width: viewer.width, height: viewer.height });
-      canvas.getContext("2d").putImageData(found[i], 0, 0);
+      canvas.getContext("2d").putImageData(results[i], 0, 0);
     }
     pane(side).querySelector(".missing").textContent = text;
-    pane(side).querySelector(".caption").textContent = one
+    pane(side).querySelector(".caption").textContent = single
       ? `${captionOf("left")} minus ${captionOf("right")}`
       : captionOf(side);
   });
@@ -242,9 +242,9 @@ function drawScale() {
 function arrange() {
   const stage = $("stage"),
     width = stage.clientWidth,
-    one = viewer.show === "difference";
+    single = viewer.show === "difference";
   const stacked = viewer.layout === "side" && width < 640 && viewer.width > viewer.height;
-  stage.dataset.layout = one
+  stage.dataset.layout = single
     ? "one"
     : viewer.layout === "side"
       ? stacked
@@ -252,7 +252,7 @@ function arrange() {
         : "side"
       : viewer.layout;
   const columns = stage.dataset.layout === "side" ? 2 : 1,
-    rows = stacked && !one ? 2 : 1;
+    rows = stacked && !single ? 2 : 1;
   const inner = columns === 2 ? (width - 2) / 2 : width;
   const most =
     document.fullscreenElement === stage
@@ -406,10 +406,10 @@ function pressed(event) {
     split(share[key]);
     return event.preventDefault();
   }
-  const found = KEYS.find(([keys]) => keys.includes(key));
-  if (!found) return;
+  const action = KEYS.find(([keys]) => keys.includes(key));
+  if (!action) return;
   event.preventDefault();
-  found[3]();
+  action[3]();
 }
 
 /** Moved by one pointer, zoomed by two. */
@@ -470,16 +470,16 @@ function listenToPointers(stage) {
   });
 }
 
-const mine = () => data.pictures.filter(({ dataset }) => dataset === currentDataset().name);
+const picturesHere = () => data.pictures.filter(({ dataset }) => dataset === currentDataset().name);
 const imagesShown = () => {
-  const names = new Set(mine().map(({ image }) => image));
+  const names = new Set(picturesHere().map(({ image }) => image));
   return currentDataset()
     .images.map((_, i) => i)
     .filter((i) => names.has(currentDataset().images[i].name));
 };
 /** Rates in bits per pixel, from low to high; behind them, as texts, the targets of searches. */
 const ratesShown = () => {
-  const all = [...new Set(mine().map(({ rate }) => rate))];
+  const all = [...new Set(picturesHere().map(({ rate }) => rate))];
   return [
     ...all.filter(Number.isFinite).toSorted((a, b) => a - b),
     ...all.filter((rate) => !Number.isFinite(rate)).toSorted(),
@@ -498,7 +498,7 @@ function setUpViewer() {
   if (!images.length) return;
   const codecs = data.codecs
     .map((_, i) => i)
-    .filter((i) => mine().some(({ codec }) => codec === i));
+    .filter((i) => picturesHere().some(({ codec }) => codec === i));
   options(
     $("view-image"),
     images.map((i) => [i, currentDataset().images[i].name]),
@@ -519,7 +519,7 @@ function setUpViewer() {
   const there = codecs.filter((codec) => known(pictureOf(codec)?.data));
   if (!codecs.includes(viewer.left)) viewer.left = (there.length ? there : codecs)[0];
   if (!codecs.includes(viewer.right)) viewer.right = there.length > 1 ? there.at(-1) : ORIGINAL;
-  const lost = mine().filter(({ problem }) => problem);
+  const lost = picturesHere().filter(({ problem }) => problem);
   $("pictures-note").textContent = picturesNote(images, rates, lost);
   $("missing").hidden = !lost.length;
   $("missing").querySelector("summary").textContent =
@@ -538,9 +538,10 @@ function setUpViewer() {
 }
 
 function picturesNote(images, rates, lost) {
-  const exact = mine().filter((picture) => picture.exact).length;
+  const all = picturesHere();
+  const exact = all.filter((picture) => picture.exact).length;
   return (
-    `${plural(mine().length - lost.length, "picture")} of ${plural(images.length, "image")}: ` +
+    `${plural(all.length - lost.length, "picture")} of ${plural(images.length, "image")}: ` +
     "of each codec the operating point nearest the rate, at most a factor of 1.5 away" +
     (rates.every(Number.isFinite)
       ? ""

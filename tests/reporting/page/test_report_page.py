@@ -28,6 +28,9 @@ from lic_bench.store.records import Key
 from lic_bench.store.table import load
 
 
+SUFFIXES = {".css", ".html", ".js"}
+
+
 class Elements(html.parser.HTMLParser):
     """The elements of a page, as (name, attributes, text)."""
 
@@ -83,6 +86,17 @@ def test_json_in_the_page_ends_no_element_and_comes_back(text: str) -> None:
     assert json.loads(written) == {text: [text, 1.5, None]}
     with pytest.raises(ValueError):
         page.as_json([float("nan")])
+
+
+def test_no_line_of_the_browser_code_is_longer_than_the_pythons() -> None:
+    files = [path for path in Path(page.__file__).parent.iterdir() if path.suffix in SUFFIXES]
+    assert {path.suffix for path in files} == SUFFIXES
+    lines = {f"{path.name}:{i}": line for path in files for i, line in numbered(path)}
+    assert [place for place, line in lines.items() if len(line) > 100] == []
+
+
+def numbered(path: Path) -> list[tuple[int, str]]:
+    return list(enumerate(path.read_text(encoding="utf-8").splitlines(), 1))
 
 
 def test_the_page_asks_for_nothing_and_runs_its_own_script_only(elements: Any) -> None:
