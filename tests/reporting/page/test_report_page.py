@@ -27,7 +27,6 @@ from lic_bench.store.database import Store
 from lic_bench.store.records import Key
 from lic_bench.store.table import load
 
-
 SUFFIXES = {".css", ".html", ".js"}
 
 

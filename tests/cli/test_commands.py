@@ -1,0 +1,145 @@
+"""The command line from within: one process, no codec of more than a few lines."""
+
+import inspect
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+import lic_bench
+from lic_bench import write_image
+from lic_bench.cli import options, show
+from lic_bench.cli.arguments import bounds, expand, names, numbers, points_of
+from lic_bench.cli.main import app
+from lic_bench.codec.registry import Registry
+from lic_bench.errors import SpecError
+from lic_bench.metrics.quality import QUALITIES
+from lic_bench.store import table
+
+
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    write_image(tmp_path / "photos" / "noise.png", noise)
+    return tmp_path / "photos"
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LIC_BENCH_DEBUG", raising=False)
+    (tmp_path / "photos").mkdir()
+
+
+def test_python_and_the_command_line_leave_the_same_tables(photos: Path, tmp_path: Path) -> None:
+    lic_bench.run(["none"], [str(photos)], out=tmp_path / "python", jobs=1)
+    assert command("run", "-c", "none", "-d", photos, "-o", "typed", "-j", 1).exit_code == 0
+    for name in ("measurements.parquet", "measurements.csv"):
+        read = pd.read_parquet if name.endswith("parquet") else pd.read_csv
+        python, typed = (read(tmp_path / out / name) for out in ("python", "typed"))
+        columns = ["image", "codec", "bytes", "psnr_rgb_db", "ms_ssim_y"]
+        pd.testing.assert_frame_equal(python[columns], typed[columns])
+        assert len(python) == 1
+
+
+@pytest.mark.parametrize("match", [[], ["--match", "bpp=4"]])
+def test_the_store_becomes_a_table_once_a_run(
+    match: list[str], photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    frame = table.frame
+    monkeypatch.setattr(table, "frame", lambda store: calls.append(store) or frame(store))
+    done = command("run", "-c", "jpeg", "-p", "20,80", "-d", photos, "-j", 1, *match)
+    assert done.exit_code == 0, done.output
+    assert len(calls) == 1
+    assert "results/mine/measurements.parquet" in done.output
+    assert ("Equal rate" in done.output) == bool(match)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [(["--debug", "plot"], None), (["plot"], "1")],
+)
+def test_debug_shows_the_traceback_of_what_is_otherwise_a_line(
+    arguments: list[str], environment: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = command("plot")
+    assert plain.exit_code == 2
+    assert "Traceback" not in plain.stderr
+    if environment is not None:
+        monkeypatch.setenv("LIC_BENCH_DEBUG", environment)
+    debugged = command(*arguments)
+    assert debugged.exit_code == 2
+    assert "Traceback" in debugged.stderr
+    assert "StoreError" in debugged.stderr
+    assert debugged.stderr.endswith(plain.stderr)
+
+
+def test_debug_may_stand_behind_run() -> None:
+    assert "Traceback" in command("run", "--debug", "-c", "nope").stderr
+    assert "Traceback" not in command("run", "-c", "nope").stderr
+
+
+def test_failures_show_a_traceback_of_each_reason_where_it_is_wanted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = pd.DataFrame(
+        {
+            "image": ["a.png", "b.png", "c.png"],
+            "codec": ["jpeg", "jpeg", "jpeg"],
+            "point": ["1", "1", "1"],
+            "error": ["ValueError: no", "ValueError: no", None],
+            "traceback": ["Traceback of a\n", "Traceback of b\n", None],
+        }
+    )
+    assert show.failures(rows, tracebacks=True)
+    assert capsys.readouterr().err == (
+        "failed: a.png, jpeg 1 and 1 more: ValueError: no\n"
+        "Traceback of a\n"
+        "The same command tries what failed again.\n"
+    )
+    assert show.failures(rows)
+    assert "Traceback" not in capsys.readouterr().err
+    assert show.failures(rows.drop(columns="traceback"), tracebacks=True)
+    assert not show.failures(rows[2:], tracebacks=True)
+    assert capsys.readouterr().err.count("Traceback") == 0
+
+
+def test_an_option_of_several_commands_is_declared_once() -> None:
+    declarations = defaultdict(set)
+    for registered in app.registered_commands:
+        assert registered.callback is not None
+        for hint in inspect.get_annotations(registered.callback, eval_str=True).values():
+            for option in getattr(hint, "__metadata__", ()):
+                declarations[option.param_decls, option.help].add(id(option))
+    assert len(declarations) > 40
+    assert [key for key, objects in declarations.items() if key[1] and len(objects) > 1] == []
+
+
+def test_the_help_names_every_metric() -> None:
+    [option] = options.Metric.__metadata__  # type: ignore[attr-defined]
+    listed = option.help.removesuffix(".").replace(" or ", ", ").split(", ")
+    assert listed == list(QUALITIES)
+
+
+def test_texts_of_a_command_line() -> None:
+    codecs = {spec: Registry().codec(spec) for spec in ("jpeg", "jpeg2000", "none")}
+    assert points_of(codecs, ["jpeg=10:50:20", "jpeg2000=96"]) == {
+        "jpeg": [10, 30, 50],
+        "jpeg2000": [96.0],
+    }
+    with pytest.raises(SpecError, match="'webp', which is none of the codecs"):
+        points_of(codecs, ["webp=1"])
+    assert expand(["jpeg,none", "jpeg"]) == ["jpeg", "none"]
+    assert names(["a, b", "a,,c"]) == ["a", "b", "c"]
+    assert numbers("--at", "0.25,1") == [0.25, 1]
+    assert [bounds("--xlim", text) for text in (None, "0,2", ",2")] == [None, (0, 2), (None, 2)]
+    with pytest.raises(SpecError, match="--at 1,x: numbers are wanted"):
+        numbers("--at", "1,x")
