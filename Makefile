@@ -9,7 +9,7 @@ PAGE := lic_bench/reporting/page
 
 .PHONY: run test check format results bench clean
 
-run: $(VENV)/run.stamp  ## measure every codec at hand on the embedded photographs
+run: $(VENV)/run.stamp  ## measure every codec that works here on the embedded photographs
 	$(BIN)/lic-bench run --codecs all --dataset sample
 
 test: check  ## the linters and every test
@@ -35,10 +35,10 @@ format: $(VENV)/dev.stamp
 	$(BIN)/oxfmt $(PAGE)
 
 # What results/kodak shows. CompressAI's models want their weights in torch's cache, or the network:
-# quality 2 alone is what was at hand when they were made.
-SHELF := content-weighted,content-weighted:metric=mse,jpeg,jpeg2000,webp,avif,hevc,heif,jpegxl,compressai
+# quality 2 alone was there when they were made.
+CODECS := content-weighted,content-weighted:metric=mse,jpeg,jpeg2000,webp,avif,hevc,heif,jpegxl,compressai
 results: $(VENV)/dev.stamp  ## our published results on Kodak: some minutes with two cores
-	$(BIN)/lic-bench run --codecs $(SHELF) --points compressai=2 --dataset kodak --out results/kodak
+	$(BIN)/lic-bench run --codecs $(CODECS) --points compressai=2 --dataset kodak --out results/kodak
 	for metric in psnr_rgb ms_ssim_rgb ssim_y; do \
 		$(BIN)/lic-bench plot results/kodak --metric $$metric --xlim 0,2 --wide --published vtm \
 			--out results/kodak/$$metric.png || exit; \
