@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lic_bench.cli.options import Codec, Plugins
+from lic_bench.cli.options import CodecSpec, Plugins
 from lic_bench.errors import BitstreamError, SpecError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _Stream = Annotated[Path, typer.Argument(metavar="STREAM")]
 def encode(
     source: _Image,
     target: _Stream,
-    codec: Codec,
+    codec: CodecSpec,
     point: Annotated[
         str | None,
         typer.Option("--point", "-p", help="The operating point, where there are several."),
@@ -55,7 +55,7 @@ def encode(
         typer.echo(show_map)
 
 
-def decode(source: _Stream, target: _Image, codec: Codec, plugin: Plugins = []) -> None:
+def decode(source: _Stream, target: _Image, codec: CodecSpec, plugin: Plugins = []) -> None:
     """Decode a bitstream into an image file.
 
     - `lic-bench decode --codec jpeg2000 out.jp2 back.png`

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lic_bench.cli import console
-from lic_bench.cli.options import RESULTS, InFolder, Metrics, OfDataset
+from lic_bench.cli.options import RESULTS, InFolder, MetricNames, OfDataset
 from lic_bench.errors import SpecError
 
 if TYPE_CHECKING:
     from lic_bench.analysis.comparison import Comparison, Delta
-
-_WIDTH = 120
 
 
 def compare(
@@ -24,7 +22,7 @@ def compare(
     ],
     test: Annotated[str, typer.Argument(metavar="B", help="What is compared with it; likewise.")],
     folder: InFolder = RESULTS,
-    metric: Metrics = ["psnr_rgb,ms_ssim_rgb"],
+    metric: MetricNames = ["psnr_rgb,ms_ssim_rgb"],
     dataset: OfDataset = None,
     fail_if: Annotated[
         list[str],
@@ -93,7 +91,7 @@ def compare(
 
 
 def _show(comparisons: Sequence[Comparison], level: float) -> None:
-    output = console.output(_WIDTH)
+    output = console.output(console.WIDE)
     interval = f"{level:g} % interval"
     for pair in dict.fromkeys((each.anchor, each.test) for each in comparisons):
         rows = [each for each in comparisons if (each.anchor, each.test) == pair]

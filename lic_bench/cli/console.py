@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+WIDE = 120
+"""Columns of a table that is not to be cut, in a log either."""
+
 _QUIET_S = 10  # between two lines of progress where there is no terminal
 
 

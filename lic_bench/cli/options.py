@@ -15,8 +15,9 @@ _METRICS = (
 )
 
 # Which codecs.
-Codec = Annotated[
-    str, typer.Option("--codec", "-c", metavar="SPEC", help="As in jpeg:subsampling=4:4:4.")
+CodecSpec = Annotated[
+    str,
+    typer.Option("--codec", "-c", metavar="SPEC", help="With its options: jpeg:subsampling=4:4:4."),
 ]
 Codecs = Annotated[
     list[str],
@@ -62,8 +63,8 @@ OfDataset = Annotated[
 ]
 
 # Which figures.
-Metric = Annotated[str, typer.Option("--metric", "-m", metavar="NAME", help=f"{_METRICS}.")]
-Metrics = Annotated[
+MetricName = Annotated[str, typer.Option("--metric", "-m", metavar="NAME", help=f"{_METRICS}.")]
+MetricNames = Annotated[
     list[str],
     typer.Option(
         "--metric", "-m", metavar="NAMES", help=f"{_METRICS}; several separated by commas."

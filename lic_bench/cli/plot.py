@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from lic_bench.cli import console
-from lic_bench.cli.options import RESULTS, Folder, Metric, OfDataset, OnlyCodecs, Published
+from lic_bench.cli.options import RESULTS, Folder, MetricName, OfDataset, OnlyCodecs, Published
 
 
 def plot(
     folder: Folder = RESULTS,
-    metric: Metric = "psnr_rgb",
+    metric: MetricName = "psnr_rgb",
     codecs: OnlyCodecs = [],
     dataset: OfDataset = None,
     xlim: Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lic_bench.cli import console
-from lic_bench.cli.options import RESULTS, Anchor, Folder, Metrics, OfDataset, OnlyCodecs
+from lic_bench.cli.options import RESULTS, Anchor, Folder, MetricNames, OfDataset, OnlyCodecs
 from lic_bench.errors import SpecError
 
 _FORMATS = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
@@ -35,7 +35,7 @@ def table(
     interval: Annotated[
         bool, typer.Option("--interval", help="95 % confidence intervals beside the BD-rates.")
     ] = False,
-    metric: Metrics = ["psnr_rgb,ms_ssim_rgb"],
+    metric: MetricNames = ["psnr_rgb,ms_ssim_rgb"],
     codecs: OnlyCodecs = [],
     dataset: OfDataset = None,
     layout: Annotated[

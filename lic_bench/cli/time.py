@@ -15,7 +15,7 @@ from lic_bench.cli.options import (
     Anchor,
     Codecs,
     InFolder,
-    Metric,
+    MetricName,
     OnDataset,
     Plugins,
     Points,
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from lic_bench.codec.base import Codec, Point
     from lic_bench.execution.timing import Timing
     from lic_bench.images.dataset import ImageFile
-
-_WIDTH = 120
 
 
 def time(
@@ -64,7 +62,7 @@ def time(
     ] = None,
     folder: InFolder = RESULTS,
     anchor: Anchor = None,
-    metric: Metric = "psnr_rgb",
+    metric: MetricName = "psnr_rgb",
 ) -> None:
     """Measure speed: alone, warmed up, repeated, codecs in turns, threads stated.
 
@@ -198,7 +196,7 @@ def _show(timing: Timing, dataset: str) -> None:
             macs = row["encode_kmacs_per_pixel"], row["decode_kmacs_per_pixel"]
             cells.append("" if macs[0] != macs[0] else f"{macs[0]:.3g} + {macs[1]:.3g}")
         table.add_row(escape(row["codec"]), *cells)
-    console.output(_WIDTH).print(table)
+    console.output(console.WIDE).print(table)
     typer.echo(
         "Of an image: the mean over the images of the median repetition, ± median deviation. "
         "MB: by how much the process grew at most."

@@ -17,7 +17,7 @@ import typer
 from lic_bench.errors import SpecError, UnavailableError
 from lic_bench.learned.options import TrainingOptions
 
-GROUP = "lic_bench.trainers"
+TRAINERS = "lic_bench.trainers"
 
 
 def train(
@@ -92,7 +92,7 @@ def train(
 
 
 def _trainer(codec: str) -> Callable[[TrainingOptions], None]:
-    points = {point.name: point for point in entry_points(group=GROUP)}
+    points = {point.name: point for point in entry_points(group=TRAINERS)}
     if codec not in points:
         known = ", ".join(sorted(points)) or "none"
         raise SpecError(f"no training is known for {codec!r}; for these there is: {known}")

@@ -55,10 +55,10 @@ METRICS = (
 VERSION = 1
 """Raised whenever a metric's value would change, so that stores compute it anew."""
 
-Array = Any
+AnyArray = Any
 """An array of any library that follows the array API standard."""
 
-Figures = np.ndarray[Any, np.dtype[np.float64]]
+PerImage = np.ndarray[Any, np.dtype[np.float64]]
 """One figure for each image of a batch, on the host."""
 
 _BT601 = (0.299, 0.587, 0.114)
@@ -87,13 +87,13 @@ class Reference:
         uint8 array or tensor, N x H x W x 3, sRGB.
     """
 
-    def __init__(self, images: Array) -> None:
+    def __init__(self, images: AnyArray) -> None:
         xp = array_namespace(images)
         self._images = images
         samples = xp.astype(images, xp.float32) - _CENTRE
         self._planes = [_Plane(plane) for plane in _rgb_and_luma(samples)]
 
-    def compare(self, decoded: Array) -> list[dict[str, float | None]]:
+    def compare(self, decoded: AnyArray) -> list[dict[str, float | None]]:
         """Measure decoded images against the originals.
 
         Parameters
@@ -131,12 +131,12 @@ class Reference:
         return results
 
 
-def image_metrics(original: Array, decoded: Array) -> dict[str, float | None]:
+def image_metrics(original: AnyArray, decoded: AnyArray) -> dict[str, float | None]:
     """Measure one decoded image against its original: both uint8, H x W x 3."""
     return Reference(original[None, ...]).compare(decoded[None, ...])[0]
 
 
-def _error_moments(rgb: list[Array]) -> Array:
+def _error_moments(rgb: list[AnyArray]) -> AnyArray:
     """The mean products of the errors in R, G and B: N x 3 x 3 float64 on the host.
 
     The mean squared error of every linear combination of R, G and B follows from them, and of R, G
@@ -150,7 +150,7 @@ def _error_moments(rgb: list[Array]) -> Array:
     return np.moveaxis(np.asarray(rows), -1, 0) / (height * width)
 
 
-def _psnrs(moments: Array) -> dict[str, float | None]:
+def _psnrs(moments: AnyArray) -> dict[str, float | None]:
     luma601, luma709 = np.asarray(_BT601), np.asarray(_BT709)
     mse = float(np.trace(moments)) / 3
     return {
@@ -165,7 +165,7 @@ def _psnr(mse: float) -> float:
     return 10 * math.log10(_PEAK**2 / mse) if mse > 0 else math.inf
 
 
-def _rgb_and_luma(samples: Array) -> list[Array]:
+def _rgb_and_luma(samples: AnyArray) -> list[AnyArray]:
     """R, G, B and Y (BT.601) of N x H x W x 3 samples or errors: N x H x W each."""
     xp = array_namespace(samples)
     planar = xp.permute_dims(samples, (3, 0, 1, 2))
@@ -177,10 +177,10 @@ def _rgb_and_luma(samples: Array) -> list[Array]:
 class _Scale:
     """What SSIM needs of a plane x of the originals at one scale; see `_Plane`."""
 
-    twice_x: Array
-    twice_mean_x: Array
-    s_of_x: Array
-    t_of_x: Array
+    twice_x: AnyArray
+    twice_mean_x: AnyArray
+    s_of_x: AnyArray
+    t_of_x: AnyArray
 
 
 class _Plane:
@@ -196,7 +196,7 @@ class _Plane:
     suffices. (In t, m(x) is the mean of x as it was, in s that of the centred x.)
     """
 
-    def __init__(self, plane: Array) -> None:
+    def __init__(self, plane: AnyArray) -> None:
         side = min(plane.shape[-2:])
         if side < _SSIM_SIDE:
             scales = 0
@@ -212,7 +212,7 @@ class _Plane:
             t = 2 * (mean + _CENTRE) ** 2 + _C1
             self._scales.append(_Scale(2 * plane, 2 * mean, s, t))
 
-    def compare(self, error: Array) -> tuple[Sequence[float | None], Sequence[float | None]]:
+    def compare(self, error: AnyArray) -> tuple[Sequence[float | None], Sequence[float | None]]:
         """SSIM and MS-SSIM of each image's plane, N of each, from the error of N x H x W."""
         missing = [None] * error.shape[0]
         if not self._scales:
@@ -231,7 +231,7 @@ class _Plane:
         return ssim[0].tolist(), ms_ssim
 
 
-def _similarity(of_x: _Scale, error: Array) -> tuple[Figures, Figures]:
+def _similarity(of_x: _Scale, error: AnyArray) -> tuple[PerImage, PerImage]:
     """The means of contrast-and-structure and of SSIM over a plane; see `_Plane`."""
     _, height, width = of_x.twice_mean_x.shape
     lost_cs = lost_ssim = np.zeros(1)
@@ -257,7 +257,7 @@ def _similarity(of_x: _Scale, error: Array) -> tuple[Figures, Figures]:
     return cs, cs - lost_ssim / (height * width)
 
 
-def _strips(plane: Array) -> Iterator[tuple[int, int]]:
+def _strips(plane: AnyArray) -> Iterator[tuple[int, int]]:
     """Rows from and to: on a CPU, as many at a time as its cache holds the arrays of."""
     _, height, width = plane.shape
     rows = height
@@ -267,13 +267,13 @@ def _strips(plane: Array) -> Iterator[tuple[int, int]]:
         yield top, min(top + rows, height)
 
 
-def _sum(maps: Array) -> Figures:
+def _sum(maps: AnyArray) -> PerImage:
     """The sum of each of N x H x W maps."""
     xp = array_namespace(maps)
     return np.asarray(xp.sum(maps, axis=(-2, -1), dtype=xp.float64).tolist())
 
 
-def _halve(plane: Array, border: float) -> Array:
+def _halve(plane: AnyArray, border: float) -> AnyArray:
     """2x2 means of N x H x W; an odd side is lengthened at its start by a sample of `border`."""
     xp = array_namespace(plane)
     for axis in (-2, -1):

@@ -124,7 +124,7 @@ def test_an_option_of_several_commands_is_declared_once() -> None:
 
 
 def test_the_help_names_every_metric() -> None:
-    [option] = options.Metric.__metadata__  # type: ignore[attr-defined]
+    [option] = options.MetricName.__metadata__  # type: ignore[attr-defined]
     listed = option.help.removesuffix(".").replace(" or ", ", ").split(", ")
     assert listed == list(QUALITIES)
 
