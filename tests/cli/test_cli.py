@@ -86,7 +86,7 @@ def test_a_second_run_measures_nothing(measured: Path) -> None:
     table = pd.read_parquet(measured / "results" / "mine" / "measurements.parquet")
     assert len(table) == 18
     assert (table["run"] == 1).all()
-    assert [told["run"] for told in json.loads(with_new)] == [1, 2]
+    assert [run["run"] for run in json.loads(with_new)] == [1, 2]
 
 
 @pytest.mark.parametrize("name", ["curves.pdf", "curves.svg", "curves.png"])
@@ -172,32 +172,32 @@ def test_encode_and_decode(photo: Image, tmp_path: Path) -> None:
         (["datasets", "fetch", "nope"], "nope"),
     ],
 )
-def test_a_wrong_request_is_told_in_a_line_or_two(
+def test_a_wrong_request_is_answered_in_a_line_or_two(
     photo: Image, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     write_image(tmp_path / "in.png", photo)
     (tmp_path / "bad.png").write_bytes(b"no image")
     (tmp_path / "empty").mkdir()
     (tmp_path / "plugin.py").write_text(PLUGIN)
-    told = lic_bench(*arguments, cwd=tmp_path, code=2)
-    assert message in told
-    assert told.count("\n") <= 2
+    printed = lic_bench(*arguments, cwd=tmp_path, code=2)
+    assert message in printed
+    assert printed.count("\n") <= 2
     assert not (tmp_path / "x").exists()
 
 
-def test_what_failed_is_told_and_sets_the_exit_code(photo: Image, tmp_path: Path) -> None:
+def test_what_failed_is_shown_and_sets_the_exit_code(photo: Image, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     write_image(tmp_path / "photos" / "good.png", photo)
     (tmp_path / "photos" / "bad.png").touch()
     (tmp_path / "plugin.py").write_text(PLUGIN)
-    told = lic_bench(
+    printed = lic_bench(
         *("run", "-c", "all", "-d", "photos", "--plugin", "plugin.py", "-o", "out"),
         cwd=tmp_path,
         code=1,
     )
-    assert "Left out: the codec 'absent' cannot be used here: libabsent is not installed" in told
-    assert "good.png, fails: ValueError: no such luck" in told
-    assert re.search(r"failed: bad.png, \S+ \d+ and \d+ more: .*bad.png: is empty", told)
+    assert "Left out: the codec 'absent' cannot be used here: libabsent is not installed" in printed
+    assert "good.png, fails: ValueError: no such luck" in printed
+    assert re.search(r"failed: bad.png, \S+ \d+ and \d+ more: .*bad.png: is empty", printed)
     table = pd.read_parquet(tmp_path / "out" / "measurements.parquet")
     good = table[(table["image"] == "good.png") & (table["codec"] != "fails")]
     assert {"jpeg", "jpeg2000", "none"} <= set(good["codec"])
@@ -205,7 +205,7 @@ def test_what_failed_is_told_and_sets_the_exit_code(photo: Image, tmp_path: Path
     assert (tmp_path / "out" / "photos.png").exists()
 
 
-def test_listings_tell_what_there_is_and_what_not_and_why(tmp_path: Path) -> None:
+def test_listings_show_what_there_is_and_why_a_codec_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "plugin.py").write_text(PLUGIN)
     printed = lic_bench("codecs", "--plugin", "plugin.py", cwd=tmp_path)
     assert re.search(r"jpeg +quality 5, 10.* subsampling=4:2:0", printed)

@@ -18,8 +18,8 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 def block(language: str, having: str) -> str:
     """The code block of a language that holds a text."""
     blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    [found] = [text for text in blocks if having in text]
-    return found
+    [code] = [text for text in blocks if having in text]
+    return code
 
 
 @pytest.fixture
@@ -42,10 +42,10 @@ def test_the_plugin_of_the_readme_runs(folder: Path) -> None:
         check=True,
     )
     table = pd.read_parquet(folder / "results" / "mine" / "measurements.parquet")
-    mine = table[table["codec"] == "my-webp"]
-    assert len(mine) >= 4
-    assert mine["error"].isna().all()
-    assert mine["psnr_rgb_db"].is_monotonic_increasing
+    rows = table[table["codec"] == "my-webp"]
+    assert len(rows) >= 4
+    assert rows["error"].isna().all()
+    assert rows["psnr_rgb_db"].is_monotonic_increasing
 
 
 def test_the_entry_point_of_the_readme_is_the_one_we_read() -> None:

@@ -257,11 +257,11 @@ def lic_bench(*arguments: str, cwd: Path, code: int = 0) -> str:
 
 def test_the_command_makes_each_table(store: Path) -> None:
     assert re.search(r"^\| jpeg:subsampling=4:4:4 \| [+-]", lic_bench("table", cwd=store), re.M)
-    told = lic_bench(
+    printed = lic_bench(
         *("table", "results/mine", "--points", "-m", "psnr_y", "-c", "jpeg", "-o", "points.csv"),
         cwd=store,
     )
-    assert told.strip() == "points.csv"
+    assert printed.strip() == "points.csv"
     points = pd.read_csv(store / "points.csv", skiprows=1)
     assert points["point"].tolist() == [20, 40, 60, 80]
     assert list(points) == ["codec", "point", "bpp", "psnr_y_db"]
@@ -284,6 +284,6 @@ def test_the_command_makes_each_table(store: Path) -> None:
 def test_a_wrong_request_is_told_in_a_line_or_two(
     store: Path, arguments: list[str], message: str
 ) -> None:
-    told = lic_bench("table", *arguments, cwd=store, code=2)
-    assert message in told
-    assert told.count("\n") <= 2
+    printed = lic_bench("table", *arguments, cwd=store, code=2)
+    assert message in printed
+    assert printed.count("\n") <= 2
