@@ -113,7 +113,8 @@ def run(
         show.matches(measurements, targets, anchor)
     for path in (*(out / name for name in TABLES), *_draw(measurements, out)):
         typer.echo(path)
-    if show.differences(verdicts) | show.failures(measurements, tracebacks=debug):
+    differ = show.differences(verdicts)
+    if show.failures(measurements, tracebacks=out if debug else None) or differ:
         raise typer.Exit(1)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import typer
 from rich.markup import escape
 from rich.table import Table
 
@@ -97,14 +97,13 @@ def differences(verdicts: Sequence[Verdict]) -> bool:
     return any(verdict.differing for verdict in verdicts)
 
 
-def failures(table: pd.DataFrame, *, tracebacks: bool = False) -> bool:
+def failures(table: pd.DataFrame, *, tracebacks: Path | None = None) -> bool:
     """Print why measurements failed, once for each reason; say whether any did.
 
     Parameters
     ----------
     tracebacks
-        Whether to print the first of each reason's tracebacks, too: of those in a column
-        ``traceback``.
+        The folder of a store, to print the traceback that it keeps of the first of each reason.
     """
     failed = table[table["error"].notna()]
     messages = console.messages()
@@ -113,9 +112,17 @@ def failures(table: pd.DataFrame, *, tracebacks: bool = False) -> bool:
         where = f"{first['image']}, {first['codec']} {first['point'] or ''}".strip()
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
         messages.print(f"failed: {where}{more}: {error}", markup=False)
-        if tracebacks and "traceback" in rows:
-            for text in rows["traceback"].dropna()[:1]:
-                typer.echo(text.rstrip(), err=True)
+        if tracebacks is not None and (text := _traceback(first, tracebacks)):
+            messages.print(text.rstrip(), markup=False)
     if not failed.empty:
         messages.print("The same command tries what failed again.", markup=False)
     return not failed.empty
+
+
+def _traceback(row: pd.Series, folder: Path) -> str | None:
+    from lic_bench.store.database import Store
+    from lic_bench.store.records import Key
+
+    with Store.open(folder) as store:
+        key = Key(row["image_sha256"], row["identity"], row["point"] or "")
+        return store.kept(key).traceback

@@ -2,6 +2,7 @@
 
 import inspect
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,26 @@ from typer.testing import CliRunner, Result
 
 import lic_bench
 from lic_bench import write_image
-from lic_bench.cli import options, show
+from lic_bench.cli import options
 from lic_bench.cli.arguments import bounds, expand, names, numbers, points_of
 from lic_bench.cli.main import app
 from lic_bench.codec.registry import Registry
 from lic_bench.errors import SpecError
 from lic_bench.metrics.quality import QUALITIES
 from lic_bench.store import table
+from lic_bench.store.database import Store
+from lic_bench.store.records import Key
+from lic_bench.store.table import load
+
+FAILS = """
+from lic_bench import Codec
+
+class Fails(Codec):
+    name = "fails"
+    points = (1, 2)
+    def encode(self, image, point): raise ValueError("no such luck")
+    def decode(self, stream): ...
+"""
 
 
 def command(*arguments: object) -> Result:
@@ -87,29 +101,26 @@ def test_debug_may_stand_behind_run() -> None:
     assert "Traceback" not in command("run", "-c", "nope").stderr
 
 
-def test_failures_show_a_traceback_of_each_reason_where_it_is_wanted(
-    capsys: pytest.CaptureFixture[str],
+def test_debug_shows_the_traceback_that_the_store_keeps_of_each_reason(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = pd.DataFrame(
-        {
-            "image": ["a.png", "b.png", "c.png"],
-            "codec": ["jpeg", "jpeg", "jpeg"],
-            "point": ["1", "1", "1"],
-            "error": ["ValueError: no", "ValueError: no", None],
-            "traceback": ["Traceback of a\n", "Traceback of b\n", None],
-        }
+    write_image(photos / "second.png", np.zeros((20, 20, 3), np.uint8))
+    (tmp_path / "plugin.py").write_text(FAILS)
+    kept = Store.kept
+    monkeypatch.setattr(
+        Store, "kept", lambda store, key: replace(kept(store, key), traceback=f"[File] {key}\n")
     )
-    assert show.failures(rows, tracebacks=True)
-    assert capsys.readouterr().err == (
-        "failed: a.png, jpeg 1 and 1 more: ValueError: no\n"
-        "Traceback of a\n"
-        "The same command tries what failed again.\n"
-    )
-    assert show.failures(rows)
-    assert "Traceback" not in capsys.readouterr().err
-    assert show.failures(rows.drop(columns="traceback"), tracebacks=True)
-    assert not show.failures(rows[2:], tracebacks=True)
-    assert capsys.readouterr().err.count("Traceback") == 0
+    run = ("run", "-c", "fails", "--plugin", "plugin.py", "-d", photos, "-j", 1)
+    plain = command(*run)
+    assert plain.exit_code == 1
+    assert "[File]" not in plain.stderr
+    debugged = command("--debug", *run)
+    assert debugged.exit_code == 1
+    rows = load(tmp_path / "results" / "mine")
+    first = Key(rows["image_sha256"][0], rows["identity"][0], "1")
+    assert "noise.png, fails 1 and 3 more: ValueError: no such luck" in debugged.stderr
+    assert debugged.stderr.count("[File]") == 1
+    assert f"[File] {first}" in debugged.stderr
 
 
 def test_an_option_of_several_commands_is_declared_once() -> None:
