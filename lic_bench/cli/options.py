@@ -92,7 +92,7 @@ Timeout = Annotated[
     typer.Option(
         metavar="SECONDS",
         min=0,
-        help="For one measurement or picture, which fails after it; 0: no limit.",
+        help="For one measurement or picture; what takes longer fails. 0: no limit.",
     ),
 ]
 Memory = Annotated[

@@ -24,12 +24,24 @@ from lic_bench.store.records import Key
 from lic_bench.store.table import load
 
 FAILS = """
+import os
+import time
 from lic_bench import Codec
 
 class Fails(Codec):
     name = "fails"
     points = (1, 2)
     def encode(self, image, point): raise ValueError("no such luck")
+    def decode(self, stream): ...
+
+class Dies(Codec):
+    name = "dies"
+    def encode(self, image, point): os._exit(3)
+    def decode(self, stream): ...
+
+class Sleeps(Codec):
+    name = "sleeps"
+    def encode(self, image, point): time.sleep(60)
     def decode(self, stream): ...
 """
 
@@ -121,6 +133,31 @@ def test_debug_shows_the_traceback_that_the_store_keeps_of_each_reason(
     assert "noise.png, fails 1 and 3 more: ValueError: no such luck" in debugged.stderr
     assert debugged.stderr.count("[File]") == 1
     assert f"[File] {first}" in debugged.stderr
+
+
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [
+        ("fails", "fails: ValueError: no such luck"),
+        ("dies", "dies: the process ended with exit code 3"),
+        ("sleeps", "sleeps: took longer than 1 s (--timeout)"),
+    ],
+)
+def test_a_codec_that_goes_wrong_costs_encode_a_line(
+    codec: str, message: str, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "plugin.py").write_text(FAILS)
+    encode = ("encode", "--plugin", "plugin.py", "-c", codec, photos / "noise.png", "stream")
+    point = ("-p", 1) if codec == "fails" else ()
+    done = command(*encode, *point, "--timeout", 1 if codec == "sleeps" else 60)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "stream").exists()
+    if codec == "fails":
+        debugged = command("--debug", *encode, *point).stderr
+        assert 'plugin.py", line' in debugged
+        assert debugged.endswith(done.stderr)
 
 
 def test_an_option_of_several_commands_is_declared_once() -> None:
