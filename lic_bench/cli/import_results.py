@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lic_bench.cli import console
+from lic_bench.cli.options import RESULTS, Jobs, Out
 from lic_bench.errors import DatasetError, ImportedResultsError, SpecError
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from lic_bench.importers.pictures import Decoded
     from lic_bench.store.records import Average, Key, Measurement
 
-_RESULTS = Path("results/mine")
 _Known = Mapping[str, Mapping[str, tuple[str, int | None, int | None]]]
 """Of each data set, what `Store.images` tells."""
 
@@ -48,13 +49,8 @@ def import_results(
         list[str],
         typer.Option("--codecs", "-c", metavar="NAMES", help="Only these of SOURCE's; all."),
     ] = [],
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", "-j", min=1, help="Processes that measure pictures; one a core."),
-    ] = None,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept.")
-    ] = _RESULTS,
+    jobs: Jobs = None,
+    out: Out = RESULTS,
 ) -> None:
     """Import results from elsewhere, to stand in plots, tables and reports beside ours, marked.
 
@@ -98,9 +94,7 @@ def forget(
     datasets: Annotated[
         list[str], typer.Option("--dataset", "-d", metavar="NAME", help="A data set, as well.")
     ] = [],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept.")
-    ] = _RESULTS,
+    out: Out = RESULTS,
 ) -> None:
     """Take out codecs or data sets, with their measurements and bitstreams.
 
@@ -186,23 +180,11 @@ def _import_pictures(
 
 def _measured(pictures: Sequence[Decoded], jobs: int | None) -> list[tuple[Measurement, str]]:
     """Measure pictures, and show how far it is."""
-    from rich.console import Console
-    from rich.progress import track
-
     from lic_bench.execution.runner import cores
     from lic_bench.importers.pictures import measure_all
 
-    console = Console(stderr=True)
-    return list(
-        track(
-            measure_all(pictures, min(jobs or cores(), len(pictures))),
-            "measuring",
-            total=len(pictures),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-    )
+    measured = measure_all(pictures, min(jobs or cores(), len(pictures)))
+    return list(console.tracked(measured, "measuring", len(pictures)))
 
 
 def _name_of(dataset: str) -> str:

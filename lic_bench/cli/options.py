@@ -78,9 +78,7 @@ Folder = Annotated[
 InFolder = Annotated[
     Path, typer.Option("--in", metavar="DIR", help="The folder with the measurements.")
 ]
-Out = Annotated[
-    Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept and resumed.")
-]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept.")]
 
 # How the work is done.
 Jobs = Annotated[

@@ -110,7 +110,7 @@ def plot(
     dataset = dataset or datasets[0]
     check_known("data set", dataset, datasets)
     if published:
-        others.check_images(measurements, dataset)
+        published_curves.check_images(measurements, dataset)
     metric_, everyone = metric_named(metric), list(aggregated["codec"].unique())
     measured = aggregated[aggregated["dataset"] == dataset]["codec"].unique()
     curves = [curve(aggregated, dataset, codec, metric) for codec in codecs or measured]

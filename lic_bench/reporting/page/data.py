@@ -56,7 +56,7 @@ def gather(
     aggregated = aggregate(measurements)
     datasets = list(aggregated["dataset"].unique())
     for dataset in datasets if published else ():
-        others.check_images(measurements, dataset)
+        published_curves.check_images(measurements, dataset)
     for name in published:
         if not any(
             _published(name, dataset, metric) for dataset in datasets for metric in QUALITIES
