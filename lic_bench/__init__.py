@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lic_bench.analysis.curves import BDRate, Curve, aggregate, bd_rate, bd_rates, curve
-    from lic_bench.codec.base import Codec, Point
+    from lic_bench.codec.base import MAXIMUM_PIXELS, Codec, Point, ShowsImportance
     from lic_bench.codec.registry import Registry
     from lic_bench.errors import (
         BitstreamError,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lic_bench.store.table import export, load
 
 __all__ = [
+    "MAXIMUM_PIXELS",
     "METRICS",
     "BDRate",
     "BitstreamError",
@@ -55,6 +56,7 @@ __all__ = [
     "OutputError",
     "Point",
     "Registry",
+    "ShowsImportance",
     "SpecError",
     "StoreError",
     "UnavailableError",
@@ -80,7 +82,7 @@ __all__ = [
 # should not wait for pandas, nor a codec for matplotlib.
 _HOMES = {
     "analysis.curves": ("BDRate", "Curve", "aggregate", "bd_rate", "bd_rates", "curve"),
-    "codec.base": ("Codec", "Point"),
+    "codec.base": ("MAXIMUM_PIXELS", "Codec", "Point", "ShowsImportance"),
     "codec.registry": ("Registry",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "execution.run": ("run",),

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -64,6 +63,7 @@ class CompressAI(Codec):
     name = "compressai"
     points: Sequence[Point] = (1, 2, 3, 4, 5, 6, 7, 8)
     point_unit = "quality"
+    requires = dict.fromkeys(("torch", "compressai"), "pip install 'lic-bench[compressai]'")
 
     def __init__(
         self,
@@ -95,13 +95,6 @@ class CompressAI(Codec):
             self.points = (None,)
         else:
             self.points = tuple(range(1, len(self._weights) + 1))
-
-    @classmethod
-    def unavailable(cls) -> str | None:
-        missing = [name for name in ("torch", "compressai") if find_spec(name) is None]
-        if missing:
-            return f"{', '.join(missing)} not installed; pip install 'lic-bench[compressai]'"
-        return None
 
     def versions(self) -> Mapping[str, str]:
         return {**_versions(), "weights": " ".join(one.digest() for one in self._weights)}
@@ -165,8 +158,7 @@ class CompressAI(Codec):
         return stream
 
     def _index(self, point: Point) -> int:
-        if point not in self.points:
-            raise SpecError(f"{self.name}: {point!r} is no quality: 1 to {len(self.points)}")
+        super().check_point(point)
         return self.points.index(point)
 
     def _fetch(self, index: int) -> Weights:

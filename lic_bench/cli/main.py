@@ -391,6 +391,7 @@ def encode(
     - `lic-bench encode --codec jpeg2000 --point 40 in.png out.jp2`
     - `lic-bench encode -c content-weighted -p 3 in.png out.cw --show-map map.png`
     """
+    from lic_bench.codec.base import ShowsImportance
     from lic_bench.codec.registry import Registry
     from lic_bench.files import atomic_write
     from lic_bench.images.image import read_image, write_image
@@ -398,8 +399,12 @@ def encode(
     made = Registry(plugin).codec(codec)
     chosen = _point(made, point)
     image = read_image(source)
+    shown = None
+    if show_map is not None:
+        if not isinstance(made, ShowsImportance):
+            raise SpecError(f"{made.name} has no importance map to show: leave out --show-map")
+        shown = made.importance_map(image, chosen)
     stream = made.encode(image, chosen)
-    shown = None if show_map is None else made.importance_map(image, chosen)
     with atomic_write(target) as part:
         part.write_bytes(stream)
     height, width, _ = image.shape

@@ -8,9 +8,10 @@ the places on that curve, in the codec's own unit.
 
 from __future__ import annotations
 
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from lic_bench.errors import SpecError
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 Point = int | float | str | None
 """An operating point: JPEG's quality, a compression ratio, a QP, a lambda."""
+
+MAXIMUM_PIXELS = 1 << 27
+"""The pixels of the largest picture that our decoders make, for a header may claim any number."""
 
 
 def point_text(point: Point) -> str:
@@ -48,7 +52,14 @@ class Codec(ABC):
     point_range: tuple[int, int] | tuple[float, float] | None = None
     """The lowest rate's operating point and the highest's, for a search to try any between them.
 
-    Between integers it tries integers. None: it is held to `points`.
+    Between integers only integers are possible. None: only `points` are.
+    """
+
+    requires: ClassVar[Mapping[str, str]] = {}
+    """The modules without which it cannot be used, each with the remedy where it is missing.
+
+    As in ``{"pillow_heif": "pip install pillow-heif"}``; top-level names, which are looked for and
+    not imported.
     """
 
     device: str = "cpu"
@@ -64,9 +75,12 @@ class Codec(ABC):
     def unavailable(cls) -> str | None:
         """Why the codec cannot be used here, and the remedy; ``None`` where it can.
 
-        Called for listings: it should be quick, and import nothing large.
+        It looks for what `requires` names; a codec that needs more than modules extends it. Called
+        for listings: it should be quick, and import nothing large.
         """
-        return None
+        missing = [name for name in cls.requires if importlib.util.find_spec(name) is None]
+        remedies = dict.fromkeys(cls.requires[name] for name in missing)
+        return f"{', '.join(missing)} not installed; {'; '.join(remedies)}" if missing else None
 
     def versions(self) -> Mapping[str, str]:
         """Name and version of everything outside this file that decides on bytes and pixels.
@@ -75,18 +89,31 @@ class Codec(ABC):
         """
         return {}
 
-    def check_point(self, point: Point) -> None:  # noqa: B027 - most codecs need none
-        """Refuse an operating point that is out of range, before any work is done.
+    def check_point(self, point: Point) -> None:
+        """Refuse an operating point that is not possible, before any work is done.
 
-        A run calls it for each of its points: weights that are to be fetched are fetched here.
+        Those in `point_range` are possible or, where there is none, those in `points`. A run calls
+        it for each of its points: a codec whose weights are to be fetched fetches them here.
 
         Raises
         ------
         SpecError
-            With what is in range.
+            With what is possible.
         UnavailableError
             Where what the point needs is not to be had, with the remedy.
         """
+        if self.point_range is None:
+            possible = point in self.points
+            those = f"it takes {', '.join(map(str, self.points))}"
+        else:
+            low, high = sorted(self.point_range)
+            whole = isinstance(low, int)
+            possible = isinstance(point, int if whole else int | float) and low <= point <= high
+            kind = "a whole number" if whole else "a number"
+            those = f"{kind} from {point_text(low)} to {point_text(high)}"
+        if not possible or isinstance(point, bool):
+            unit = self.point_unit or "operating point"
+            raise SpecError(f"{self.name}: {point!r} is no {unit}: {those}")
 
     @abstractmethod
     def encode(self, image: Image, point: Point) -> bytes:
@@ -121,12 +148,10 @@ class Codec(ABC):
         """Decode bitstreams of images of one size and one operating point."""
         return [self.decode(stream) for stream in streams]
 
-    def importance_map(self, image: Image, point: Point) -> Image:
-        """Show where the bits go, in colour and of the image's size, if the codec knows.
 
-        Raises
-        ------
-        SpecError
-            Where it does not.
-        """
-        raise SpecError(f"{self.name} has no importance map to show")
+@runtime_checkable
+class ShowsImportance(Protocol):
+    """What a codec may be, too: one that can show where its bits go."""
+
+    def importance_map(self, image: Image, point: Point) -> Image:
+        """Show where the bits of an image go: uint8, H x W x 3, of the image's size."""
