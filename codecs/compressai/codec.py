@@ -158,7 +158,9 @@ class CompressAI(Codec):
         return stream
 
     def _index(self, point: Point) -> int:
-        super().check_point(point)
+        if point not in self.points or isinstance(point, bool):
+            known = ", ".join(map(str, self.points))
+            raise SpecError(f"{self.name}: {point!r} is no quality: {known}")
         return self.points.index(point)
 
     def _fetch(self, index: int) -> Weights:

@@ -68,6 +68,7 @@ class ContentWeighted(Codec):
         self.device = device
         self.batch_size = 1 if device == "cpu" else 8
         self.points = _levels(self._weights)
+        self.point_range = 1, len(self.points)
 
     @classmethod
     def unavailable(cls) -> str | None:

@@ -9,9 +9,11 @@ the places on that curve, in the codec's own unit.
 from __future__ import annotations
 
 import importlib.util
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from types import NoneType
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast, runtime_checkable
 
 from lic_bench.errors import SpecError
 
@@ -23,6 +25,8 @@ Point = int | float | str | None
 
 MAXIMUM_PIXELS = 1 << 27
 """The pixels of the largest picture that our decoders make, for a header may claim any number."""
+
+_KINDS = {int: "a whole number", float: "a number", str: "a word", NoneType: "there is only one"}
 
 
 def point_text(point: Point) -> str:
@@ -52,7 +56,7 @@ class Codec(ABC):
     point_range: tuple[int, int] | tuple[float, float] | None = None
     """The lowest rate's operating point and the highest's, for a search to try any between them.
 
-    Between integers only integers are possible. None: only `points` are.
+    Between integers it tries integers. None: it is held to `points`.
     """
 
     requires: ClassVar[Mapping[str, str]] = {}
@@ -92,8 +96,8 @@ class Codec(ABC):
     def check_point(self, point: Point) -> None:
         """Refuse an operating point that is not possible, before any work is done.
 
-        Those in `point_range` are possible or, where there is none, those in `points`. A run calls
-        it for each of its points: a codec whose weights are to be fetched fetches them here.
+        Those in `point_range` are possible or, where there is none, those of the type of `points`.
+        A run calls it for each of its points: a codec that looks for weights extends it.
 
         Raises
         ------
@@ -102,16 +106,20 @@ class Codec(ABC):
         UnavailableError
             Where what the point needs is not to be had, with the remedy.
         """
-        if self.point_range is None:
-            possible = point in self.points
-            those = f"it takes {', '.join(map(str, self.points))}"
-        else:
+        known = self.point_range or self.points
+        types = tuple(type(value) for value in known)
+        kind = float if float in types else types[0]
+        possible = isinstance(point, (*types, int) if kind is float else types)
+        if isinstance(point, int | float):
+            possible = possible and not isinstance(point, bool) and math.isfinite(point)
+        those = _KINDS[kind]
+        if self.point_range is not None:
             low, high = sorted(self.point_range)
-            whole = isinstance(low, int)
-            possible = isinstance(point, int if whole else int | float) and low <= point <= high
-            kind = "a whole number" if whole else "a number"
-            those = f"{kind} from {point_text(low)} to {point_text(high)}"
-        if not possible or isinstance(point, bool):
+            possible = possible and low <= cast(float, point) <= high
+            those += f" from {point_text(low)} to {point_text(high)}"
+        elif kind is not NoneType:
+            those += f" such as {', '.join(map(point_text, known[:3]))}"
+        if not possible:
             unit = self.point_unit or "operating point"
             raise SpecError(f"{self.name}: {point!r} is no {unit}: {those}")
 

@@ -120,6 +120,11 @@ class ProgramCodec(Codec):
     def versions(self) -> Mapping[str, str]:
         return _versions(type(self))
 
+    def check_point(self, point: Point) -> None:
+        super().check_point(point)
+        if isinstance(point, str) and point not in self.points:  # it becomes a word of a command
+            raise SpecError(f"{self.name}: {point!r} is none of {', '.join(map(str, self.points))}")
+
     def encode(self, image: Image, point: Point) -> bytes:
         self.check_point(point)
         height, width, _ = image.shape

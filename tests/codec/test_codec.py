@@ -13,7 +13,6 @@ class Toy(Codec):
     name = "toy"
     points: Sequence[Point] = (10, 20, 30)
     point_unit = "quality"
-    point_range = (1, 99)
 
     def __init__(self, mode: Literal["fast", "best"] = "fast", depth: int = 3, on: bool = False):
         if depth > 9:
@@ -29,7 +28,6 @@ class Toy(Codec):
 
 class Plain(Toy):
     points = (None,)
-    point_range = None
 
     def __init__(self, model: str) -> None:
         self.model = model
@@ -110,13 +108,13 @@ def test_a_codec_of_one_point_takes_none() -> None:
 
 @pytest.mark.parametrize(
     ("points", "texts", "expected"),
-    [((0.5, 1), ["1", "0.5"], [1.0, 0.5]), (("low", "7"), ["low", "7"], ["low", "7"])],
+    [((0.5, 1), ["2", "0.25"], [2.0, 0.25]), (("low", "high"), ["low", "7"], ["low", "7"])],
 )
 def test_points_may_be_fractions_or_words(
     points: tuple[Point, ...], texts: list[str], expected: list[Point]
 ) -> None:
     codec = Toy()
-    codec.points, codec.point_range = points, None
+    codec.points = points
     assert parse_points(codec, texts) == expected
 
 
@@ -126,12 +124,13 @@ def test_points_may_be_fractions_or_words(
         ((5, 9), (1, 100), (1, 7, 100), (0, 101, 50.0, "50", None, True), "whole .* 1 to 100"),
         ((40, 20), (51, 0), (0, 51), (-1, 52), "a whole number from 0 to 51"),
         ((9.0, 3.0), (100.0, 1.5), (1.5, 2, 99.9), (1, 101, math.nan, "2"), "from 1.5 to 100"),
-        ((1, 2, 3), None, (1, 2, 3), (0, 4, "1", None, True), "it takes 1, 2, 3"),
-        (("low", "high"), None, ("low", "high"), ("mid", None), "it takes low, high"),
-        ((None,), None, (None,), (1, "1"), "it takes None"),
+        ((1, 2, 3, 4), None, (1, 9), (1.5, "1", None, True), "a whole number such as 1, 2, 3$"),
+        ((1, 2.5), None, (1, 9, 0.1), ("1", None, math.inf), "a number such as 1, 2.5"),
+        (("low", "high"), None, ("low", "mid"), (1, None), "a word such as low, high"),
+        ((None,), None, (None,), (1, "1"), "there is only one"),
     ],
 )
-def test_a_point_is_possible_in_the_range_or_else_among_the_points(
+def test_a_point_is_possible_in_the_range_or_else_of_the_type_of_the_points(
     points: tuple[Point, ...],
     point_range: tuple[int, int] | None,
     possible: tuple[Point, ...],
