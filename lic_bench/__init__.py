@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lic_bench.analysis.curves import BDRate, Curve, aggregate, bd_rate, bd_rates, curve
     from lic_bench.codec.base import MAXIMUM_PIXELS, Codec, Point, ShowsImportance
+    from lic_bench.codec.checkpoints import file_digest, find_checkpoints
     from lic_bench.codec.registry import Registry
     from lic_bench.errors import (
         BitstreamError,
@@ -67,6 +68,8 @@ __all__ = [
     "curve",
     "export",
     "fetch",
+    "file_digest",
+    "find_checkpoints",
     "image_metrics",
     "known_datasets",
     "load",
@@ -83,6 +86,7 @@ __all__ = [
 _HOMES = {
     "analysis.curves": ("BDRate", "Curve", "aggregate", "bd_rate", "bd_rates", "curve"),
     "codec.base": ("MAXIMUM_PIXELS", "Codec", "Point", "ShowsImportance"),
+    "codec.checkpoints": ("file_digest", "find_checkpoints"),
     "codec.registry": ("Registry",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "execution.run": ("run",),

@@ -25,6 +25,7 @@ if find_spec("compressai") is None or find_spec("torch") is None:
 
 import torch
 
+from lic_bench.codec.spec import parse_points
 from lic_bench.codecs.compressai import inference
 from lic_bench.codecs.compressai.bitstream import unpack
 from lic_bench.codecs.compressai.codec import CompressAI
@@ -238,6 +239,32 @@ def test_a_stream_made_with_other_weights_is_refused(tmp_path: Path) -> None:
     stream = CompressAI(checkpoint=paths[0]).encode(noise(8, 8), None)
     with pytest.raises(BitstreamError, match="other weights"):
         CompressAI(checkpoint=paths[1]).decode(stream)
+
+
+def test_a_curve_from_many_checkpoints(tmp_path: Path) -> None:
+    nets = {}
+    for rate, seed in ((0.1, 0), (0.013, 1), (0.0035, 2)):
+        nets[rate] = tiny("bmshj2018-factorized", seed)
+        save({"state_dict": nets[rate].state_dict()}, tmp_path / f"lambda-{rate}.pth.tar")
+    spec = f"compressai:checkpoint={tmp_path}/lambda-{{point}}.pth.tar"
+    codec = Registry().codec(spec)
+    assert codec.points == (0.0035, 0.013, 0.1)
+    assert parse_points(codec, ["0.1", "0.0035"]) == [0.1, 0.0035]
+    with pytest.raises(SpecError, match=r"0\.5 is no checkpoint: 0\.0035, 0\.013, 0\.1"):
+        parse_points(codec, ["0.5"])
+    streams = {rate: codec.encode(noise(40, 70), rate) for rate in codec.points}
+    for rate, net in nets.items():
+        net.update()
+        [string], pixels = direct(net, noise(40, 70))
+        assert streams[rate].endswith(string)
+        np.testing.assert_array_equal(Registry().codec(spec).decode(streams[rate]), pixels)
+    # Without one of them, its stream is refused, whichever stands in its place now.
+    (tmp_path / "lambda-0.013.pth.tar").unlink()
+    assert Registry().codec(spec).decode(streams[0.0035]).shape == (40, 70, 3)
+    with pytest.raises(BitstreamError, match="other weights"):
+        Registry().codec(spec).decode(streams[0.013])
+    with pytest.raises(SpecError, match="one checkpoint for all of its points"):
+        Registry().codec(spec.replace(":", ":model=mbt2018-vbr,", 1))
 
 
 def test_weights_written_anew_under_the_same_name_are_loaded_anew(tmp_path: Path) -> None:
