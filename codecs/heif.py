@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from lic_bench import BitstreamError, Codec, Point, SpecError
+from lic_bench import MAXIMUM_PIXELS, BitstreamError, Codec, Point
 
 if TYPE_CHECKING:
     from lic_bench import Image
 
-_MAXIMUM_PIXELS = 1 << 27
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 Tune = Literal["psnr", "ssim"]
@@ -38,6 +36,7 @@ class Heif(Codec):
     points = (8, 14, 20, 26, 32, 38, 44, 50, 56)
     point_unit = "quality"
     point_range = (0, 100)
+    requires: ClassVar = {"pillow_heif": "pip install 'lic-bench[heif]'"}
 
     def __init__(
         self, subsampling: Subsampling = "4:4:4", tune: Tune = "psnr", preset: Preset = "slower"
@@ -45,12 +44,6 @@ class Heif(Codec):
         self._subsampling = subsampling
         self._tune = tune
         self._preset = preset
-
-    @classmethod
-    def unavailable(cls) -> str | None:
-        if importlib.util.find_spec("pillow_heif") is None:
-            return "pillow-heif is not installed; pip install 'lic-bench[heif]'"
-        return None
 
     def versions(self) -> Mapping[str, str]:
         import pillow_heif
@@ -62,10 +55,6 @@ class Heif(Codec):
             "encoder": info["HEIF"],
             "decoder": ", ".join(info["decoders"].values()),
         }
-
-    def check_point(self, point: Point) -> None:
-        if not isinstance(point, int) or not 0 <= point <= 100:
-            raise SpecError(f"heif: {point!r} is no quality: a whole number from 0 to 100")
 
     def encode(self, image: Image, point: Point) -> bytes:
         import pillow_heif
@@ -102,7 +91,7 @@ class Heif(Codec):
             width, height = picture.size
             if len(picture) != 1 or picture.mode != "RGB":
                 raise BitstreamError(f"it holds {len(picture)} pictures, {picture.mode}")
-            if width * height > _MAXIMUM_PIXELS:
+            if width * height > MAXIMUM_PIXELS:
                 raise BitstreamError(f"it claims {width}x{height} pixels")
             return np.array(picture)
         except Exception as error:

@@ -6,16 +6,15 @@ The sequence parameter set carries the size and says that the samples are BT.601
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from lic_bench import BitstreamError, Codec, Point, SpecError
+from lic_bench import MAXIMUM_PIXELS, BitstreamError, Codec, Point
 from lic_bench.codecs import ycbcr
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 _FORMAT = "yuv444p10le"
 _SMALLEST = 16  # the side of x265's smallest coding tree unit: no picture is smaller
-_MAXIMUM_PIXELS = 1 << 27
 
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"]
 
@@ -44,25 +42,16 @@ class Hevc(Codec):
     points = (47, 44, 41, 38, 35, 32, 29, 26, 23)
     point_unit = "QP"
     point_range = (51, 0)
+    requires: ClassVar = {"av": "pip install 'lic-bench[hevc]'"}
 
     def __init__(self, preset: Preset = "slower") -> None:
         self._preset = preset
-
-    @classmethod
-    def unavailable(cls) -> str | None:
-        if importlib.util.find_spec("av") is None:
-            return "PyAV is not installed; pip install 'lic-bench[hevc]'"
-        return None
 
     def versions(self) -> Mapping[str, str]:
         import av
 
         libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
         return {"pyav": av.__version__, "libavcodec": libavcodec, "x265": _x265_version()}
-
-    def check_point(self, point: Point) -> None:
-        if not isinstance(point, int) or not 0 <= point <= 51:
-            raise SpecError(f"hevc: {point!r} is no QP: a whole number from 0 to 51")
 
     def encode(self, image: Image, point: Point) -> bytes:
         self.check_point(point)
@@ -74,7 +63,7 @@ class Hevc(Codec):
         _check_units(stream)
         decoder = av.CodecContext.create("hevc", "r")
         decoder.thread_count = 1
-        decoder.options = {"max_pixels": str(_MAXIMUM_PIXELS), "err_detect": "explode"}
+        decoder.options = {"max_pixels": str(MAXIMUM_PIXELS), "err_detect": "explode"}
         try:
             frames = [*decoder.decode(av.Packet(stream)), *decoder.decode(None)]
         except Exception as error:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from lic_bench import BitstreamError, Codec, Point, SpecError
+from lic_bench import MAXIMUM_PIXELS, BitstreamError, Point
+from lic_bench.codecs.pillow_codec import PillowCodec
 
 if TYPE_CHECKING:
     from lic_bench import Image
 
-_MAXIMUM_PIXELS = 1 << 27
 # What is between markers in the pixels' data: stuffed bytes and restart markers are part of it.
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 _SOF0, _SOS, _EOI = b"\xff\xc0", b"\xff\xda", b"\xff\xd9"
@@ -23,7 +20,7 @@ _SOF0, _SOS, _EOI = b"\xff\xc0", b"\xff\xda", b"\xff\xd9"
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
 
-class Jpeg(Codec):
+class Jpeg(PillowCodec):
     """JPEG (libjpeg-turbo, baseline, default tables).
 
     Parameters
@@ -33,6 +30,8 @@ class Jpeg(Codec):
     """
 
     name = "jpeg"
+    format = "JPEG"
+    feature = "jpg"
     points = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 95)
     point_unit = "quality"
     point_range = (1, 100)
@@ -41,38 +40,17 @@ class Jpeg(Codec):
         self._subsampling = subsampling
 
     def versions(self) -> Mapping[str, str]:
-        import PIL
         from PIL import features
 
         library = features.version("libjpeg_turbo") or features.version("jpg")
-        return {"pillow": PIL.__version__, "libjpeg-turbo": str(library)}
+        return {**super().versions(), "libjpeg-turbo": str(library)}
 
-    def check_point(self, point: Point) -> None:
-        if not isinstance(point, int) or not 1 <= point <= 100:
-            raise SpecError(f"jpeg: {point!r} is no quality: a whole number from 1 to 100")
-
-    def encode(self, image: Image, point: Point) -> bytes:
-        from PIL import Image as PillowImage
-
-        self.check_point(point)
-        stream = io.BytesIO()
-        PillowImage.fromarray(image).save(
-            stream, "JPEG", quality=point, subsampling=self._subsampling
-        )
-        return stream.getvalue()
+    def settings(self, point: Point) -> dict[str, Any]:
+        return {"quality": point, "subsampling": self._subsampling}
 
     def decode(self, stream: bytes) -> Image:
-        from PIL import Image as PillowImage
-
         _check_header(stream)
-        try:
-            with PillowImage.open(io.BytesIO(stream), formats=["JPEG"]) as picture:
-                pixels = np.array(picture)
-        except Exception as error:
-            raise BitstreamError(f"the JPEG stream does not decode: {error}") from error
-        if pixels.ndim != 3 or pixels.shape[2] != 3:
-            raise BitstreamError(f"the JPEG stream holds {picture.mode} samples, not RGB")
-        return pixels
+        return super().decode(stream)
 
 
 def _check_header(stream: bytes) -> None:
@@ -89,5 +67,5 @@ def _check_header(stream: bytes) -> None:
     if len(frame) < 4 or (end is not None and end[0] != _EOI):
         raise BitstreamError("the JPEG stream is damaged, or not one scan of the baseline kind")
     height, width = struct.unpack(">HH", frame)
-    if not 0 < height * width <= _MAXIMUM_PIXELS:
+    if not 0 < height * width <= MAXIMUM_PIXELS:
         raise BitstreamError(f"the JPEG stream is damaged: it claims {width}x{height} pixels")

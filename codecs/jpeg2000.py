@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ctypes.util
 import importlib.metadata
-import importlib.util
-import math
 import os
 import struct
 import sys
@@ -19,11 +17,11 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from lic_bench import BitstreamError, Codec, Point, SpecError
+from lic_bench import MAXIMUM_PIXELS, BitstreamError, Codec, Point
 
 if TYPE_CHECKING:
     from lic_bench import Image
@@ -36,7 +34,6 @@ _COD = struct.Struct(">BBHBBBB")
 _SOT = struct.Struct(">HHIBB2s")
 _COD_MARKER, _QCD_MARKER, _COM_MARKER, _SOT_MARKER = (bytes([255, m]) for m in b"\x52\x5c\x64\x90")
 _SOD_MARKER = b"\xff\x93"
-_MAXIMUM_PIXELS = 1 << 27
 
 
 class Jpeg2000(Codec):
@@ -46,25 +43,20 @@ class Jpeg2000(Codec):
     points = (192.0, 128.0, 96.0, 64.0, 48.0, 32.0, 24.0, 16.0, 12.0)
     point_unit = "compression ratio"
     point_range = (1000.0, 1.0)
+    requires: ClassVar = {"glymur": "pip install glymur"}
 
     @classmethod
     def unavailable(cls) -> str | None:
-        if importlib.util.find_spec("glymur") is None:
-            return "glymur is not installed; pip install glymur"
         if _pillows_openjpeg() is None and ctypes.util.find_library("openjp2") is None:
             return (
                 "there is no OpenJPEG: neither on the system nor inside Pillow; "
                 "install libopenjp2, or Pillow's wheel: pip install --force-reinstall pillow"
             )
-        return None
+        return super().unavailable()
 
     def versions(self) -> Mapping[str, str]:
         glymur = _glymur()
         return {"glymur": glymur.version.version, "openjpeg": glymur.version.openjpeg_version}
-
-    def check_point(self, point: Point) -> None:
-        if not isinstance(point, int | float) or not 1 <= point < math.inf:
-            raise SpecError(f"jpeg2000: {point!r} is no compression ratio: a number from 1 up")
 
     def encode(self, image: Image, point: Point) -> bytes:
         self.check_point(point)
@@ -105,7 +97,7 @@ def _check_header(stream: bytes) -> None:
     if components != 3 or samples != b"\x07\x01\x01" * 3:
         raise BitstreamError("the codestream holds other samples than three components of 8 bits")
     one_tile = [0, 0, width, height, 0, 0]
-    if offsets_and_tiles != one_tile or not 0 < width * height <= _MAXIMUM_PIXELS:
+    if offsets_and_tiles != one_tile or not 0 < width * height <= MAXIMUM_PIXELS:
         raise BitstreamError(
             f"the codestream is damaged: it claims {width}x{height} pixels in tiles"
         )

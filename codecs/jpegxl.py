@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from lic_bench import BitstreamError, Codec, Point, SpecError
+from lic_bench import MAXIMUM_PIXELS, BitstreamError, Codec, Point
 
 if TYPE_CHECKING:
     from lic_bench import Image
 
-_MAXIMUM_PIXELS = 1 << 27
 # What the size's header may give instead of a width: the ratio to the height (ISO/IEC 18181-1).
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
@@ -32,25 +30,16 @@ class JpegXl(Codec):
     points = (0, 10, 20, 35, 50, 65, 75, 85, 90)
     point_unit = "quality"
     point_range = (0, 99)
+    requires: ClassVar = {"pillow_jxl": "pip install 'lic-bench[jpegxl]'"}
 
     def __init__(self, effort: int = 7) -> None:
         if not 1 <= effort <= 10:
             raise ValueError("effort goes from 1 to 10")
         self._effort = effort
 
-    @classmethod
-    def unavailable(cls) -> str | None:
-        if importlib.util.find_spec("pillow_jxl") is None:
-            return "pillow-jxl-plugin is not installed; pip install 'lic-bench[jpegxl]'"
-        return None
-
     def versions(self) -> Mapping[str, str]:
         # Each version of the plugin holds one version of libjxl, of which it says nothing.
         return {"pillow-jxl-plugin": importlib.metadata.version("pillow-jxl-plugin")}
-
-    def check_point(self, point: Point) -> None:
-        if not isinstance(point, int) or not 0 <= point < 100:
-            raise SpecError(f"jpegxl: {point!r} is no quality: a whole number from 0 to 99")
 
     def encode(self, image: Image, point: Point) -> bytes:
         from pillow_jxl import Encoder
@@ -100,6 +89,6 @@ def _size(stream: bytes) -> tuple[int, int]:
     # Our pictures have every property by default. Others may bring frames and channels without end.
     if not read(1):
         raise BitstreamError("the JPEG XL stream is no single picture of 8-bit RGB")
-    if height * width > _MAXIMUM_PIXELS:
+    if height * width > MAXIMUM_PIXELS:
         raise BitstreamError(f"the JPEG XL stream is damaged: it claims {width}x{height} pixels")
     return height, width

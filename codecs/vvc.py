@@ -7,18 +7,24 @@ bitstream.
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from lic_bench import BitstreamError, Codec, Point, SpecError, UnavailableError
+from lic_bench import (
+    MAXIMUM_PIXELS,
+    BitstreamError,
+    Codec,
+    Point,
+    SpecError,
+    UnavailableError,
+)
 from lic_bench.codecs import ycbcr
 
 if TYPE_CHECKING:
@@ -27,7 +33,6 @@ if TYPE_CHECKING:
     from lic_bench import Image
 
 _SMALLEST = 16  # the sides of vvenc's smallest picture
-_MAXIMUM_PIXELS = 1 << 27
 _DECODE_TIMEOUT_S = 120.0
 
 _QUIET = ["-hide_banner", "-loglevel", "error"]
@@ -52,22 +57,13 @@ class Vvc(Codec):
     points = (50, 46, 42, 38, 34, 30, 26, 22)
     point_unit = "QP"
     point_range = (63, 0)
+    requires: ClassVar = {"imageio_ffmpeg": "pip install 'lic-bench[vvc]'"}
 
     def __init__(self, preset: Preset = "medium") -> None:
         self._preset = preset
 
-    @classmethod
-    def unavailable(cls) -> str | None:
-        if importlib.util.find_spec("imageio_ffmpeg") is None:
-            return "imageio-ffmpeg is not installed; pip install 'lic-bench[vvc]'"
-        return None
-
     def versions(self) -> Mapping[str, str]:
         return dict(_versions())
-
-    def check_point(self, point: Point) -> None:
-        if not isinstance(point, int) or not 0 <= point <= 63:
-            raise SpecError(f"vvc: {point!r} is no QP: a whole number from 0 to 63")
 
     def encode(self, image: Image, point: Point) -> bytes:
         self.check_point(point)
@@ -87,7 +83,7 @@ class Vvc(Codec):
     def decode(self, stream: bytes) -> Image:
         if not stream[1:]:
             raise BitstreamError("the VVC stream ends within its header")
-        limits = ["-max_pixels", str(_MAXIMUM_PIXELS), "-err_detect", "explode", "-xerror"]
+        limits = ["-max_pixels", str(MAXIMUM_PIXELS), "-err_detect", "explode", "-xerror"]
         source = ["-threads", "1", *limits, "-f", "vvc", "-i", "pipe:0"]
         try:
             output, _ = _ffmpeg(

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lic_bench.analysis.curves import BDRate, Curve, aggregate, bd_rate, bd_rates, curve
-    from lic_bench.codec.base import Codec, Point
+    from lic_bench.codec.base import MAXIMUM_PIXELS, Codec, Point, ShowsImportance
+    from lic_bench.codec.checkpoints import file_digest, find_checkpoints
     from lic_bench.codec.registry import Registry
     from lic_bench.errors import (
         BitstreamError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from lic_bench.store.table import export, load
 
 __all__ = [
+    "MAXIMUM_PIXELS",
     "METRICS",
     "BDRate",
     "BitstreamError",
@@ -55,6 +57,7 @@ __all__ = [
     "OutputError",
     "Point",
     "Registry",
+    "ShowsImportance",
     "SpecError",
     "StoreError",
     "UnavailableError",
@@ -65,6 +68,8 @@ __all__ = [
     "curve",
     "export",
     "fetch",
+    "file_digest",
+    "find_checkpoints",
     "image_metrics",
     "known_datasets",
     "load",
@@ -80,7 +85,8 @@ __all__ = [
 # should not wait for pandas, nor a codec for matplotlib.
 _HOMES = {
     "analysis.curves": ("BDRate", "Curve", "aggregate", "bd_rate", "bd_rates", "curve"),
-    "codec.base": ("Codec", "Point"),
+    "codec.base": ("MAXIMUM_PIXELS", "Codec", "Point", "ShowsImportance"),
+    "codec.checkpoints": ("file_digest", "find_checkpoints"),
     "codec.registry": ("Registry",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "execution.run": ("run",),

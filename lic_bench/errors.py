@@ -5,8 +5,12 @@ file or the word at fault and what to do about it. The command line prints the t
 a traceback.
 """
 
+import sysconfig
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+from types import FrameType
 
 
 class LicBenchError(Exception):
@@ -60,3 +64,38 @@ def check_known(kind: str, name: str, known: Iterable[str]) -> None:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise SpecError(f"There is no {kind} {name!r} here: {hint}There are {', '.join(known)}.")
+
+
+def error_place(error: BaseException) -> str:
+    """Where in a codec's own code an exception came from: ``my_codec.py:23, in encode``.
+
+    That is the innermost place outside lic-bench, the standard library and installed packages. In a
+    codec that is an installed package, it is where lic-bench called it; in none, an empty text.
+    """
+    places = list(traceback.walk_tb(error.__traceback__))
+    outside = [place for place in places if not _is_bench(place[0]) and not _is_python(place[0])]
+    own = [place for place in outside if _is_codec(place[0]) or not _is_installed(place[0])]
+    for frame, line in own[-1:] or outside[:1]:
+        return f"{Path(frame.f_code.co_filename).name}:{line}, in {frame.f_code.co_name}"
+    return ""
+
+
+def _is_codec(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith("lic_bench.codecs.")
+
+
+def _is_bench(frame: FrameType) -> bool:
+    top, *_ = str(frame.f_globals.get("__name__")).split(".")
+    return top == "lic_bench" and not _is_codec(frame)
+
+
+def _is_python(frame: FrameType) -> bool:
+    """Whether it is the standard library's, or of no file."""
+    file = frame.f_code.co_filename
+    library = file.startswith(sysconfig.get_path("stdlib")) and not _is_installed(frame)
+    return library or file.startswith("<")
+
+
+def _is_installed(frame: FrameType) -> bool:
+    parts = Path(frame.f_code.co_filename).parts
+    return "site-packages" in parts or "dist-packages" in parts

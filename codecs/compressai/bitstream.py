@@ -24,8 +24,8 @@ import zlib
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from lic_bench import BitstreamError, SpecError
-from lic_bench.learned.bitstream import MAX_PIXELS, MAX_SIDE
+from lic_bench import MAXIMUM_PIXELS, BitstreamError, SpecError
+from lic_bench.learned.bitstream import MAX_SIDE
 
 _MAGIC = b"CAI1"
 _CRC = 4
@@ -57,7 +57,7 @@ def check_size(height: int, width: int) -> None:
     if not _fits(height, width):
         raise SpecError(
             f"{width}x{height} pixels are too many for this bitstream: at most "
-            f"{MAX_SIDE} a side and {MAX_PIXELS} in all; cut the image into tiles"
+            f"{MAX_SIDE} a side and {MAXIMUM_PIXELS} in all; cut the image into tiles"
         )
 
 
@@ -102,7 +102,7 @@ def unpack(data: bytes, strings: int) -> Stream:
 
 
 def _fits(height: int, width: int) -> bool:
-    return 1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS
+    return 1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAXIMUM_PIXELS
 
 
 def _varint(value: int) -> bytes:

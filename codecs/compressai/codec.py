@@ -6,11 +6,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lic_bench import BitstreamError, Codec, Point, SpecError, UnavailableError
+from lic_bench import (
+    BitstreamError,
+    Codec,
+    Point,
+    SpecError,
+    UnavailableError,
+    find_checkpoints,
+)
 from lic_bench.codecs.compressai.bitstream import Stream, check_size, pack, unpack
 from lic_bench.codecs.compressai.weights import Weights, published
 
@@ -32,6 +37,7 @@ Architecture = Literal[
 ]
 _VARIABLE_RATE = 8
 _BATCH = 8
+_SUFFIXES = (".pth.tar", ".pth", ".pt")
 
 
 class CompressAI(Codec):
@@ -53,9 +59,10 @@ class CompressAI(Codec):
     metric
         What the published weights were trained for.
     checkpoint
-        A file of your own weights: a network's state_dict, or what CompressAI's training saves.
-        Tables for the entropy coder that it holds are used as they are; where it has none they are
-        made.
+        Your own weights: a file, or one for each operating point, as a pattern such as
+        ``runs/lambda-{point}.pth.tar``, a folder or a list; see `lic_bench.codec.checkpoints`. Each
+        holds a network's state_dict, or what CompressAI's training saves. Tables for the entropy
+        coder that it holds are used as they are; where it has none they are made.
     device
         Where the network runs: ``cpu``, ``cuda``. Entropy coding runs on the CPU.
     """
@@ -63,6 +70,7 @@ class CompressAI(Codec):
     name = "compressai"
     points: Sequence[Point] = (1, 2, 3, 4, 5, 6, 7, 8)
     point_unit = "quality"
+    requires = dict.fromkeys(("torch", "compressai"), "pip install 'lic-bench[compressai]'")
 
     def __init__(
         self,
@@ -77,30 +85,21 @@ class CompressAI(Codec):
         self._strings = 1 if model.startswith("bmshj2018-factorized") else 2
         self._checkpoint = bool(checkpoint)
         if checkpoint:
-            path = Path(checkpoint).expanduser().resolve()
-            if not path.is_file():
-                raise SpecError(f"{self.name}: there is no file checkpoint={path}")
-            self._weights: tuple[Weights, ...] = (Weights(path),)
+            files = find_checkpoints(checkpoint, _SUFFIXES)
+            self._weights: tuple[Weights, ...] = tuple(map(Weights, files.values()))
+            self.points = tuple(files)
         else:
             self._weights = published(model, metric)
+            self.points = tuple(range(1, len(self._weights) + 1))
         if not self._weights:
             raise SpecError(
                 f"{self.name}: there are no published weights of {model} for {metric}; "
                 "give your own: checkpoint=FILE"
             )
         if model.endswith("-vbr"):
+            if len(self._weights) > 1:
+                raise SpecError(f"{self.name}: {model} has one checkpoint for all of its points")
             self.points = tuple(range(1, _VARIABLE_RATE + 1))
-        elif checkpoint:
-            self.points = (None,)
-        else:
-            self.points = tuple(range(1, len(self._weights) + 1))
-
-    @classmethod
-    def unavailable(cls) -> str | None:
-        missing = [name for name in ("torch", "compressai") if find_spec(name) is None]
-        if missing:
-            return f"{', '.join(missing)} not installed; pip install 'lic-bench[compressai]'"
-        return None
 
     def versions(self) -> Mapping[str, str]:
         return {**_versions(), "weights": " ".join(one.digest() for one in self._weights)}
@@ -164,8 +163,10 @@ class CompressAI(Codec):
         return stream
 
     def _index(self, point: Point) -> int:
-        if point not in self.points:
-            raise SpecError(f"{self.name}: {point!r} is no quality: 1 to {len(self.points)}")
+        if point not in self.points or isinstance(point, bool):
+            what = "checkpoint" if self._checkpoint else self.point_unit
+            known = ", ".join(map(str, self.points))
+            raise SpecError(f"{self.name}: {point!r} is no {what}: {known}")
         return self.points.index(point)
 
     def _fetch(self, index: int) -> Weights:

@@ -6,13 +6,11 @@ imports torch, but fetching: what a run consists of is known without it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from lic_bench import UnavailableError
+from lic_bench import UnavailableError, file_digest
 
 _ROOT = "https://compressai.s3.amazonaws.com/models/v1"
 # What `compressai.zoo` names, by model and metric: how the files' names begin, and the digits that
@@ -91,8 +89,7 @@ class Weights:
         """
         if self.url and not self.at_hand():
             return self._named()
-        status = self.path.stat()
-        return _sha256(self.path, status.st_size, status.st_mtime_ns)[:8]
+        return file_digest(self.path)[:8]
 
     def fetch(self) -> None:
         """Fetch it, with progress, where it is not at hand.
@@ -137,10 +134,3 @@ def _cache() -> Path:
     caches = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
     home = Path(os.environ.get("TORCH_HOME", caches / "torch"))
     return home.expanduser() / "hub" / "checkpoints"
-
-
-@cache
-def _sha256(path: Path, size: int, changed: int) -> str:
-    """The SHA-256 of a file, read once for as long as its size and time stay."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,6 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,7 +24,7 @@ WEIGHTS: dict[Metric, Path] = {
 """Those that come along, by what they were trained for."""
 _USUAL: Metric = "ms-ssim"
 _MOST_POINTS = 256  # a stream has a byte for its point
-_NEEDED = ("torch", "safetensors", "constriction", "threadpoolctl")
+_INSTALL = "pip install 'lic-bench[learned]'"
 
 
 def _levels(path: Path) -> tuple[int, ...]:
@@ -62,22 +61,21 @@ class ContentWeighted(Codec):
     name = "content-weighted"
     points: Sequence[Point] = _levels(WEIGHTS[_USUAL]) if WEIGHTS[_USUAL].exists() else ()
     point_unit = "rate level"
+    requires = dict.fromkeys(("torch", "safetensors", "constriction", "threadpoolctl"), _INSTALL)
 
     def __init__(self, metric: Metric = _USUAL, weights: str = "", device: str = "cpu") -> None:
         self._weights = Path(weights).resolve() if weights else WEIGHTS[metric]
         self.device = device
         self.batch_size = 1 if device == "cpu" else 8
         self.points = _levels(self._weights)
+        self.point_range = 1, len(self.points)
 
     @classmethod
     def unavailable(cls) -> str | None:
-        missing = [name for name in _NEEDED if find_spec(name) is None]
-        if missing:
-            return f"{', '.join(missing)} not installed; pip install 'lic-bench[learned]'"
         for path in WEIGHTS.values():
             if not path.exists():
                 return f"{path} is missing; reinstall lic-bench"
-        return None
+        return super().unavailable()
 
     def versions(self) -> Mapping[str, str]:
         return {
@@ -86,9 +84,6 @@ class ContentWeighted(Codec):
             "torch": version("torch"),
             "constriction": version("constriction"),
         }
-
-    def check_point(self, point: Point) -> None:
-        self._index(point)
 
     def encode(self, image: Image, point: Point) -> bytes:
         return self.encode_batch([image], point)[0]
@@ -120,9 +115,8 @@ class ContentWeighted(Codec):
         return np.ascontiguousarray(large[: image.shape[0], : image.shape[1]])
 
     def _index(self, point: Point) -> int:
-        if not isinstance(point, int) or not 1 <= point <= len(self.points):
-            raise SpecError(f"{self.name}: {point!r} is no rate level: 1 to {len(self.points)}")
-        return point - 1
+        self.check_point(point)
+        return self.points.index(point)
 
     def _model(self) -> Model:
         from lic_bench.codecs.content_weighted.inference import load_model

@@ -14,6 +14,7 @@ runs in processes of its own, so that one that crashes, hangs or eats the memory
 
 from __future__ import annotations
 
+import atexit
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -399,6 +400,7 @@ def _process(subject: Subject) -> Iterator[_Process]:
     _kept[subject] = process
 
 
+@atexit.register  # multiprocessing would wait for it
 def _release() -> None:
     while _kept:
         _kept.popitem()[1].close()

@@ -8,11 +8,14 @@ the places on that curve, in the codec's own unit.
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 from lic_bench.errors import SpecError
 
@@ -21,6 +24,11 @@ if TYPE_CHECKING:
 
 Point = int | float | str | None
 """An operating point: JPEG's quality, a compression ratio, a QP, a lambda."""
+
+MAXIMUM_PIXELS = 1 << 27
+"""The pixels of the largest picture that our decoders make, for a header may claim any number."""
+
+_KINDS = {int: "a whole number", float: "a number", str: "a word", NoneType: "there is only one"}
 
 
 def point_text(point: Point) -> str:
@@ -53,6 +61,13 @@ class Codec(ABC):
     Between integers it tries integers. None: it is held to `points`.
     """
 
+    requires: ClassVar[Mapping[str, str]] = {}
+    """The modules without which it cannot be used, each with the remedy where it is missing.
+
+    As in ``{"pillow_heif": "pip install pillow-heif"}``; top-level names, which are looked for and
+    not imported.
+    """
+
     device: str = "cpu"
     """Where it runs: ``cpu``, ``cuda``, ``cuda:1``."""
 
@@ -79,9 +94,12 @@ class Codec(ABC):
     def unavailable(cls) -> str | None:
         """Why the codec cannot be used here, and the remedy; ``None`` where it can.
 
-        Called for listings: it should be quick, and import nothing large.
+        It looks for what `requires` names; a codec that needs more than modules extends it. Called
+        for listings: it should be quick, and import nothing large.
         """
-        return None
+        missing = [name for name in cls.requires if importlib.util.find_spec(name) is None]
+        remedies = dict.fromkeys(cls.requires[name] for name in missing)
+        return f"{', '.join(missing)} not installed; {'; '.join(remedies)}" if missing else None
 
     def versions(self) -> Mapping[str, str]:
         """Name and version of all else that decides on bytes and pixels.
@@ -92,18 +110,35 @@ class Codec(ABC):
         """
         return {}
 
-    def check_point(self, point: Point) -> None:  # noqa: B027 - most codecs need none
-        """Refuse an operating point that is out of range, before any work is done.
+    def check_point(self, point: Point) -> None:
+        """Refuse an operating point that is not possible, before any work is done.
 
-        A run calls it for each of its points: weights that are to be fetched are fetched here.
+        Those in `point_range` are possible or, where there is none, those of the type of `points`.
+        A run calls it for each of its points: a codec that looks for weights extends it.
 
         Raises
         ------
         SpecError
-            With what is in range.
+            With what is possible.
         UnavailableError
             Where what the point needs is not to be had, with the remedy.
         """
+        known = self.point_range or self.points
+        types = tuple(type(value) for value in known)
+        kind = float if float in types else types[0]
+        possible = isinstance(point, (*types, int) if kind is float else types)
+        if isinstance(point, int | float):
+            possible = possible and not isinstance(point, bool) and math.isfinite(point)
+        those = _KINDS[kind]
+        if self.point_range is not None:
+            low, high = sorted(self.point_range)
+            possible = possible and low <= cast(float, point) <= high
+            those += f" from {point_text(low)} to {point_text(high)}"
+        elif kind is not NoneType:
+            those += f" such as {', '.join(map(point_text, known[:3]))}"
+        if not possible:
+            unit = self.point_unit or "operating point"
+            raise SpecError(f"{self.name}: {point!r} is no {unit}: {those}")
 
     @abstractmethod
     def encode(self, image: Image, point: Point) -> bytes:
@@ -138,12 +173,10 @@ class Codec(ABC):
         """Decode bitstreams of images of one size and one operating point."""
         return [self.decode(stream) for stream in streams]
 
-    def importance_map(self, image: Image, point: Point) -> Image:
-        """Show where the bits go, in colour and of the image's size, if the codec knows.
 
-        Raises
-        ------
-        SpecError
-            Where it does not.
-        """
-        raise SpecError(f"{self.name} has no importance map to show")
+@runtime_checkable
+class ShowsImportance(Protocol):
+    """What a codec may be, too: one that can show where its bits go."""
+
+    def importance_map(self, image: Image, point: Point) -> Image:
+        """Show where the bits of an image go: uint8, H x W x 3, of the image's size."""

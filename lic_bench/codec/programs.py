@@ -49,7 +49,7 @@ from typing import IO, TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 import msgspec
 import numpy as np
 
-from lic_bench.codec.base import Codec, point_text
+from lic_bench.codec.base import MAXIMUM_PIXELS, Codec, point_text
 from lic_bench.errors import BitstreamError, CodecError, ImageError, SpecError
 from lic_bench.images.image import read_image, write_image
 
@@ -61,7 +61,6 @@ Format = Literal["png", "ppm", "bmp", "tiff", "rgb24"]
 """``rgb24`` is samples of 8 bits, R G B, row by row, and nothing else."""
 
 _SIZE = struct.Struct("<HH")
-_MAXIMUM_PIXELS = 1 << 27
 _MAXIMUM_BYTES = 1 << 30
 """Of a file that a program writes."""
 _TAIL = 1 << 16
@@ -122,13 +121,9 @@ class ProgramCodec(Codec):
         return _versions(type(self))
 
     def check_point(self, point: Point) -> None:
-        known = self.points[0]
-        if isinstance(known, str) and point not in self.points:
+        super().check_point(point)
+        if isinstance(point, str) and point not in self.points:  # it becomes a word of a command
             raise SpecError(f"{self.name}: {point!r} is none of {', '.join(map(str, self.points))}")
-        if isinstance(known, int | float) and not (
-            isinstance(point, (int, type(known))) and math.isfinite(cast(float, point))
-        ):
-            raise SpecError(f"{self.name}: {point!r} is no {self.point_unit or 'number'}")
 
     def encode(self, image: Image, point: Point) -> bytes:
         self.check_point(point)
@@ -186,10 +181,10 @@ class ProgramCodec(Codec):
     def _header(self, size: tuple[int, int], point: str) -> bytes:
         head = b""
         if self._carries_size():
-            if max(size) > 0xFFFF or math.prod(size) > _MAXIMUM_PIXELS:
+            if max(size) > 0xFFFF or math.prod(size) > MAXIMUM_PIXELS:
                 raise CodecError(
                     f"{self.name}: {size[0]}x{size[1]} pixels are too many: at most {0xFFFF} a "
-                    f"side and {_MAXIMUM_PIXELS} in all; cut the image into tiles"
+                    f"side and {MAXIMUM_PIXELS} in all; cut the image into tiles"
                 )
             head += _SIZE.pack(*size)
         if self._asks("point"):
@@ -202,7 +197,7 @@ class ProgramCodec(Codec):
         size, point = None, ""
         if self._carries_size():
             size = _SIZE.unpack_from(stream)
-            if not 0 < math.prod(size) <= _MAXIMUM_PIXELS:
+            if not 0 < math.prod(size) <= MAXIMUM_PIXELS:
                 raise ValueError(f"{size[0]}x{size[1]} pixels")
             stream = stream[_SIZE.size :]
         if self._asks("point"):

@@ -7,17 +7,15 @@ else's, and through it at run time the plugin files that a user names.
 from __future__ import annotations
 
 import difflib
-import hashlib
-import importlib.util
 import inspect
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from lic_bench.codec.base import Codec
+from lic_bench.codec.plugins import load_plugin
 from lic_bench.codec.programs import load as load_programs
 from lic_bench.codec.spec import build, parse_spec
 from lic_bench.errors import SpecError, UnavailableError
@@ -119,18 +117,14 @@ def _load_file(path: Path) -> list[CodecEntry]:
 
 
 def _load_python(path: Path) -> list[type[Codec]]:
-    module_name = f"lic_bench_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
+    if not path.is_file():
+        raise SpecError(f"there is no plugin file {path}")
+    if path.suffix != ".py":
         raise SpecError(
             f"{path} is neither Python nor TOML; --plugin takes a file such as my_codec.py"
         )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
-    except FileNotFoundError:
-        raise SpecError(f"there is no plugin file {path}") from None
+        module = load_plugin(path)
     except (Exception, SystemExit) as error:
         raise SpecError(f"{path} does not load: {type(error).__name__}: {error}") from error
     classes = [
@@ -138,7 +132,7 @@ def _load_python(path: Path) -> list[type[Codec]]:
         for value in vars(module).values()
         if inspect.isclass(value)
         and issubclass(value, Codec)
-        and value.__module__ == module_name
+        and value.__module__ == module.__name__
         and not inspect.isabstract(value)
     ]
     if not classes:

@@ -10,6 +10,7 @@ import inspect
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -70,13 +71,13 @@ def build(cls: type[Codec], spec: CodecSpec) -> Codec:
         Where an option does not exist or its value has the wrong type or range.
     """
     parameters = {} if cls.__init__ is object.__init__ else dict(inspect.signature(cls).parameters)
-    hints = typing.get_type_hints(cls.__init__)
+    kinds = _option_types(cls)
     arguments: dict[str, Any] = {name: p.default for name, p in parameters.items()}
     for option, value in spec.options:
         if option not in parameters:
             raise SpecError(f"{spec.name} has no option {option!r}; {_describe(cls, parameters)}")
         try:
-            arguments[option] = msgspec.convert(value, hints.get(option, str), strict=False)
+            arguments[option] = msgspec.convert(value, kinds[option], strict=False, dec_hook=_path)
         except msgspec.ValidationError as error:
             raise SpecError(
                 f"{spec.name}: {option}={value} is not possible ({error}); "
@@ -97,10 +98,10 @@ def option_texts(cls: type[Codec]) -> list[str]:
     """A codec's options as people write them: ``subsampling=4:2:0 (or 4:2:2, 4:4:4)``."""
     if cls.__init__ is object.__init__:
         return []
-    hints = typing.get_type_hints(cls.__init__)
+    kinds = _option_types(cls)
     texts = []
     for name, parameter in inspect.signature(cls).parameters.items():
-        hint = hints.get(name, str)
+        hint = kinds[name]
         required = parameter.default is inspect.Parameter.empty
         choices = [str(c) for c in typing.get_args(hint) if c is not type(None)]
         kind = getattr(hint, "__name__", str(hint))
@@ -109,6 +110,23 @@ def option_texts(cls: type[Codec]) -> list[str]:
             kind = "one of " + ", ".join(choices) if required else "or " + ", ".join(others)
         texts.append(f"{name} ({kind})" if required else f"{name}={parameter.default} ({kind})")
     return texts
+
+
+def _option_types(cls: type[Codec]) -> dict[str, Any]:
+    """The types of a constructor's arguments: as annotated, or else those of the defaults."""
+    hints = typing.get_type_hints(cls.__init__)
+    untyped = (None, inspect.Parameter.empty)
+    return {
+        name: hints.get(name, str if parameter.default in untyped else type(parameter.default))
+        for name, parameter in inspect.signature(cls).parameters.items()
+    }
+
+
+def _path(kind: type, value: str) -> Path:
+    """The one type of options that msgspec does not know."""
+    if not issubclass(kind, Path):
+        raise NotImplementedError
+    return kind(value)
 
 
 def parse_points(codec: Codec, texts: Iterable[str]) -> list[Point]:

@@ -14,9 +14,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from lic_bench.codec.base import Codec, Point
+from lic_bench.codec.base import Codec, Point, ShowsImportance
 from lic_bench.codec.registry import Registry
-from lic_bench.errors import BitstreamError, LicBenchError
+from lic_bench.errors import BitstreamError, LicBenchError, SpecError
 from lic_bench.execution.runner import Request
 from lic_bench.images.image import Image
 
@@ -72,7 +72,10 @@ class MapImportance(Request[Image]):
     point: Point
 
     def execute(self) -> Image:
-        return codec_of(self.codec, self.plugins).importance_map(self.image, self.point)
+        codec = codec_of(self.codec, self.plugins)
+        if not isinstance(codec, ShowsImportance):
+            raise SpecError(f"{codec.name} has no importance map to show")
+        return codec.importance_map(self.image, self.point)
 
 
 def codec_of(spec: str, plugins: tuple[Path, ...]) -> Codec:

@@ -20,13 +20,13 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from lic_bench.codec.base import MAXIMUM_PIXELS
 from lic_bench.errors import BitstreamError, SpecError
 
 _HEADER = struct.Struct("<4sB4sHHB")
 _CRC = struct.Struct("<I")
 MAX_SIDE = 0xFFFF
-MAX_PIXELS = 1 << 27
-"""More are refused in both directions, so that a header of a few bytes cannot exhaust memory."""
+"""Longer ones are refused both ways, so that a header of a few bytes cannot exhaust memory."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def pack(form: Format, header: Header, payload: bytes) -> bytes:
     if not _fits(header.width, header.height):
         raise SpecError(
             f"{header.width}x{header.height} pixels are too many for this bitstream: at most "
-            f"{MAX_SIDE} a side and {MAX_PIXELS} in all; cut the image into tiles"
+            f"{MAX_SIDE} a side and {MAXIMUM_PIXELS} in all; cut the image into tiles"
         )
     head = _HEADER.pack(
         form.magic, form.version, form.weights, header.width, header.height, header.point
@@ -98,4 +98,4 @@ def unpack(form: Format, stream: bytes) -> tuple[Header, bytes]:
 
 
 def _fits(width: int, height: int) -> bool:
-    return 1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS
+    return 1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAXIMUM_PIXELS

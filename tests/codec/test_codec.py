@@ -1,4 +1,7 @@
-from typing import Literal
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
 
 import pytest
 
@@ -8,7 +11,7 @@ from lic_bench.codec.spec import build, option_texts, parse_points, parse_spec, 
 
 class Toy(Codec):
     name = "toy"
-    points = (10, 20, 30)
+    points: Sequence[Point] = (10, 20, 30)
     point_unit = "quality"
 
     def __init__(self, mode: Literal["fast", "best"] = "fast", depth: int = 3, on: bool = False):
@@ -113,3 +116,67 @@ def test_points_may_be_fractions_or_words(
     codec = Toy()
     codec.points = points
     assert parse_points(codec, texts) == expected
+
+
+@pytest.mark.parametrize(
+    ("points", "point_range", "possible", "refused", "message"),
+    [
+        ((5, 9), (1, 100), (1, 7, 100), (0, 101, 50.0, "50", None, True), "whole .* 1 to 100"),
+        ((40, 20), (51, 0), (0, 51), (-1, 52), "a whole number from 0 to 51"),
+        ((9.0, 3.0), (100.0, 1.5), (1.5, 2, 99.9), (1, 101, math.nan, "2"), "from 1.5 to 100"),
+        ((1, 2, 3, 4), None, (1, 9), (1.5, "1", None, True), "a whole number such as 1, 2, 3$"),
+        ((1, 2.5), None, (1, 9, 0.1), ("1", None, math.inf), "a number such as 1, 2.5"),
+        (("low", "high"), None, ("low", "mid"), (1, None), "a word such as low, high"),
+        ((None,), None, (None,), (1, "1"), "there is only one"),
+    ],
+)
+def test_a_point_is_possible_in_the_range_or_else_of_the_type_of_the_points(
+    points: tuple[Point, ...],
+    point_range: tuple[int, int] | None,
+    possible: tuple[Point, ...],
+    refused: tuple[Point, ...],
+    message: str,
+) -> None:
+    codec = Toy()
+    codec.points, codec.point_range = points, point_range
+    for point in possible:
+        codec.check_point(point)
+    for point in refused:
+        with pytest.raises(SpecError, match=f"^toy: {point!r} is no quality: .*{message}"):
+            codec.check_point(point)
+
+
+def test_what_a_codec_requires_is_looked_for_and_named_with_the_remedy() -> None:
+    class Needy(Toy):
+        requires: ClassVar = {
+            "zlib": "pip install zlib",
+            "no_such_module": "pip install such",
+            "nor_such": "pip install such",
+            "and_none": "apt install none",
+        }
+
+    assert Toy.unavailable() is None
+    assert Needy.unavailable() == (
+        "no_such_module, nor_such, and_none not installed; pip install such; apt install none"
+    )
+
+
+def test_options_without_annotations_take_the_types_of_their_defaults() -> None:
+    class Bare(Toy):
+        def __init__(self, level=9, share=0.5, on=False, word="a", nothing=None):  # type: ignore[no-untyped-def]
+            self.arguments = (level, share, on, word, nothing)
+
+    codec = build(Bare, parse_spec("toy:level=3,share=2,on=true,word=7,nothing=x"))
+    assert repr(codec.arguments) == repr((3, 2.0, True, "7", "x"))  # type: ignore[attr-defined]
+    assert option_texts(Bare)[:2] == ["level=9 (int)", "share=0.5 (float)"]
+    with pytest.raises(SpecError, match=r"level=deep is not possible .*level=9 \(int\)"):
+        build(Bare, parse_spec("toy:level=deep"))
+
+
+def test_an_option_may_be_a_path() -> None:
+    class Filed(Toy):
+        def __init__(self, weights: Path | None = None, folder: Path = Path("here")) -> None:
+            self.paths = (weights, folder)
+
+    codec = build(Filed, parse_spec("toy:weights=a/b.pt,folder=c"))
+    assert codec.paths == (Path("a/b.pt"), Path("c"))  # type: ignore[attr-defined]

@@ -25,6 +25,7 @@ if find_spec("compressai") is None or find_spec("torch") is None:
 
 import torch
 
+from lic_bench.codec.spec import parse_points
 from lic_bench.codecs.compressai import inference
 from lic_bench.codecs.compressai.bitstream import unpack
 from lic_bench.codecs.compressai.codec import CompressAI
@@ -240,6 +241,32 @@ def test_a_stream_made_with_other_weights_is_refused(tmp_path: Path) -> None:
         CompressAI(checkpoint=paths[1]).decode(stream)
 
 
+def test_a_curve_from_many_checkpoints(tmp_path: Path) -> None:
+    nets = {}
+    for rate, seed in ((0.1, 0), (0.013, 1), (0.0035, 2)):
+        nets[rate] = tiny("bmshj2018-factorized", seed)
+        save({"state_dict": nets[rate].state_dict()}, tmp_path / f"lambda-{rate}.pth.tar")
+    spec = f"compressai:checkpoint={tmp_path}/lambda-{{point}}.pth.tar"
+    codec = Registry().codec(spec)
+    assert codec.points == (0.0035, 0.013, 0.1)
+    assert parse_points(codec, ["0.1", "0.0035"]) == [0.1, 0.0035]
+    with pytest.raises(SpecError, match=r"0\.5 is no checkpoint: 0\.0035, 0\.013, 0\.1"):
+        parse_points(codec, ["0.5"])
+    streams = {rate: codec.encode(noise(40, 70), rate) for rate in codec.points}
+    for rate, net in nets.items():
+        net.update()
+        [string], pixels = direct(net, noise(40, 70))
+        assert streams[rate].endswith(string)
+        np.testing.assert_array_equal(Registry().codec(spec).decode(streams[rate]), pixels)
+    # Without one of them, its stream is refused, whichever stands in its place now.
+    (tmp_path / "lambda-0.013.pth.tar").unlink()
+    assert Registry().codec(spec).decode(streams[0.0035]).shape == (40, 70, 3)
+    with pytest.raises(BitstreamError, match="other weights"):
+        Registry().codec(spec).decode(streams[0.013])
+    with pytest.raises(SpecError, match="one checkpoint for all of its points"):
+        Registry().codec(spec.replace(":", ":model=mbt2018-vbr,", 1))
+
+
 def test_weights_written_anew_under_the_same_name_are_loaded_anew(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     codec = CompressAI(checkpoint=save(tiny("bmshj2018-factorized", 0).state_dict(), path))
@@ -296,7 +323,7 @@ def test_options_that_cannot_be_are_refused() -> None:
         with pytest.raises(SpecError, match=told):
             Registry().codec(spec)
     for point in (0, 9, 2.5, None, "2"):
-        with pytest.raises(SpecError, match="1 to 8"):
+        with pytest.raises(SpecError, match="no quality: 1, 2, 3, 4, 5, 6, 7, 8"):
             Registry().codec("compressai").check_point(point)
 
 

@@ -266,9 +266,7 @@ class TestPlugin:
         assert subprocess.run([sys.executable, "-c", script, str(small)]).returncode == 0
 
     def test_missing_libraries_are_told(self, monkeypatch):
-        from lic_bench.codecs.content_weighted import codec as module
-
-        monkeypatch.setattr(module, "find_spec", lambda name: None)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         problem = ContentWeighted.unavailable()
         assert problem is not None and "pip install 'lic-bench[learned]'" in problem
 

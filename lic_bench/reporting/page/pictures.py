@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from lic_bench.codec.base import Codec
+from lic_bench.codec.base import Codec, ShowsImportance
 from lic_bench.codec.spec import parse_points
 from lic_bench.errors import ImageError, SpecError
 from lic_bench.execution.requests import checked_image, codec_of
@@ -142,6 +142,8 @@ def _original_at_hand(file: ImageFile | None) -> Image | None:
 
 def _importance(codec: Codec, point_text: str, original: Image) -> bytes | None:
     """Where the bits of a picture went, if the codec knows."""
+    if not isinstance(codec, ShowsImportance):
+        return None
     try:
         [point] = parse_points(codec, [point_text]) if point_text else codec.points
         return _webp(codec.importance_map(original, point), lossless=True)
