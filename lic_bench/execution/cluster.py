@@ -111,6 +111,8 @@ class Cluster(Workers):
                         measurement, seconds = result
                         bundles.took(task, seconds)
                         yield label, task, measurement
+                elif future.status == "lost":  # with the worker that had the result
+                    submit(bundle)
                 elif future.status != "error":
                     raise UnavailableError(f"{self.address} gave up the work: {future.status}")
                 elif len(bundle) > 1:  # one of them may be what its workers died of

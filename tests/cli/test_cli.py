@@ -163,7 +163,10 @@ def test_encode_and_decode(photo: Image, tmp_path: Path) -> None:
         (["run", "-d", "empty"], "holds no images"),
         (["run", "-c", "jpeg:quality=3"], "jpeg has no option 'quality'; it has: subsampling"),
         (["run", "-p", "jpeg=0:9:0"], "'0:9:0' is no operating point"),
-        (["run", "-c", "content-weighted", "-p", "11"], "11 is no rate level: 1 to 10"),
+        (
+            ["run", "-c", "content-weighted", "-p", "11"],
+            "11 is no rate level: a whole number from 1 to 10",
+        ),
         (["run", "--anchor", "webp"], "'webp' is none of the run's codecs"),
         (["run", "--plugin", "no.py"], "no.py"),
         (["run", "--plugin", "plugin.py", "-c", "absent"], "libabsent is not installed; pip"),
