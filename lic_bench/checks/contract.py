@@ -340,8 +340,9 @@ class _Process:
         except RefusedError:
             raise
         except RaisedError as fault:
-            allowed = request.refusal.__name__
-            raise ContractError(f"{what}: {fault} (only {allowed} is allowed)") from None
+            allowed = f"only {request.refusal.__name__} is allowed"
+            notes = "; ".join(filter(None, [allowed, fault.place]))
+            raise ContractError(f"{what}: {fault} ({notes})") from None
         except FaultError as fault:
             raise ContractError(f"{what}: {fault}") from None
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import os
 import typing
@@ -12,10 +11,10 @@ from functools import cache
 from pathlib import Path
 
 from lic_bench.codec.base import Codec
+from lic_bench.codec.checkpoints import PLACE, file_digest
 from lic_bench.codec.programs import ProgramCodec
 from lic_bench.codec.sources import sources
 
-_POINT = "{point}"
 _DIGITS = 16  # of a SHA-256
 _MOST = 4  # changes that are named
 
@@ -119,11 +118,11 @@ def _contents(text: str) -> dict[str, str]:
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
     """The files that a path or a pattern names, if any: each with its path from there."""
-    if _POINT in str(path):
+    if PLACE in str(path):
         parts = path.parts
-        first = next(i for i, part in enumerate(parts) if _POINT in part)
+        first = next(i for i, part in enumerate(parts) if PLACE in part)
         folder = Path(*parts[:first])
-        wanted = "/".join(glob.escape(part).replace(_POINT, "*") for part in parts[first:])
+        wanted = "/".join(glob.escape(part).replace(PLACE, "*") for part in parts[first:])
         files = sorted(folder.glob(wanted))
     elif path.is_dir():
         folder, files = path, sorted(path.rglob("*"))
@@ -151,12 +150,4 @@ def _programs(cls: type[ProgramCodec]) -> dict[str, str]:
 
 
 def _digest(file: Path) -> str:
-    status = file.stat()
-    return _content_digest(file.resolve(), status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _content_digest(file: Path, size: int, changed: int) -> str:
-    """Read once for as long as size and time of the file stay."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:_DIGITS]
+    return file_digest(file)[:_DIGITS]

@@ -48,14 +48,31 @@ def sources(cls: type[Codec]) -> dict[str, str]:
     waiting = [start for base in cls.__mro__ if (start := _start(base, package)) is not None]
     if not waiting:
         raise SpecError(f"the codec {cls.name!r} is not defined in a file")
+    modules = _with_imports(waiting, package)
+    digests = {module.shown: _digest(module.file) for module in modules}
+    return {name: digest for name, digest in digests.items() if digest}
+
+
+def plugin_files(plugin: Path) -> dict[str, Path]:
+    """A plugin and the modules beside it that it imports, by their paths from its folder."""
+    plugin = plugin.resolve()
+    modules = _with_imports([_Module(plugin.stem, plugin, plugin.parent)], plugin.stem)
+    return {
+        module.file.relative_to(plugin.parent).as_posix(): module.file
+        for module in modules
+        if module.file.is_relative_to(plugin.parent)
+    }
+
+
+def _with_imports(waiting: list[_Module], package: str) -> list[_Module]:
+    """Modules, and those that count of what they import."""
     modules: dict[Path, _Module] = {}
     while waiting:
         module = waiting.pop(0)
         if module.file not in modules:
             modules[module.file] = module
             waiting += _imports(module, package)
-    digests = {module.shown: _digest(module.file) for module in modules.values()}
-    return {name: digest for name, digest in digests.items() if digest}
+    return list(modules.values())
 
 
 class _Module(NamedTuple):

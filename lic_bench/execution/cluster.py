@@ -1,14 +1,15 @@
 """Workers of a Dask cluster: the same tasks, on other machines.
 
-No file system need be shared. What a task needs travels with it: its image, the files of plugins,
-and a bitstream of which metrics alone are wanted. What does not travel is what an option names
-(``weights=FILE``), which must lie at the same place everywhere, and the programs that a TOML codec
-calls. Each worker of the cluster measures one parcel at a time, in a process beside it, so that a
-bad codec costs its own measurements there, too.
+No file system need be shared. What a task needs travels with it: its image, the files of plugins
+with the modules beside them, and a bitstream of which metrics alone are wanted. What does not
+travel is what an option names (``weights=FILE``), which must lie at the same place everywhere, and
+the programs that a TOML codec calls. Each worker of the cluster measures one parcel at a time, in a
+process beside it, so that a bad codec costs its own measurements there, too.
 """
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import tempfile
 import threading
@@ -22,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lic_bench.codec.sources import plugin_files
 from lic_bench.errors import UnavailableError
 from lic_bench.execution.measure import Task
 from lic_bench.execution.runner import Limits
@@ -35,6 +37,7 @@ Label = TypeVar("Label")
 
 _CONNECT_S = 20
 _WORKER = "dask worker ADDRESS --nthreads 1"
+_IMAGES, _PLUGINS = "images", "plugins"  # the folders of a parcel
 _AHEAD = 2  # parcels for each worker, so that none waits for its next
 
 
@@ -169,55 +172,66 @@ _BUSY = threading.Lock()  # a worker of the cluster may have several threads
 @cache
 def _worker(limits: Limits) -> Worker[int]:
     """The process beside this one; it ends with it."""
-    return Worker(limits)
+    worker: Worker[int] = Worker(limits)
+    atexit.register(worker.close)  # multiprocessing would wait for it
+    return worker
 
 
 @cache
-def _plugins() -> tempfile.TemporaryDirectory[str]:
-    """Where plugins are kept: they are loaded once, and must stay where they were."""
+def _kept_plugins() -> tempfile.TemporaryDirectory[str]:
+    """They are loaded once, and must stay where they were."""
     return tempfile.TemporaryDirectory(prefix="lic-bench-")
 
 
 def packed(tasks: Sequence[Task], limits: Limits) -> Parcel:
     """Put tasks and the contents of their files into a parcel that names no folder of here."""
     files: dict[Path, bytes] = {}
-
-    def pack(path: Path, name: str) -> Path:
-        content = path.read_bytes()
-        short = Path(hashlib.sha256(content).hexdigest()[:32], name)
-        files[short] = content
-        return short
-
     ready = []
     for task in tasks:
         image = task.image
         if image.error is None:
             try:
-                image = replace(image, path=pack(image.path, f"image{image.path.suffix}"))
+                content = image.path.read_bytes()
             except OSError as error:
                 image = replace(image, error=f"{image.path} cannot be read: {error.strerror}")
-        plugins = tuple(pack(path, path.name) for path in task.plugins)
-        ready.append(replace(task, image=image, plugins=plugins))
+            else:
+                short = Path(_IMAGES, _digest(content), f"image{image.path.suffix}")
+                files[short] = content
+                image = replace(image, path=short)
+        plugins = []
+        for plugin in task.plugins:
+            beside = {name: path.read_bytes() for name, path in plugin_files(plugin).items()}
+            folder = Path(_PLUGINS, _digest(*(part for n, c in beside.items() for part in (n, c))))
+            files |= {folder / name: content for name, content in beside.items()}
+            plugins.append(folder / plugin.name)
+        ready.append(replace(task, image=image, plugins=tuple(plugins)))
     return Parcel(tuple(ready), files, limits)
+
+
+def _digest(*parts: str | bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else part
+        digest.update(b"%d:" % len(content) + content)
+    return digest.hexdigest()[:32]
 
 
 def _unpacked(parcel: Parcel, folder: Path) -> list[Task]:
     """Write the files of a parcel, and say in its tasks where they are."""
-    plugins = Path(_plugins().name)
-
-    def write(path: Path) -> None:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(parcel.files[path.relative_to(path.parents[1])])
-
-    tasks = []
-    for task in parcel.tasks:
-        here = tuple(plugins / path for path in task.plugins)
-        image = replace(task.image, path=folder / task.image.path)
-        for path in (*here, image.path) if image.error is None else here:
-            write(path)
-        tasks.append(replace(task, image=image, plugins=here))
-    return tasks
+    roots = {_IMAGES: folder, _PLUGINS: Path(_kept_plugins().name)}
+    for path, content in parcel.files.items():
+        here = roots[path.parts[0]] / path
+        if not here.exists():
+            here.parent.mkdir(parents=True, exist_ok=True)
+            here.write_bytes(content)
+    return [
+        replace(
+            task,
+            image=replace(task.image, path=folder / task.image.path),
+            plugins=tuple(roots[_PLUGINS] / path for path in task.plugins),
+        )
+        for task in parcel.tasks
+    ]
 
 
 def _workers(client: Client) -> dict[str, Any]:

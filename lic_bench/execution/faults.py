@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 
-from lic_bench.errors import LicBenchError
+from lic_bench.errors import LicBenchError, error_place
 from lic_bench.printable import printable
 
 _REASON_LENGTH = 1000
@@ -47,14 +47,16 @@ class RaisedError(FaultError):
         Type and text of what was raised, in one line.
     trace
         The whole traceback.
+    place
+        Where in the codec's own code: ``my_codec.py:23, in encode``.
     """
 
-    def __init__(self, text: str, trace: str = "") -> None:
+    def __init__(self, text: str, trace: str = "", place: str = "") -> None:
         super().__init__(text)
-        self.trace = trace
+        self.trace, self.place = trace, place
 
-    def __reduce__(self) -> tuple[type[RaisedError], tuple[str, str]]:
-        return RaisedError, (str(self), self.trace)
+    def __reduce__(self) -> tuple[type[RaisedError], tuple[str, str, str]]:
+        return RaisedError, (str(self), self.trace, self.place)
 
 
 class OutOfMemoryError(FaultError):
@@ -85,7 +87,7 @@ def fault_of(error: BaseException, refusal: type[LicBenchError] = LicBenchError)
         return OutOfMemoryError(reason(error))
     if isinstance(error, refusal):
         return RefusedError(" ".join(str(error).split()))
-    return RaisedError(reason(error), trace_of(error))
+    return RaisedError(reason(error), trace_of(error), printable(error_place(error)))
 
 
 def lacks_memory(error: BaseException) -> bool:

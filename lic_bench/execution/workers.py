@@ -127,6 +127,11 @@ class Worker(Generic[Label]):
         self._tried = False
         return [(*item, *part) for item, part in zip(step, _parts(reply, step), strict=True)]
 
+    def close(self) -> None:
+        """End its process."""
+        if self.runner is not None:
+            self.runner.close()
+
     def _replace(
         self, runner: Runner, fault: FaultError
     ) -> list[tuple[Label, Task, Measurement, float]]:

@@ -243,7 +243,8 @@ def test_a_good_codec_passes(check: Check, tmp_path: Path) -> None:
         (
             contract.survives_truncation,
             ON_DAMAGE.format("raise ValueError('what is this')"),
-            "the first 1 of .* bytes: ValueError: what is this .only BitstreamError is allowed",
+            "the first 1 of .* bytes: ValueError: what is this .only BitstreamError is "
+            r"allowed; mine\.py:\d+, in decode",
         ),
         (
             contract.survives_truncation,

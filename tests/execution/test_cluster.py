@@ -209,6 +209,22 @@ def test_nothing_that_travels_names_a_folder_of_this_machine(plugin: Path, image
     assert whole[0].image.path.read_bytes() in sent
 
 
+def test_what_lies_beside_a_plugin_travels_with_it(tmp_path: Path, images: Path) -> None:
+    here = tmp_path / "here"
+    (here / "parts").mkdir(parents=True)
+    toy = PLUGIN.replace("import numpy", "from parts.how import told\nimport numpy")
+    (here / "toy.py").write_text(toy.replace("{point}", "{told(point)}"))
+    (here / "parts/how.py").write_text("def told(point): return 'how-' + point\n")
+    (here / "secret.py").write_text("no neighbour that is used")
+    planned = plan(["toy"], [str(images)], plugins=[here / "toy.py"])
+    tasks = [task for _, task in planned.tasks() if task.image.error is None]
+    parcel = cluster.packed(tasks, Limits())
+    assert {path.name for path in parcel.files if path.suffix == ".py"} == {"toy.py", "how.py"}
+    here.rename(tmp_path / "gone")
+    # The identity is that of here: a worker measures nothing under the name of another codec.
+    assert {result.error for result, _ in cluster.measure_parcel(parcel)} == {None}
+
+
 def test_a_scheduler_that_does_not_answer_is_told(
     plugin: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
