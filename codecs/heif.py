@@ -6,8 +6,6 @@ import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-
 from lic_bench import MAXIMUM_PIXELS, BitstreamError, Codec, Point
 
 if TYPE_CHECKING:
@@ -84,6 +82,7 @@ class Heif(Codec):
         return stream.getvalue()
 
     def decode(self, stream: bytes) -> Image:
+        import numpy as np
         import pillow_heif
 
         try:

@@ -12,12 +12,10 @@ from fractions import Fraction
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-
 from lic_bench import MAXIMUM_PIXELS, BitstreamError, Codec, Point
-from lic_bench.codecs import ycbcr
 
 if TYPE_CHECKING:
+    import numpy as np
     from av import VideoFrame
     from numpy.typing import NDArray
 
@@ -59,6 +57,9 @@ class Hevc(Codec):
 
     def decode(self, stream: bytes) -> Image:
         import av
+        import numpy as np
+
+        from lic_bench.codecs import ycbcr
 
         _check_units(stream)
         decoder = av.CodecContext.create("hevc", "r")
@@ -77,6 +78,9 @@ class Hevc(Codec):
 
 def _encode(image: Image, preset: str, **parameters: object) -> bytes:
     import av
+    import numpy as np
+
+    from lic_bench.codecs import ycbcr
 
     sides = image.shape[:2]
     missing = [max(_SMALLEST, -side // 8 * -8) - side for side in sides]
@@ -122,6 +126,8 @@ def _check_units(stream: bytes) -> None:
 
 def _planes(frame: VideoFrame) -> list[NDArray[np.uint16]]:
     """The samples of a frame, not copied: three arrays, H x W."""
+    import numpy as np
+
     arrays = (np.frombuffer(plane, "<u2") for plane in frame.planes)  # type: ignore[call-overload]
     return [array.reshape(frame.height, -1)[:, : frame.width] for array in arrays]
 
@@ -129,6 +135,8 @@ def _planes(frame: VideoFrame) -> list[NDArray[np.uint16]]:
 @cache
 def _x265_version() -> str:
     """Ask x265 itself: it signs a stream unless told not to."""
+    import numpy as np
+
     signed = _encode(np.zeros((_SMALLEST, _SMALLEST, 3), np.uint8), "ultrafast", info=1)
     signature = re.search(rb"x265 \(build \d+\) - ([\w.+-]+)", signed)
     return signature[1].decode() if signature else "unknown"

@@ -19,8 +19,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from lic_bench import MAXIMUM_PIXELS, BitstreamError, Codec, Point
 
 if TYPE_CHECKING:
@@ -75,6 +73,8 @@ class Jpeg2000(Codec):
             return path.read_bytes()
 
     def decode(self, stream: bytes) -> Image:
+        import numpy as np
+
         _check_header(stream)
         with _temporary_path() as path:
             path.write_bytes(stream)

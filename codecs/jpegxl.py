@@ -6,8 +6,6 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from lic_bench import MAXIMUM_PIXELS, BitstreamError, Codec, Point
 
 if TYPE_CHECKING:
@@ -51,6 +49,7 @@ class JpegXl(Codec):
         return bytes(encoder(image.tobytes(), width, height, jpeg_encode=False))
 
     def decode(self, stream: bytes) -> Image:
+        import numpy as np
         from pillow_jxl import Decoder
 
         size = _size(stream)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lic_bench import BitstreamError, Codec, Point
 
 if TYPE_CHECKING:
@@ -25,6 +23,8 @@ class NoCodec(Codec):
         return _SIZE.pack(width, height) + image.tobytes()
 
     def decode(self, stream: bytes) -> Image:
+        import numpy as np
+
         if len(stream) < _SIZE.size:
             raise BitstreamError("the stream of raw samples ends within its header")
         width, height = _SIZE.unpack_from(stream)

@@ -7,8 +7,6 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from lic_bench import MAXIMUM_PIXELS, BitstreamError, Codec, Point
 
 if TYPE_CHECKING:
@@ -50,6 +48,7 @@ class PillowCodec(Codec):
         return stream.getvalue()
 
     def decode(self, stream: bytes) -> Image:
+        import numpy as np
         from PIL import Image as PillowImage
 
         try:

@@ -15,8 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-
 from lic_bench import (
     MAXIMUM_PIXELS,
     BitstreamError,
@@ -25,11 +23,8 @@ from lic_bench import (
     SpecError,
     UnavailableError,
 )
-from lic_bench.codecs import ycbcr
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from lic_bench import Image
 
 _SMALLEST = 16  # the sides of vvenc's smallest picture
@@ -66,6 +61,8 @@ class Vvc(Codec):
         return dict(_versions())
 
     def encode(self, image: Image, point: Point) -> bytes:
+        import numpy as np
+
         self.check_point(point)
         sides = image.shape[:2]
         missing = [max(_SMALLEST, side + side % 2) - side for side in sides]
@@ -98,7 +95,7 @@ class Vvc(Codec):
         height, width = image.shape[0] - (stream[0] >> 4), image.shape[1] - (stream[0] & 15)
         if height < 1 or width < 1:
             raise BitstreamError("the VVC stream is damaged: its picture is smaller than its rim")
-        return np.ascontiguousarray(image[:height, :width])
+        return image[:height, :width].copy()
 
 
 def _encode(image: Image, options: list[str], log: list[str]) -> tuple[bytes, str]:
@@ -115,8 +112,10 @@ def _encode(image: Image, options: list[str], log: list[str]) -> tuple[bytes, st
 
 def _to_y4m(image: Image) -> bytes:
     """A picture as YUV4MPEG2, which says its size: what goes into the encoder."""
+    from lic_bench.codecs import ycbcr
+
     y, cb, cr = ycbcr.from_rgb(image)
-    planes = [y, _halved(cb), _halved(cr)]
+    planes = [y, ycbcr.halved(cb), ycbcr.halved(cr)]
     height, width = y.shape
     header = f"YUV4MPEG2 W{width} H{height} F1:1 Ip C420p10 XCOLORRANGE=FULL\nFRAME\n".encode()
     return header + b"".join(ycbcr.samples(p).astype("<u2").tobytes() for p in planes)
@@ -130,6 +129,10 @@ def _from_y4m(output: bytes) -> Image:
     BitstreamError
         Where it is not one picture in 4:2:0 and 10 bits.
     """
+    import numpy as np
+
+    from lic_bench.codecs import ycbcr
+
     header = re.match(rb"YUV4MPEG2 W(\d+) H(\d+) [^\n]* C420p10 [^\n]*\nFRAME\n", output)
     if header is None:
         raise BitstreamError("the VVC stream holds no picture in 4:2:0 and 10 bits")
@@ -139,25 +142,7 @@ def _from_y4m(output: bytes) -> Image:
     samples = np.frombuffer(output, "<u2", offset=header.end()).astype(np.float32)
     y, chroma = np.split(samples, [width * height])
     cb, cr = chroma.reshape(2, height // 2, width // 2)
-    return ycbcr.to_rgb(y.reshape(height, width), _doubled(cb), _doubled(cr))
-
-
-def _halved(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Chroma in 4:2:0: each sample lies in the middle of four, and is their mean."""
-    rows = plane[::2] + plane[1::2]
-    mean: NDArray[np.float32] = (rows[:, ::2] + rows[:, 1::2]) / 4
-    return mean
-
-
-def _doubled(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Back from `_halved`, by linear interpolation between the middles."""
-    for _ in range(2):  # first the rows, then, transposed, the columns
-        rim = np.pad(plane, [(1, 1), (0, 0)], mode="edge")
-        twice = np.empty((2 * plane.shape[0], plane.shape[1]), np.float32)
-        twice[::2] = (3 * plane + rim[:-2]) / 4
-        twice[1::2] = (3 * plane + rim[2:]) / 4
-        plane = twice.T
-    return plane
+    return ycbcr.to_rgb(y.reshape(height, width), ycbcr.doubled(cb), ycbcr.doubled(cr))
 
 
 def _ffmpeg(arguments: list[str], data: bytes, timeout_s: float) -> tuple[bytes, str]:
@@ -187,6 +172,7 @@ def _ffmpeg(arguments: list[str], data: bytes, timeout_s: float) -> tuple[bytes,
 def _versions() -> tuple[tuple[str, str], ...]:
     """Of the wrapper, the program and vvenc inside it, which say so when they work."""
     import imageio_ffmpeg
+    import numpy as np
 
     smallest = np.zeros((_SMALLEST, _SMALLEST, 3), np.uint8)
     try:

@@ -55,3 +55,21 @@ def to_rgb(y: NDArray[np.float32], cb: NDArray[np.float32], cr: NDArray[np.float
 def samples(plane: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Round a plane to what a 10-bit codec takes: uint16, 0 to 1023."""
     return np.clip(np.rint(plane), 0, 1023).astype(np.uint16)
+
+
+def halved(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Chroma in 4:2:0: each sample lies in the middle of four, and is their mean."""
+    rows = plane[::2] + plane[1::2]
+    mean: NDArray[np.float32] = (rows[:, ::2] + rows[:, 1::2]) / 4
+    return mean
+
+
+def doubled(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Back from `halved`, by linear interpolation between the middles."""
+    for _ in range(2):  # first the rows, then, transposed, the columns
+        rim = np.pad(plane, [(1, 1), (0, 0)], mode="edge")
+        twice = np.empty((2 * plane.shape[0], plane.shape[1]), np.float32)
+        twice[::2] = (3 * plane + rim[:-2]) / 4
+        twice[1::2] = (3 * plane + rim[2:]) / 4
+        plane = twice.T
+    return plane

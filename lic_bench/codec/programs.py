@@ -47,11 +47,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 
 import msgspec
-import numpy as np
 
 from lic_bench.codec.base import MAXIMUM_PIXELS, Codec, point_text
 from lic_bench.errors import BitstreamError, CodecError, ImageError, SpecError
-from lic_bench.images.image import read_image, write_image
 
 if TYPE_CHECKING:
     from lic_bench.codec.base import Point
@@ -126,6 +124,8 @@ class ProgramCodec(Codec):
             raise SpecError(f"{self.name}: {point!r} is none of {', '.join(map(str, self.points))}")
 
     def encode(self, image: Image, point: Point) -> bytes:
+        from lic_bench.images.image import write_image
+
         self.check_point(point)
         height, width, _ = image.shape
         text = point_text(point)
@@ -211,6 +211,10 @@ class ProgramCodec(Codec):
         return size, point, stream
 
     def _picture(self, content: bytes, size: tuple[int, int] | None) -> Image:
+        import numpy as np
+
+        from lic_bench.images.image import read_image
+
         if self.description.writes != "rgb24":
             image = read_image(content, "the picture that it wrote")
         elif size is not None and len(content) == 3 * math.prod(size):

@@ -17,7 +17,7 @@ from scipy.interpolate import PchipInterpolator
 
 import lic_bench
 from lic_bench import BitstreamError, Codec, Image, Registry, SpecError, image_metrics
-from lic_bench.codecs import jpegxl, vvc, ycbcr
+from lic_bench.codecs import jpegxl, ycbcr
 
 MODULES = {"hevc": "av", "heif": "pillow_heif", "jpegxl": "pillow_jxl", "vvc": "imageio_ffmpeg"}
 FORMATS = ("webp", "avif", *MODULES)
@@ -275,9 +275,9 @@ def test_hevc_beats_jpeg_by_far(photo: Image) -> None:
 
 def test_vvcs_chroma_is_resized_as_opencv_does(photo: Image) -> None:
     plane = photo[:300, :450, 1].astype(np.float32)
-    half = vvc._halved(plane)
+    half = ycbcr.halved(plane)
     assert np.allclose(half, cv2.resize(plane, (225, 150), interpolation=cv2.INTER_AREA), atol=0.01)
-    twice = vvc._doubled(half)
+    twice = ycbcr.doubled(half)
     assert np.allclose(
         twice, cv2.resize(half, (450, 300), interpolation=cv2.INTER_LINEAR), atol=0.01
     )
