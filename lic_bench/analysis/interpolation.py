@@ -7,15 +7,14 @@ in each row, and SciPy's interpolators, which take one set of knots each, are no
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+
+from lic_bench.metrics.quality import Array
 
 Method = Literal["pchip", "akima", "cubic"]
 """How a curve runs between its points: by PCHIP (F. N. Fritsch and J. Butland, "A method for
 constructing local monotone piecewise cubic interpolants", 1984), by H. Akima's method ("A new
 method of interpolation and smooth curve fitting", 1970), or on one cubic polynomial that is fitted
 to all points, which is VCEG-M33's way."""
-
-Array = NDArray[np.float64]
 
 
 def mean_difference(x_a: Array, y_a: Array, x_b: Array, y_b: Array, method: Method) -> Array:

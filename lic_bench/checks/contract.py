@@ -24,7 +24,6 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
 
 import numpy as np
 
@@ -32,12 +31,12 @@ from lic_bench.codec.base import Codec, Point, point_text
 from lic_bench.errors import SpecError
 from lic_bench.execution.faults import FaultError, RaisedError, RefusedError
 from lic_bench.execution.requests import Decode, Encode, Encoded, codec_of
-from lic_bench.execution.runner import Limits, Request, Runner
+from lic_bench.execution.runner import Limits, Request, Runner, Value
 from lic_bench.images.dataset import load_dataset
 from lic_bench.images.image import Image, read_image
 from lic_bench.metrics.builtin import image_metrics
 
-SIZES = ((1, 1), (1, 7), (7, 1), (17, 31), (64, 64), (257, 129))
+CHECKED_SIZES = ((1, 1), (1, 7), (7, 1), (17, 31), (64, 64), (257, 129))
 """Width and height of the images whose size a codec must keep, or refuse."""
 
 RATE_TOLERANCE = 0.02
@@ -55,8 +54,6 @@ _HEAD = 64
 """Half of the flipped bits are within so many bytes of the beginning."""
 _START_S = 120
 """For a process to start, and to load libraries and weights."""
-
-Value = TypeVar("Value")
 
 
 class ContractError(Exception):
@@ -118,7 +115,7 @@ def keeps_size_and_type(subject: Subject) -> str:
     refused: dict[str, list[str]] = defaultdict(list)
     kept = 0
     with _process(subject) as process:
-        for width, height in SIZES:
+        for width, height in CHECKED_SIZES:
             image = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
             for point in _ends(subject):
                 try:

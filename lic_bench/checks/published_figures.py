@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lic_bench.analysis.curves import Curve
-    from lic_bench.analysis.interpolation import Array
+    from lic_bench.metrics.quality import Array
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FigureCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one codec's curve in one metric is compared with."""
 
     codec: str
@@ -56,7 +56,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Agreement:
     """What came of a check. Differences are ours less theirs."""
 
-    check: Check
+    check: FigureCheck
     rates: tuple[float, ...] = ()
     """Where the curves were compared, in bits per pixel."""
     db: tuple[float, ...] = ()
@@ -113,7 +113,7 @@ class Agreement:
         return text
 
 
-def checks(codecs: Sequence[str] = ()) -> list[Check]:
+def checks(codecs: Sequence[str] = ()) -> list[FigureCheck]:
     """The checks that there are for these codecs: specs, or names, which stand for all specs.
 
     Without codecs, all but the slow ones.
@@ -124,7 +124,7 @@ def checks(codecs: Sequence[str] = ()) -> list[Check]:
         Where there is none for a codec.
     """
     text = (resources.files("lic_bench.datasets") / "published" / "checks.toml").read_bytes()
-    known = msgspec.toml.decode(text, type=dict[str, list[Check]])["check"]
+    known = msgspec.toml.decode(text, type=dict[str, list[FigureCheck]])["check"]
     if not codecs:
         return [check for check in known if not check.slow]
     for codec in codecs:
@@ -142,7 +142,7 @@ def checks(codecs: Sequence[str] = ()) -> list[Check]:
 
 
 def verify(
-    chosen: Sequence[Check],
+    chosen: Sequence[FigureCheck],
     out: Path,
     *,
     jobs: int | None = None,
@@ -182,7 +182,7 @@ def _worst(differences: Sequence[float]) -> float:
     return max(differences, key=abs)
 
 
-def _points(registry: Registry, check: Check) -> tuple[dict[str, None], str]:
+def _points(registry: Registry, check: FigureCheck) -> tuple[dict[str, None], str]:
     """The operating points of a check that can be measured here; and why the others cannot."""
     usable: dict[str, None] = {}
     missing: list[str] = []

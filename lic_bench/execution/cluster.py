@@ -21,19 +21,17 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from lic_bench.codec.sources import plugin_files
 from lic_bench.errors import UnavailableError
 from lic_bench.execution.measure import Task
 from lic_bench.execution.runner import Limits
-from lic_bench.execution.workers import Bundle, Bundles, Worker, Workers, measure_with
+from lic_bench.execution.workers import Bundle, Bundles, Label, Worker, Workers, measure_with
 from lic_bench.store.records import Measurement
 
 if TYPE_CHECKING:
     from distributed import Client
-
-Label = TypeVar("Label")
 
 _CONNECT_S = 20
 _WORKER = "dask worker ADDRESS --nthreads 1"

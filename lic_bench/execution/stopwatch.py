@@ -25,7 +25,7 @@ _STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
-class Subject:
+class TimedSubject:
     """A codec with the images that it is timed on."""
 
     spec: str
@@ -38,7 +38,7 @@ class Subject:
 class CodeOnce(Request[tuple[bytes, Image]]):
     """Encode and decode an image, untimed: the first time warms up."""
 
-    subject: Subject
+    subject: TimedSubject
     index: int
     """Of the image."""
     point: Point
@@ -51,7 +51,7 @@ class CodeOnce(Request[tuple[bytes, Image]]):
 class TimeOnce(Request[tuple[float, float]]):
     """Encode and decode an image: seconds of either."""
 
-    subject: Subject
+    subject: TimedSubject
     index: int
     point: Point
 
@@ -63,7 +63,7 @@ class TimeOnce(Request[tuple[float, float]]):
 class CountMemory(Request[tuple[float | None, float | None]]):
     """By how many bytes the codec made the process grow at most, and those on its GPU."""
 
-    subject: Subject
+    subject: TimedSubject
 
     def execute(self) -> tuple[float | None, float | None]:
         return _stopwatch(self.subject).memory()
@@ -73,7 +73,7 @@ class CountMemory(Request[tuple[float | None, float | None]]):
 class CountMacs(Request[tuple[float, float] | None]):
     """Multiplications with addition, in torch, of encoding and of decoding an image."""
 
-    subject: Subject
+    subject: TimedSubject
     index: int
     point: Point
 
@@ -82,7 +82,7 @@ class CountMacs(Request[tuple[float, float] | None]):
 
 
 @lru_cache(maxsize=1)
-def _stopwatch(subject: Subject) -> _Stopwatch:
+def _stopwatch(subject: TimedSubject) -> _Stopwatch:
     """That of the process: it lasts from the first request to the last."""
     return _Stopwatch(subject)
 
@@ -90,7 +90,7 @@ def _stopwatch(subject: Subject) -> _Stopwatch:
 class _Stopwatch:
     """A codec, its images, and what the process held before it came."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: TimedSubject) -> None:
         threads = subject.threads
         if hasattr(os, "sched_setaffinity"):
             # Codecs with threads of their own count cores, and some do not ask the environment.

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,14 +24,12 @@ from lic_bench.codec.base import Codec, Point, point_text
 from lic_bench.errors import SpecError, UndefinedError
 from lic_bench.execution import provenance
 from lic_bench.execution.faults import FaultError
-from lic_bench.execution.runner import Limits, Request, Runner
-from lic_bench.execution.stopwatch import CodeOnce, CountMacs, CountMemory, Subject, TimeOnce
+from lic_bench.execution.runner import Limits, Request, Runner, Value
+from lic_bench.execution.stopwatch import CodeOnce, CountMacs, CountMemory, TimedSubject, TimeOnce
 from lic_bench.images.dataset import ImageFile
 from lic_bench.images.image import Image, read_image
 from lic_bench.metrics.builtin import image_metrics
 from lic_bench.metrics.quality import Metric, metric_named
-
-Value = TypeVar("Value")
 
 BUSY = 0.5
 """A load average above which something else is at work."""
@@ -267,9 +264,9 @@ class _Session:
         self._plugins, self._images, self._threads = plugins, images, threads
         self._runners: dict[Entry, Runner] = {}
 
-    def subject(self, entry: Entry) -> Subject:
+    def subject(self, entry: Entry) -> TimedSubject:
         """What an entry's process is asked about."""
-        return Subject(entry.spec, self._plugins, self._images, self._threads)
+        return TimedSubject(entry.spec, self._plugins, self._images, self._threads)
 
     def ask(self, entry: Entry, request: Request[Value]) -> Value | None:
         """What an entry's process answers; nothing where it has failed."""

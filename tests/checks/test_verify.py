@@ -13,7 +13,7 @@ import lic_bench
 from lic_bench import Codec, Image, Point
 from lic_bench.analysis import published_curves as published
 from lic_bench.checks import published_figures as verify
-from lic_bench.checks.published_figures import Agreement, Check
+from lic_bench.checks.published_figures import Agreement, FigureCheck
 from lic_bench.cli import main as cli
 from lic_bench.codec.registry import Registry
 from lic_bench.errors import SpecError, StoreError, UnavailableError
@@ -37,7 +37,7 @@ def table(bpp: list[float], psnr: list[float], codec: str = "ours") -> pd.DataFr
 
 
 def judged(rates: list[float], psnr: list[float], **options: object) -> Agreement:
-    check = Check(codec="ours", dataset="kodak", published="vtm", **options)  # type: ignore[arg-type]
+    check = FigureCheck(codec="ours", dataset="kodak", published="vtm", **options)  # type: ignore[arg-type]
     return verify._judged(Agreement(check), table(rates, psnr))
 
 
@@ -77,7 +77,7 @@ def test_only_the_range_of_rates_counts() -> None:
 
 
 def test_a_single_published_point_is_held_against_our_line() -> None:
-    check = Check(codec="ours", dataset="kodak-crops", published="content-weighted-cvpr2018")
+    check = FigureCheck(codec="ours", dataset="kodak-crops", published="content-weighted-cvpr2018")
     ours = table([0.25, 0.5, 1, 2], [30, 32, 34, 36]).assign(dataset="kodak-crops")
     agreement = verify._judged(Agreement(check), ours)
     line = 30 + 2 * np.log2(0.6714 / 0.25)  # 2 dB for each doubling
@@ -90,14 +90,14 @@ def test_a_single_published_point_is_held_against_our_line() -> None:
 
 def test_a_failed_measurement_is_not_fine() -> None:
     broken = table([0.5, 1], [30, 32]).assign(error=[None, "ValueError: broken"])
-    check = Check(codec="ours", dataset="kodak", published="vtm", fine_db=(-99, 99))
+    check = FigureCheck(codec="ours", dataset="kodak", published="vtm", fine_db=(-99, 99))
     agreement = verify._judged(Agreement(check), broken)
     assert agreement.fine is False
     assert "1 measurements failed: ValueError: broken" in str(agreement)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda c: f"{c.codec}-{c.published}-{c.metric}")
-def test_every_check_names_what_exists(check: Check) -> None:
+def test_every_check_names_what_exists(check: FigureCheck) -> None:
     assert check.metric in QUALITIES
     assert published.curve(check.published, check.dataset, check.metric)
     assert "@" in check.published or check.dataset == "kodak-crops"  # no other one can slip in
@@ -137,7 +137,7 @@ def test_points_without_weights_are_left_out_and_told() -> None:
         def codec(self, text: str) -> Codec:
             return Two()
 
-    check = Check(codec="two", dataset="kodak", published="vtm")
+    check = FigureCheck(codec="two", dataset="kodak", published="vtm")
     usable, problem = verify._points(Only(), check)
     assert list(usable) == ["2"]
     assert problem == "not checked: 1, 3: no weights for 1; fetch them"
