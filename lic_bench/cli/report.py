@@ -90,10 +90,11 @@ def report(
         raise SpecError(f"{path}: a report is written as .html")
     wanted_rates = _rates(rates)
     with Store.open(folder) as store:
-        measurements, runs, store_path = frame(store), store.runs(), store.path
+        chosen = specs(codecs)
+        measurements, runs, store_path = frame(store, chosen), store.runs(), store.path
     measured = sorted(set(measurements["dataset"]))
     sets = _datasets(dataset, measured) if viewer or dataset else dict.fromkeys(measured)
-    measurements = _chosen(measurements, list(sets), specs(codecs))
+    measurements = _chosen(measurements, list(sets), chosen)
     content = data.gather(measurements, runs, names(published))
     scenes, missing = _scenes(content, measurements, wanted_rates, images if viewer else 0, sets)
     budget = int(max_size * _MB) - len(page.as_json(content)) - _PAGE
