@@ -3,10 +3,22 @@
 import os
 from pathlib import Path
 
+# Tests that run beside others share the cores with them: before a library is loaded that counts
+# them. Threads that wait for a core at every step cost a network ten times its time.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
 from lic_bench import Image, load_dataset, read_image
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: one more than there are cores, since some tests wait for a limit of time."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else 3
+
 
 IMAGES = {image.name: image.path for image in load_dataset("sample").images}
 

@@ -1,14 +1,12 @@
 """Every codec keeps the contract; and the contract finds out those that do not."""
 
-import os
 import re
-import subprocess
-import sys
 import textwrap
 from functools import cache
 from pathlib import Path
 
 import pytest
+from command import command
 
 from lic_bench import Registry, UnavailableError
 from lic_bench.checks import contract
@@ -322,18 +320,8 @@ def test_a_codec_that_eats_memory_is_stopped(
         contract.survives_truncation(Subject("mine", (path,), time_limit_s=30))
 
 
-def lic_bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lic_bench", *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "120"},
-    )
-
-
 def test_the_command_checks_the_codecs_of_a_file(tmp_path: Path) -> None:
-    done = lic_bench("check", plugin(tmp_path))
-    assert done.returncode == 0, done.stderr
+    done = command("check", plugin(tmp_path))
     assert done.stdout.count("pass") == len(CHECKS)
     for check in CHECKS:
         assert title(check) in done.stdout
@@ -341,9 +329,7 @@ def test_the_command_checks_the_codecs_of_a_file(tmp_path: Path) -> None:
 
 def test_the_command_tells_what_is_wrong(tmp_path: Path) -> None:
     path = plugin(tmp_path, ON_DAMAGE.format("os.abort()"))
-    done = lic_bench("check", path, "--points", "16,4")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    done = command("check", path, "--points", "16,4", code=1)
     assert (done.stdout.count("pass"), done.stdout.count("FAIL")) == (6, 3)
     assert "SIGABRT" in done.stdout
     assert "2 operating points" in done.stdout
@@ -360,13 +346,9 @@ def test_the_command_tells_what_is_wrong(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_refuses_what_cannot_be_checked(arguments: list[str], message: str) -> None:
-    done = lic_bench("check", *arguments)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert re.search(message, done.stderr)
+    assert re.search(message, command("check", *arguments, code=2).stderr)
 
 
 def test_a_spec_with_options_is_checked() -> None:
-    done = lic_bench("check", "--codecs", "jpeg:subsampling=4:4:4", "--points", "20,80")
-    assert done.returncode == 0
+    done = command("check", "--codecs", "jpeg:subsampling=4:4:4", "--points", "20,80")
     assert "jpeg:subsampling=4:4:4" in done.stdout

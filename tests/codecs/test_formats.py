@@ -36,25 +36,17 @@ def psnr(image: Image, decoded: Image) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("spec", "points", "published", "tolerance_db"),
-    [
-        ("webp", ["10", "50", "90"], "webp", 0.02),
-        ("hevc", ["45", "37", "29"], "bpg_444_x265_ycbcr", 0.1),
-    ],
-)
-def test_curve_is_the_published_one(
-    spec: str, points: list[str], published: str, tolerance_db: float, kodak: Path, tmp_path: Path
-) -> None:
-    codec_of(spec)
-    table = lic_bench.run([spec], ["kodak"], out=tmp_path, points={spec: points})
+def test_hevcs_curve_is_bpgs(kodak: Path, tmp_path: Path) -> None:
+    """WebP's beside its published one: see checks/test_verify.py."""
+    codec_of("hevc")
+    table = lic_bench.run(["hevc"], ["kodak"], out=tmp_path, points={"hevc": ["45", "33"]})
     assert table["error"].isna().all()
     ours = lic_bench.aggregate(table)
     assert (ours["images"] == 24).all()
-    theirs = PUBLISHED[PUBLISHED["codec"] == published]
+    theirs = PUBLISHED[PUBLISHED["codec"] == "bpg_444_x265_ycbcr"]
     at_our_rates = PchipInterpolator(theirs["bpp"], theirs["psnr_rgb_db"], extrapolate=False)
     differences = ours["psnr_rgb_db"] - at_our_rates(ours["bpp"])
-    assert (differences.abs() < tolerance_db).all(), differences
+    assert (differences.abs() < 0.1).all(), differences
 
 
 @pytest.mark.parametrize("name", MODULES)
