@@ -20,6 +20,13 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else 3
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a browser, a whole report, a cluster or Kodak is slow."""
+    for item in items:
+        if {"browser", "made", "address", "kodak"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 IMAGES = {image.name: image.path for image in load_dataset("sample").images}
 
 

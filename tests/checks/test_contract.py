@@ -13,7 +13,7 @@ from lic_bench.checks import contract
 from lic_bench.checks.contract import CHECKS, Check, ContractError, Subject, title
 
 EXAMPLES = tuple(sorted((Path(__file__).parents[2] / "examples").glob("*.toml")))
-SLOW = ("compressai", "content-weighted", "vvc")  # seconds a check
+SLOW = ("avif", "compressai", "content-weighted", "heif", "hevc", "vvc")
 
 
 @cache
@@ -96,6 +96,7 @@ def test_a_good_codec_passes(check: Check, tmp_path: Path) -> None:
     check(Subject("mine", (plugin(tmp_path),)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("check", "methods", "message"),
     [
@@ -295,6 +296,7 @@ def test_a_codec_that_refuses_small_images_passes_and_that_is_told(tmp_path: Pat
     assert note == "1x1, 1x7, 7x1, 17x31 refused: at least 32 pixels a side"
 
 
+@pytest.mark.slow
 def test_a_codec_that_hangs_is_stopped(tmp_path: Path) -> None:
     path = plugin(tmp_path, ON_DAMAGE.format("time.sleep(1000)"))
     with pytest.raises(ContractError, match=r"first 1 of .* bytes: took longer than 8 s"):

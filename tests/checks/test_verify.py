@@ -170,7 +170,6 @@ def folder(kodak: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("verified")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["jpeg", "jpeg2000", "webp"])
 def test_our_figures_are_fine(codec: str, folder: Path) -> None:
     agreements = verify.verify(verify.checks([codec]), folder)
@@ -180,7 +179,6 @@ def test_our_figures_are_fine(codec: str, folder: Path) -> None:
         assert len(agreement.rates) >= 4
 
 
-@pytest.mark.slow
 def test_a_wrong_figure_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verify.verify(verify.checks(["webp"]), folder)
     original = published.curve
@@ -195,7 +193,6 @@ def test_a_wrong_figure_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "-0.500 dB at equal rate, worst -0.500; fine from -0.02 to +0.02" in told
 
 
-@pytest.mark.slow
 def test_jpeg_bytes_are_compressais(folder: Path) -> None:
     """The same rates to 0.5 %, and 0.15 dB at most; of their qualities, 5, 10, 15 ... 95."""
     qualities = ["5", "10", "30", "50", "70", "90", "95"]
@@ -224,7 +221,6 @@ CROPS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("codec", CROPS)
 def test_figures_on_the_crops_of_kodak(codec: str, folder: Path) -> None:
     points = {

@@ -173,6 +173,7 @@ def test_a_wrong_request_is_answered_in_a_line_or_two(
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_what_failed_is_shown_and_sets_the_exit_code(photo: Image, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     small = np.ascontiguousarray(photo[100:164, 100:196])  # since every codec is to code it

@@ -67,6 +67,7 @@ def test_python_and_the_command_line_leave_the_same_tables(photos: Path, tmp_pat
         assert len(python) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("match", [[], ["--match", "bpp=4"]])
 def test_the_store_becomes_a_table_once_a_run(
     match: list[str], photos: Path, monkeypatch: pytest.MonkeyPatch

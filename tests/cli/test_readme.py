@@ -29,6 +29,7 @@ def folder(photo: Image, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_plugin_of_the_readme_runs(folder: Path) -> None:
     code = block("python", "class WebP(Codec)")
     assert len([line for line in code.splitlines() if line.strip()]) <= 20
@@ -49,6 +50,7 @@ def test_the_entry_point_of_the_readme_is_the_one_we_read() -> None:
     assert f'[project.entry-points."{GROUP}"]' in block("toml", "entry-points")
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(folder: Path) -> None:
     code = block("python", "import lic_bench\n")
     (folder / "script.py").write_text(code)

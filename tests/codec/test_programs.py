@@ -407,6 +407,7 @@ def test_a_version_command_stands_for_the_programs(tmp_path: Path) -> None:
         codec(tmp_path, version="./tool").versions()
 
 
+@pytest.mark.slow
 def test_the_bench_runs_programs_in_its_workers(photo: Image, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     write_image(tmp_path / "photos" / "cat.png", photo)

@@ -87,6 +87,7 @@ def test_an_option_out_of_range_is_refused(spec: str) -> None:
         codec_of(spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("small", "large"),
     [
@@ -100,6 +101,7 @@ def test_an_option_reaches_the_encoder(small: str, large: str, photo: Image) -> 
     assert len(codec_of(small).encode(photo, point)) < len(codec_of(large).encode(photo, point))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["avif", "heif"])
 def test_the_tune_for_psnr_serves_psnr(spec: str, photo: Image) -> None:
     """At the same rate, for which the other tune's curve is interpolated."""
@@ -131,6 +133,7 @@ def test_heif_is_the_same_whatever_was_encoded_before(photo: Image) -> None:
     assert codec_of("heif").encode(photo, 20) == first
 
 
+@pytest.mark.slow
 def test_heif_is_hevc_but_for_the_container_and_eight_bits(photo: Image) -> None:
     container = 300
     hevcs = [codec_of("hevc").encode(photo, qp) for qp in (38, 35, 32, 29, 26)]
@@ -275,6 +278,7 @@ def test_vvcs_chroma_is_resized_as_opencv_does(photo: Image) -> None:
     )
 
 
+@pytest.mark.slow
 def test_vvc_is_better_than_hevc_at_low_rate(photo: Image) -> None:
     vvcs = codec_of("vvc").encode(photo, 42)
     hevcs = [codec_of("hevc").encode(photo, qp) for qp in (46, 42, 38)]

@@ -19,6 +19,8 @@ from lic_bench.execution.runner import most_memory_gb
 from lic_bench.execution.workers import Processes
 from lic_bench.store.database import Store
 
+pytestmark = pytest.mark.slow
+
 # What a codec does is the name of its operating point. One that starts something writes the number
 # of the process beside itself.
 PLUGIN = """
@@ -203,7 +205,6 @@ def survivors(folder: Path) -> list[int]:
     return [one.pid for one in psutil.wait_procs(alive, timeout=60)[1]]
 
 
-@pytest.mark.slow
 def test_every_kind_of_bad_codec_costs_its_own_measurements_only(folder: Path) -> None:
     mixed = [*BAD, *GOOD]
     np.random.default_rng(1).shuffle(mixed)
@@ -227,9 +228,7 @@ def test_every_kind_of_bad_codec_costs_its_own_measurements_only(folder: Path) -
 
 def test_a_measurement_that_takes_too_long_is_stopped(folder: Path) -> None:
     (folder / "images" / "b.png").unlink()
-    table = run(
-        folder, "good", "hangs", "needs-path", "hangs-in-c", "fine", jobs=1, timeout_s=LIMIT
-    )
+    table = run(folder, "good", "hangs", "needs-path", "hangs-in-c", "fine", timeout_s=LIMIT)
     failed = table[table["point"].str.startswith("hangs")]
     assert failed["error"].tolist() == [f"took longer than {LIMIT} s (--timeout)"] * 2
     assert table.drop(failed.index)["error"].isna().all()
@@ -242,7 +241,6 @@ def test_without_a_limit_of_time_nothing_is_stopped(folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process's memory is limited on Linux only")
-@pytest.mark.slow
 def test_what_eats_memory_fails_and_spoils_no_other(folder: Path) -> None:
     (folder / "images" / "b.png").unlink()
     points = ("good", "eats", "needs-path", "eats-at-once", "fine", "eats-objects")
@@ -254,7 +252,6 @@ def test_what_eats_memory_fails_and_spoils_no_other(folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process's memory is limited on Linux only")
-@pytest.mark.slow
 def test_torch_finds_no_memory_either(folder: Path) -> None:
     pytest.importorskip("torch")
     (folder / "images" / "b.png").unlink()

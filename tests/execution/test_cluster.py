@@ -132,7 +132,6 @@ def streams(folder: Path) -> set[tuple[object, ...]]:
         )
 
 
-@pytest.mark.slow
 def test_a_cluster_measures_what_one_machine_does(
     plugin: Path, images: Path, start: Start, address: str
 ) -> None:
@@ -145,7 +144,6 @@ def test_a_cluster_measures_what_one_machine_does(
     assert not list((plugin.parent / "elsewhere").rglob("*.png"))
 
 
-@pytest.mark.slow
 def test_a_worker_that_dies_costs_a_retry(
     plugin: Path, images: Path, start: Start, address: str
 ) -> None:
@@ -168,7 +166,6 @@ def kill_when_busy(worker: subprocess.Popen[bytes], folder: Path) -> None:
                 return worker.kill()
 
 
-@pytest.mark.slow
 def test_a_bad_codec_costs_only_its_own_measurements(
     plugin: Path, images: Path, start: Start, address: str
 ) -> None:
@@ -180,7 +177,6 @@ def test_a_bad_codec_costs_only_its_own_measurements(
     assert worker.poll() is None
 
 
-@pytest.mark.slow
 def test_what_needs_a_gpu_goes_where_there_is_one(
     plugin: Path, images: Path, start: Start, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +213,6 @@ def test_a_scheduler_that_does_not_answer_is_told(
         measured(plugin, images, "there", "tcp://127.0.0.1:1")
 
 
-@pytest.mark.slow
 def test_a_scheduler_without_workers_is_told(
     plugin: Path, images: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,7 @@ def test_what_was_checked_is_not_checked_again(plugin: Path) -> None:
     assert (plugin.parent / "log").read_text() == before
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_which_codec_differs(plugin: Path) -> None:
     done = command(
         *("run", "--plugin", plugin, "-c", "toy,jpeg", "-d", plugin.parent / "images"),

@@ -28,7 +28,10 @@ from lic_bench import write_image
 from lic_bench.metrics import builtin as metrics
 from lic_bench.store.database import Store
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are sent")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="signals are sent"),
+]
 
 SEED = 2026
 TURNS = int(os.environ.get("LIC_BENCH_TURNS", "3"))
@@ -124,7 +127,6 @@ def noted(log: Path, what: str) -> list[str]:
     return [line.split()[1] for line in lines if line.startswith(what)]
 
 
-@pytest.mark.slow
 def test_a_store_whose_writer_is_killed_100_times_loses_nothing(tmp_path: Path) -> None:
     draw = seeded()
     path, log, count = tmp_path / "store.sqlite", tmp_path / "log", 6000
@@ -252,7 +254,6 @@ def as_left(folder: Path, files: Mapping[str, bytes], seen: Callable[[set[str]],
     shutil.rmtree(folder)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_the_power_may_fail_between_any_two_system_calls() -> None:
     count = 24
@@ -297,7 +298,6 @@ def test_the_power_may_fail_between_any_two_system_calls() -> None:
         tell(f"{len(made)} system calls, {states} states of the disk")
 
 
-@pytest.mark.slow
 def test_a_log_that_is_cut_anywhere_costs_only_its_end(tmp_path: Path) -> None:
     draw = seeded()
     path = tmp_path / "made" / "store.sqlite"
@@ -414,7 +414,6 @@ def wait_for_more(folder: Path, more: int, run: "subprocess.Popen[str]") -> None
     wait_until(lambda: len(encoded(folder)) >= until or run.poll() is not None)
 
 
-@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_does_what_is_missing(folder: Path) -> None:
     draw = seeded()
     points = 15 * TURNS  # so that there is something left to do at each

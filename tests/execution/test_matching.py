@@ -161,6 +161,7 @@ def matched(table: pd.DataFrame, target: str) -> pd.DataFrame:
     return table[[target in text.split() for text in table["matches"]]]
 
 
+@pytest.mark.slow
 def test_the_points_found_are_the_nearest_of_all_qualities(
     found: pd.DataFrame, images: Path
 ) -> None:
@@ -201,6 +202,7 @@ def test_curves_and_averages_are_as_without_the_search(
     pd.testing.assert_frame_equal(kept[columns], alone[columns])
 
 
+@pytest.mark.slow
 def test_a_searched_point_that_is_planned_later_joins_the_curve(
     found: pd.DataFrame, images: Path
 ) -> None:
@@ -390,6 +392,7 @@ def stairs(tmp_path: Path, fails: str, specs: list[str]) -> pd.DataFrame:
     return match(made, [Target("bpp", rate)], tmp_path, workers=Processes(1))
 
 
+@pytest.mark.slow
 def test_codecs_without_a_range_are_held_to_their_points(tmp_path: Path) -> None:
     table = stairs(tmp_path, "()", ["stairs", "listed", "together"])
     found = table[table["matches"] != ""]

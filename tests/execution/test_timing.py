@@ -205,6 +205,7 @@ def test_points_are_matched_by_quality_or_given(folder: Path) -> None:
     assert given.summary["psnr_rgb_db"][1] == np.inf
 
 
+@pytest.mark.slow
 def test_memory_is_what_the_codec_adds(folder: Path) -> None:
     table = timed(folder, "naps", "naps:megabytes=300", repeats=1).summary
     if not Path("/proc/self/status").exists():
@@ -215,6 +216,7 @@ def test_memory_is_what_the_codec_adds(folder: Path) -> None:
     assert small < 100
 
 
+@pytest.mark.slow
 def test_macs_are_those_of_the_network(folder: Path) -> None:
     pytest.importorskip("torch")
     table = timed(folder, "convolves", "naps", repeats=1).summary
@@ -271,6 +273,7 @@ class TestPareto:
             plot_pareto(summary, {"d": 1.0}, title="", metric="PSNR")
 
 
+@pytest.mark.slow
 def test_the_command_shows_writes_and_draws(folder: Path) -> None:
     command(
         *("run", "-c", "jpeg,jpeg:subsampling=4:4:4", "-d", "photos", "-p", "20,40,60,80"),

@@ -236,6 +236,7 @@ def littered(tmp_path: Path, witness: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -258,6 +259,7 @@ def test_modules_in_the_current_folder_are_left_alone(
     assert "toy" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_plugin_that_was_named_is_imported_and_may_import_what_lies_beside_it(
     tmp_path: Path, photo: Image
 ) -> None:
@@ -341,6 +343,7 @@ def test_listed_folders_are_noted(tmp_path: Path) -> None:
     assert {"/", str(tmp_path)} <= set(listed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

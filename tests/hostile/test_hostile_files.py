@@ -92,6 +92,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_refused_for_little_memory_and_time(name: str, tmp_path: Path) -> None:
     """In a process whose memory the system limits."""

@@ -102,6 +102,7 @@ def test_a_data_set_of_averages_alone_is_drawn(page: Page, folder: Path) -> None
     assert page.complaints == []
 
 
+@pytest.mark.slow
 def test_the_told_size_is_the_rate(folder: Path) -> None:
     from lic_bench import load
 

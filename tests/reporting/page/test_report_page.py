@@ -266,6 +266,7 @@ def test_a_codec_that_decodes_otherwise_now_gives_no_picture(store: Path, tmp_pa
     assert "there is no codec 'coarse'" in str(absent["coarse"].problem)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_costs_its_pictures_only(
     store: Path, plugin: Path, tmp_path: Path
 ) -> None:
