@@ -22,7 +22,7 @@ test: check  ## the linters and every test
 quick: $(VENV)/dev.stamp  ## the tests that take moments: no training, no browser, no cluster
 	$(BIN)/ruff check
 	$(BIN)/python -m pytest $(TOGETHER) -m "not slow" --ignore tests/learned \
-		$(foreach name,compressai content_weighted torch,--ignore-glob '*/test_$(name)*')
+		$(foreach name,compressai content_weighted torch hostile_bitstreams,--ignore-glob '*/test_$(name)*')
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check

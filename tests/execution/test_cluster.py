@@ -186,7 +186,7 @@ def test_what_needs_a_gpu_goes_where_there_is_one(
 
     start(), start()
     with monkeypatch.context() as impatient:
-        impatient.setattr(cluster, "_CONNECT_S", 3)
+        impatient.setattr(cluster, "_CONNECT_S", 6)
         with pytest.raises(UnavailableError, match="resources GPU=1"):
             run()
     start("--resources", "GPU=1", HAS_GPU="yes")
@@ -216,6 +216,6 @@ def test_a_scheduler_that_does_not_answer_is_told(
 def test_a_scheduler_without_workers_is_told(
     plugin: Path, images: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "_CONNECT_S", 2)
+    monkeypatch.setattr(cluster, "_CONNECT_S", 5)
     with pytest.raises(UnavailableError, match="has no workers; start some with"):
         measured(plugin, images, "there", address)

@@ -474,8 +474,10 @@ def test_ctrl_c_ends_what_sleeps_and_says_how_to_go_on(folder: Path) -> None:
     (folder / "very slow").touch()
     wait_until(lambda: (folder / "log").read_text().count("asleep") == 2)
     ours = workers(run)
+    begun = time.monotonic()
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does, to the workers too
     _, errors = run.communicate(timeout=60)  # not the minutes that its workers would sleep
+    tell(f"{time.monotonic() - begun:.2f} s")
     assert run.returncode == 130
     assert "Traceback" not in errors
     assert psutil.wait_procs(ours, timeout=60)[1] == []

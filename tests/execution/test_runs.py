@@ -123,6 +123,7 @@ def test_nothing_is_measured_twice(plugin: Path, images: Path) -> None:
     assert set(again["image"]) == {"b.png", "z.png", "ü c.png"}
 
 
+@pytest.mark.slow
 def test_an_edited_image_or_codec_is_measured_anew(plugin: Path, images: Path) -> None:
     run(plugin, images)
     write_image(images / "a.png", np.zeros((16, 24, 3), np.uint8))
@@ -197,6 +198,7 @@ def test_two_folders_of_one_name_are_two_data_sets(plugin: Path, images: Path) -
     assert len(encoded(plugin)) == len(first)  # refused before any work
 
 
+@pytest.mark.slow
 def test_what_failed_is_tried_again(plugin: Path, images: Path) -> None:
     """See test_bad_codecs for all that may go wrong."""
     bad = {"raises": "ValueError: not me", "segfault": "the process died of SIGSEGV"}

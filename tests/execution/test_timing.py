@@ -194,6 +194,7 @@ def test_codecs_take_turns_each_in_a_process_after_a_warm_up(folder: Path) -> No
         assert before[0] == after[0] or (before[1], after[1]) == ("decode", "encode")
 
 
+@pytest.mark.slow
 def test_points_are_matched_by_quality_or_given(folder: Path) -> None:
     found = timed(folder, "naps", "naps:encode_ms=1", match=("psnr_rgb", 29.0), repeats=1)
     # b bits are kept: an error from 0 to 2^(8 - b) - 1, evenly. With 5: 0 to 7, 35.7 dB; 4: 29.0.
@@ -234,6 +235,7 @@ def test_a_codec_is_held_to_its_threads(folder: Path) -> None:
         timed(folder, "threads", threads=999)
 
 
+@pytest.mark.slow
 def test_one_that_fails_does_not_stop_the_others(folder: Path) -> None:
     found = timed(folder, "fails", "naps", "dies", repeats=2)
     assert found.summary["codec"].tolist() == ["naps"]

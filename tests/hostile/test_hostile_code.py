@@ -152,6 +152,7 @@ def told(error: pytest.ExceptionInfo[Exception], path: Path) -> None:
     assert str(error.value).count("\n") <= 2
 
 
+@pytest.mark.slow
 def test_a_checkpoint_for_compressai(checkpoint: Path, witness: Path) -> None:
     if find_spec("compressai") is None:
         pytest.skip("CompressAI is not installed")
@@ -169,6 +170,7 @@ def test_weights_for_content_weighted(checkpoint: Path, witness: Path) -> None:
     assert not witness.exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_a_training(checkpoint: Path, witness: Path) -> None:
     from lic_bench.learned.training import restore
 

@@ -22,8 +22,6 @@ from lic_bench.reporting.page import data
 from lic_bench.reporting.page.html import write
 from lic_bench.store.table import load
 
-USABLE_S = 2  # on two loaded cores, too
-
 
 @pytest.fixture(scope="module")
 def opened(browser: Page, made: Path) -> Page:
@@ -101,10 +99,9 @@ def close(a: Any, b: Any, most: float = 1.0) -> bool:
     return a.shape == b.shape and bool(np.abs(a - b).mean() <= most)
 
 
-def test_it_loads_in_no_time_without_an_error_or_a_request(page: Page, made: Path) -> None:
+def test_it_loads_without_an_error_or_a_request(page: Page, made: Path) -> None:
     assert page.complaints == []
     assert page.requests == [made.resolve().as_uri()]
-    assert page.run("Number(document.documentElement.dataset.ready)") < 1000 * USABLE_S
     assert "photos" in page.run("document.title")
 
 
