@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 
 from lic_bench import Image, load_dataset, read_image
+from lic_bench.execution.runner import cores
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """For `-n auto`: one more than there are cores, since some tests wait for a limit of time."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else 3
+    """For `-n auto`: one more than there are cores, since some tests wait for a limit of time.
+
+    Each imports torch, and starts processes; beyond some of them there is little to be won.
+    """
+    return min(cores(), 8) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
