@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 # Tests that run beside others share the cores with them: before a library is loaded that counts
-# them. Threads that wait for a core at every step cost a network ten times its time.
+# them. Threads that wait for a core at every step cost a network several times its time.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
