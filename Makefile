@@ -6,14 +6,23 @@ PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3 python;
 VENV := .venv
 BIN := $(VENV)/bin
 PAGE := lic_bench/reporting/page
+# One process more than there are cores (tests/conftest.py). Who has none left takes over tests that
+# others have not begun; those of a file mostly stay together, and share their fixtures.
+TOGETHER := -n auto --dist worksteal
 
-.PHONY: run test check format results bench clean
+.PHONY: run test quick check format results bench clean
 
 run: $(VENV)/run.stamp  ## measure every codec that works here on the embedded photographs
 	$(BIN)/lic-bench run --codecs all --dataset sample
 
 test: check  ## the linters and every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TOGETHER)
+
+# Without the trained codecs, the import of whose libraries alone takes longer than most tests.
+quick: $(VENV)/dev.stamp  ## the tests that take moments: no training, no browser, no cluster
+	$(BIN)/ruff check
+	$(BIN)/python -m pytest $(TOGETHER) -m "not slow" --ignore tests/learned \
+		$(foreach name,compressai content_weighted torch hostile_bitstreams,--ignore-glob '*/test_$(name)*')
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check

@@ -3,10 +3,33 @@
 import os
 from pathlib import Path
 
+# Tests that run beside others share the cores with them: before a library is loaded that counts
+# them. Threads that wait for a core at every step cost a network several times its time.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
 from lic_bench import Image, load_dataset, read_image
+from lic_bench.execution.runner import cores
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: one more than there are cores, since some tests wait for a limit of time.
+
+    Each imports torch, and starts processes; beyond some of them there is little to be won.
+    """
+    return min(cores(), 8) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a browser, a whole report, a cluster or Kodak is slow."""
+    for item in items:
+        if {"browser", "made", "address", "kodak"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
 
 IMAGES = {image.name: image.path for image in load_dataset("sample").images}
 

@@ -1,21 +1,19 @@
 """Every codec keeps the contract; and the contract finds out those that do not."""
 
-import os
 import re
-import subprocess
-import sys
 import textwrap
 from functools import cache
 from pathlib import Path
 
 import pytest
+from command import command
 
 from lic_bench import Registry, UnavailableError
 from lic_bench.checks import contract
 from lic_bench.checks.contract import CHECKS, Check, ContractError, Subject, title
 
 EXAMPLES = tuple(sorted((Path(__file__).parents[2] / "examples").glob("*.toml")))
-SLOW = ("compressai", "content-weighted", "vvc")  # seconds a check
+SLOW = ("avif", "compressai", "content-weighted", "heif", "hevc", "vvc")
 
 
 @cache
@@ -98,6 +96,7 @@ def test_a_good_codec_passes(check: Check, tmp_path: Path) -> None:
     check(Subject("mine", (plugin(tmp_path),)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("check", "methods", "message"),
     [
@@ -298,6 +297,7 @@ def test_a_codec_that_refuses_small_images_passes_and_that_is_told(tmp_path: Pat
     assert note == "1x1, 1x7, 7x1, 17x31 refused: at least 32 pixels a side"
 
 
+@pytest.mark.slow
 def test_a_codec_that_hangs_is_stopped(tmp_path: Path) -> None:
     path = plugin(tmp_path, ON_DAMAGE.format("time.sleep(1000)"))
     with pytest.raises(ContractError, match=r"first 1 of .* bytes: took longer than 8 s"):
@@ -323,18 +323,8 @@ def test_a_codec_that_eats_memory_is_stopped(
         contract.survives_truncation(Subject("mine", (path,), time_limit_s=30))
 
 
-def lic_bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lic_bench", *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "120"},
-    )
-
-
 def test_the_command_checks_the_codecs_of_a_file(tmp_path: Path) -> None:
-    done = lic_bench("check", plugin(tmp_path))
-    assert done.returncode == 0, done.stderr
+    done = command("check", plugin(tmp_path))
     assert done.stdout.count("pass") == len(CHECKS)
     for check in CHECKS:
         assert title(check) in done.stdout
@@ -342,9 +332,7 @@ def test_the_command_checks_the_codecs_of_a_file(tmp_path: Path) -> None:
 
 def test_the_command_tells_what_is_wrong(tmp_path: Path) -> None:
     path = plugin(tmp_path, ON_DAMAGE.format("os.abort()"))
-    done = lic_bench("check", path, "--points", "16,4")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    done = command("check", path, "--points", "16,4", code=1)
     assert (done.stdout.count("pass"), done.stdout.count("FAIL")) == (6, 3)
     assert "SIGABRT" in done.stdout
     assert "2 operating points" in done.stdout
@@ -361,13 +349,9 @@ def test_the_command_tells_what_is_wrong(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_refuses_what_cannot_be_checked(arguments: list[str], message: str) -> None:
-    done = lic_bench("check", *arguments)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert re.search(message, done.stderr)
+    assert re.search(message, command("check", *arguments, code=2).stderr)
 
 
 def test_a_spec_with_options_is_checked() -> None:
-    done = lic_bench("check", "--codecs", "jpeg:subsampling=4:4:4", "--points", "20,80")
-    assert done.returncode == 0
+    done = command("check", "--codecs", "jpeg:subsampling=4:4:4", "--points", "20,80")
     assert "jpeg:subsampling=4:4:4" in done.stdout

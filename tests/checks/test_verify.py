@@ -7,14 +7,13 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
+from command import command
 
 import lic_bench
 from lic_bench import Codec, Image, Point
 from lic_bench.analysis import published_curves as published
 from lic_bench.checks import published_figures as verify
 from lic_bench.checks.published_figures import Agreement, FigureCheck
-from lic_bench.cli import main as cli
 from lic_bench.codec.registry import Registry
 from lic_bench.errors import SpecError, StoreError, UnavailableError
 from lic_bench.images.manifest import known_datasets
@@ -150,10 +149,9 @@ def test_a_codec_that_cannot_be_used_is_told_and_fails_nothing(
         raise UnavailableError(f"the codec {text!r} cannot be used here: x is not installed")
 
     monkeypatch.setattr(Registry, "codec", refuse)
-    done = CliRunner().invoke(cli.app, ["verify", str(tmp_path), "-c", "webp"])
-    assert done.exit_code == 0
-    assert "x is not installed" in done.output
-    assert "0 fine, 0 not fine, 2 without judgement" in done.output
+    told = command("verify", tmp_path, "-c", "webp").printed
+    assert "x is not installed" in told
+    assert "0 fine, 0 not fine, 2 without judgement" in told
     assert list(tmp_path.iterdir()) == []
 
 
@@ -172,7 +170,6 @@ def folder(kodak: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("verified")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["jpeg", "jpeg2000", "webp"])
 def test_our_figures_are_fine(codec: str, folder: Path) -> None:
     agreements = verify.verify(verify.checks([codec]), folder)
@@ -182,7 +179,6 @@ def test_our_figures_are_fine(codec: str, folder: Path) -> None:
         assert len(agreement.rates) >= 4
 
 
-@pytest.mark.slow
 def test_a_wrong_figure_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verify.verify(verify.checks(["webp"]), folder)
     original = published.curve
@@ -192,49 +188,44 @@ def test_a_wrong_figure_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         return replace(one, value=one.value + 0.5)
 
     monkeypatch.setattr(published, "curve", half_a_db_better)
-    done = CliRunner().invoke(cli.app, ["verify", str(folder), "-c", "webp"])
-    assert done.exit_code == 1
-    assert "webp beside webp@compressai, psnr_rgb on kodak: NOT FINE" in done.output
-    assert "-0.500 dB at equal rate, worst -0.500; fine from -0.02 to +0.02" in done.output
+    told = command("verify", folder, "-c", "webp", code=1).printed
+    assert "webp beside webp@compressai, psnr_rgb on kodak: NOT FINE" in told
+    assert "-0.500 dB at equal rate, worst -0.500; fine from -0.02 to +0.02" in told
 
 
-@pytest.mark.slow
 def test_jpeg_bytes_are_compressais(folder: Path) -> None:
-    """The same rates to 0.5 %, and 0.15 dB at most, at each quality of theirs."""
-    qualities = [str(quality) for quality in range(5, 100, 5)]
+    """The same rates to 0.5 %, and 0.15 dB at most; of their qualities, 5, 10, 15 ... 95."""
+    qualities = ["5", "10", "30", "50", "70", "90", "95"]
     ours = lic_bench.run(["jpeg"], ["kodak"], out=folder, points={"jpeg": qualities})
     found = lic_bench.curve(lic_bench.aggregate(ours), "kodak", "jpeg")
     theirs = published.curve("jpeg@compressai", "kodak")
     assert found.points == tuple(qualities)
-    assert found.bpp == pytest.approx(theirs.bpp, rel=0.005)
-    assert found.value == pytest.approx(theirs.value, abs=0.15)
+    assert len(theirs.bpp) == 19
+    at = [int(quality) // 5 - 1 for quality in qualities]
+    assert found.bpp == pytest.approx(theirs.bpp[at], rel=0.005)
+    assert found.value == pytest.approx(theirs.value[at], abs=0.15)
 
 
 # bpp, RGB PSNR, SSIM (Y), MS-SSIM (RGB) on the crops of 752 x 496, measured without lic-bench:
-# OpenJPEG at the five rates of the content-weighted paper, libjpeg-turbo at four qualities.
+# OpenJPEG at three rates of the content-weighted paper, libjpeg-turbo at two qualities.
 CROPS = {
     "jpeg2000": [
         (0.118, 26.96, 0.711, 0.887),
-        (0.171, 28.07, 0.751, 0.910),
         (0.292, 29.91, 0.809, 0.939),
-        (0.471, 31.94, 0.862, 0.960),
         (0.670, 33.70, 0.899, 0.972),
     ],
     "jpeg": [
         (0.217, 23.94, 0.676, 0.808),
-        (0.320, 26.78, 0.773, 0.895),
-        (0.498, 29.24, 0.848, 0.946),
         (0.648, 30.56, 0.881, 0.964),
     ],
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("codec", CROPS)
 def test_figures_on_the_crops_of_kodak(codec: str, folder: Path) -> None:
     points = {
-        "jpeg2000": [f"{24 / bpp:.2f}" for bpp in (0.118, 0.172, 0.293, 0.472, 0.671)],
-        "jpeg": ["5", "10", "20", "30"],
+        "jpeg2000": [f"{24 / bpp:.2f}" for bpp in (0.118, 0.293, 0.671)],
+        "jpeg": ["5", "30"],
     }
     measured = lic_bench.run([codec], ["kodak-crops"], out=folder, points={codec: points[codec]})
     found = lic_bench.aggregate(measured)

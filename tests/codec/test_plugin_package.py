@@ -12,6 +12,8 @@ import pytest
 
 from lic_bench import Image, write_image
 
+pytestmark = pytest.mark.slow
+
 CODEC = '''
 import struct
 

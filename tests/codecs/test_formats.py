@@ -36,25 +36,17 @@ def psnr(image: Image, decoded: Image) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("spec", "points", "published", "tolerance_db"),
-    [
-        ("webp", ["10", "50", "90"], "webp", 0.02),
-        ("hevc", ["45", "37", "29"], "bpg_444_x265_ycbcr", 0.1),
-    ],
-)
-def test_curve_is_the_published_one(
-    spec: str, points: list[str], published: str, tolerance_db: float, kodak: Path, tmp_path: Path
-) -> None:
-    codec_of(spec)
-    table = lic_bench.run([spec], ["kodak"], out=tmp_path, points={spec: points})
+def test_hevcs_curve_is_bpgs(kodak: Path, tmp_path: Path) -> None:
+    """WebP's beside its published one: see checks/test_verify.py."""
+    codec_of("hevc")
+    table = lic_bench.run(["hevc"], ["kodak"], out=tmp_path, points={"hevc": ["45", "33"]})
     assert table["error"].isna().all()
     ours = lic_bench.aggregate(table)
     assert (ours["images"] == 24).all()
-    theirs = PUBLISHED[PUBLISHED["codec"] == published]
+    theirs = PUBLISHED[PUBLISHED["codec"] == "bpg_444_x265_ycbcr"]
     at_our_rates = PchipInterpolator(theirs["bpp"], theirs["psnr_rgb_db"], extrapolate=False)
     differences = ours["psnr_rgb_db"] - at_our_rates(ours["bpp"])
-    assert (differences.abs() < tolerance_db).all(), differences
+    assert (differences.abs() < 0.1).all(), differences
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -95,6 +87,7 @@ def test_an_option_out_of_range_is_refused(spec: str) -> None:
         codec_of(spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("small", "large"),
     [
@@ -108,6 +101,7 @@ def test_an_option_reaches_the_encoder(small: str, large: str, photo: Image) -> 
     assert len(codec_of(small).encode(photo, point)) < len(codec_of(large).encode(photo, point))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["avif", "heif"])
 def test_the_tune_for_psnr_serves_psnr(spec: str, photo: Image) -> None:
     """At the same rate, for which the other tune's curve is interpolated."""
@@ -139,6 +133,7 @@ def test_heif_is_the_same_whatever_was_encoded_before(photo: Image) -> None:
     assert codec_of("heif").encode(photo, 20) == first
 
 
+@pytest.mark.slow
 def test_heif_is_hevc_but_for_the_container_and_eight_bits(photo: Image) -> None:
     container = 300
     hevcs = [codec_of("hevc").encode(photo, qp) for qp in (38, 35, 32, 29, 26)]
@@ -283,6 +278,7 @@ def test_vvcs_chroma_is_resized_as_opencv_does(photo: Image) -> None:
     )
 
 
+@pytest.mark.slow
 def test_vvc_is_better_than_hevc_at_low_rate(photo: Image) -> None:
     vvcs = codec_of("vvc").encode(photo, 42)
     hevcs = [codec_of("hevc").encode(photo, qp) for qp in (46, 42, 38)]

@@ -1,9 +1,7 @@
 """A bad codec costs its own measurements and nothing else."""
 
 import re
-import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from command import command
 
 import lic_bench
 from lic_bench import write_image
@@ -19,6 +18,8 @@ from lic_bench.execution.run import execute
 from lic_bench.execution.runner import most_memory_gb
 from lic_bench.execution.workers import Processes
 from lic_bench.store.database import Store
+
+pytestmark = pytest.mark.slow
 
 # What a codec does is the name of its operating point. One that starts something writes the number
 # of the process beside itself.
@@ -116,6 +117,7 @@ class Bad(Codec):
         match point:
             case "pretends": return Pretends(image)
             case "list": return image.tolist()
+            case "no-picture": return None
             case "floats": return image.astype(float)
             case "signed": return image.view(np.int8)
             case "small": return image[1:]
@@ -135,6 +137,9 @@ class Bad(Codec):
             case "torn": return np.lib.stride_tricks.as_strided(image, strides=(1 << 40, 3, 1))
         return image.copy()
 """
+
+LIMIT = 6
+"""Seconds: what hangs takes forever, and all else a small part of it."""
 
 GOOD = (
     *("good", "moves", "signals", "alarms", "shouts", "threads", "starts", "needs-path"),
@@ -158,6 +163,7 @@ BAD = {
     "closes": "the process ended with exit code 1|the process lost its connection",
     "pretends": "TypeError: decode returned Pretends, not a NumPy array",
     "list": "TypeError: decode returned list, not a NumPy array",
+    "no-picture": "TypeError: decode returned NoneType, not a NumPy array",
     "floats": r"TypeError: decode returned float64 of shape \(16, 24, 3\), not uint8",
     "signed": "TypeError: decode returned int8",
     "small": r"TypeError: decode returned uint8 of shape \(15, 24, 3\), not uint8 of \(16, 24, 3\)",
@@ -196,10 +202,9 @@ def survivors(folder: Path) -> list[int]:
     """The processes that a codec started and that are still there."""
     started = map(int, (folder / "started").read_text().split())
     alive = [psutil.Process(pid) for pid in started if psutil.pid_exists(pid)]
-    return [one.pid for one in psutil.wait_procs(alive, timeout=5)[1]]
+    return [one.pid for one in psutil.wait_procs(alive, timeout=60)[1]]
 
 
-@pytest.mark.slow
 def test_every_kind_of_bad_codec_costs_its_own_measurements_only(folder: Path) -> None:
     mixed = [*BAD, *GOOD]
     np.random.default_rng(1).shuffle(mixed)
@@ -223,13 +228,10 @@ def test_every_kind_of_bad_codec_costs_its_own_measurements_only(folder: Path) -
 
 def test_a_measurement_that_takes_too_long_is_stopped(folder: Path) -> None:
     (folder / "images" / "b.png").unlink()
-    start = time.monotonic()
-    table = run(folder, "good", "hangs", "needs-path", "hangs-in-c", "fine", jobs=1, timeout_s=3)
+    table = run(folder, "good", "hangs", "needs-path", "hangs-in-c", "fine", timeout_s=LIMIT)
     failed = table[table["point"].str.startswith("hangs")]
-    assert failed["error"].tolist() == ["took longer than 3 s (--timeout)"] * 2
+    assert failed["error"].tolist() == [f"took longer than {LIMIT} s (--timeout)"] * 2
     assert table.drop(failed.index)["error"].isna().all()
-    # Two measurements, each at most twice, and a process started for each time.
-    assert time.monotonic() - start < 2 * 2 * 3 + 60
 
 
 def test_without_a_limit_of_time_nothing_is_stopped(folder: Path) -> None:
@@ -239,7 +241,6 @@ def test_without_a_limit_of_time_nothing_is_stopped(folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process's memory is limited on Linux only")
-@pytest.mark.slow
 def test_what_eats_memory_fails_and_spoils_no_other(folder: Path) -> None:
     (folder / "images" / "b.png").unlink()
     points = ("good", "eats", "needs-path", "eats-at-once", "fine", "eats-objects")
@@ -251,7 +252,6 @@ def test_what_eats_memory_fails_and_spoils_no_other(folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process's memory is limited on Linux only")
-@pytest.mark.slow
 def test_torch_finds_no_memory_either(folder: Path) -> None:
     pytest.importorskip("torch")
     (folder / "images" / "b.png").unlink()
@@ -285,19 +285,18 @@ def test_a_batch_that_kills_its_process_is_measured_one_by_one(folder: Path) -> 
 
 
 def test_the_command_line_goes_on_and_tells(folder: Path) -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "lic_bench", "run", "--plugin", "bad.py", "--codecs", "bad"),
-            *("--points", "good,hangs,shouts,raises,eats", "--dataset", "images/a.png"),
-            *("--out", "out", "--timeout", "4", "--memory", "0.6"),
-        ],
+    done = command(
+        *("run", "--plugin", "bad.py", "--codecs", "bad", "--dataset", "images/a.png"),
+        *("--points", "good,hangs,shouts,raises,eats", "--timeout", LIMIT, "--memory", "0.6"),
+        *("--out", "out"),
         cwd=folder,
-        capture_output=True,
-        text=True,
+        code=1,
     )
-    assert done.returncode == 1
     assert "nnn" not in done.stdout  # what codecs print is not in the way of what we print
-    for point, reason in (("hangs", "took longer than 4 s"), ("raises", "ValueError: no luck")):
+    for point, reason in (
+        ("hangs", f"took longer than {LIMIT} s"),
+        ("raises", "ValueError: no luck"),
+    ):
         assert f"failed: a.png, bad {point}: {reason}" in done.stderr
     assert re.search(r"failed: a\.png, bad eats: MemoryError.* 0\.6 GB", done.stderr)
     assert len(lic_bench.load(folder / "out").query("error.isna()")) == 2

@@ -23,7 +23,7 @@ from lic_bench.execution import cluster
 from lic_bench.execution.plan import plan
 from lic_bench.execution.runner import Limits
 
-pytest.importorskip("distributed", reason="needs lic-bench[cluster]")
+Client = pytest.importorskip("distributed", reason="needs lic-bench[cluster]").Client
 
 PLUGIN = """
 import os, signal, time
@@ -132,7 +132,6 @@ def streams(folder: Path) -> set[tuple[object, ...]]:
         )
 
 
-@pytest.mark.slow
 def test_a_cluster_measures_what_one_machine_does(
     plugin: Path, images: Path, start: Start, address: str
 ) -> None:
@@ -145,7 +144,6 @@ def test_a_cluster_measures_what_one_machine_does(
     assert not list((plugin.parent / "elsewhere").rglob("*.png"))
 
 
-@pytest.mark.slow
 def test_a_worker_that_dies_costs_a_retry(
     plugin: Path, images: Path, start: Start, address: str
 ) -> None:
@@ -168,10 +166,11 @@ def kill_when_busy(worker: subprocess.Popen[bytes], folder: Path) -> None:
                 return worker.kill()
 
 
-@pytest.mark.slow
 def test_a_bad_codec_costs_only_its_own_measurements(
     plugin: Path, images: Path, start: Start, address: str
 ) -> None:
+    for i in range(2, 6):
+        (images / f"ü {i}.png").unlink()
     worker = start()
     table = measured(plugin, images, "there", address, *["good", "segfault", "fine"])
     table = table[table["image"] != "damaged.png"]
@@ -180,7 +179,6 @@ def test_a_bad_codec_costs_only_its_own_measurements(
     assert worker.poll() is None
 
 
-@pytest.mark.slow
 def test_what_needs_a_gpu_goes_where_there_is_one(
     plugin: Path, images: Path, start: Start, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +188,7 @@ def test_what_needs_a_gpu_goes_where_there_is_one(
 
     start(), start()
     with monkeypatch.context() as impatient:
-        impatient.setattr(cluster, "_CONNECT_S", 3)
+        impatient.setattr(cluster, "_comes_true", lambda what: what())
         with pytest.raises(UnavailableError, match="resources GPU=1"):
             run()
     start("--resources", "GPU=1", HAS_GPU="yes")
@@ -233,10 +231,12 @@ def test_a_scheduler_that_does_not_answer_is_told(
         measured(plugin, images, "there", "tcp://127.0.0.1:1")
 
 
-@pytest.mark.slow
 def test_a_scheduler_without_workers_is_told(
     plugin: Path, images: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "_CONNECT_S", 2)
+    waits = Client.wait_for_workers
+    monkeypatch.setattr(
+        Client, "wait_for_workers", lambda *given, timeout: waits(*given, timeout=1)
+    )
     with pytest.raises(UnavailableError, match="has no workers; start some with"):
         measured(plugin, images, "there", address)

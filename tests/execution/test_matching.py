@@ -1,14 +1,12 @@
 """The search for the points that meet a target, against a look at every point there is."""
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from command import command
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -163,6 +161,7 @@ def matched(table: pd.DataFrame, target: str) -> pd.DataFrame:
     return table[[target in text.split() for text in table["matches"]]]
 
 
+@pytest.mark.slow
 def test_the_points_found_are_the_nearest_of_all_qualities(
     found: pd.DataFrame, images: Path
 ) -> None:
@@ -203,6 +202,7 @@ def test_curves_and_averages_are_as_without_the_search(
     pd.testing.assert_frame_equal(kept[columns], alone[columns])
 
 
+@pytest.mark.slow
 def test_a_searched_point_that_is_planned_later_joins_the_curve(
     found: pd.DataFrame, images: Path
 ) -> None:
@@ -324,31 +324,19 @@ def test_an_image_that_one_codec_has_no_match_for_is_left_out_for_all(found: pd.
     assert rows_of(made).loc["jpeg2000", "bpp"] == pytest.approx(alone["bpp"].iloc[0])
 
 
-def lic_bench(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "lic_bench", *words],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "120"},
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
 def test_the_commands(found: pd.DataFrame, images: Path) -> None:
     out = str(images.parent)
-    done = lic_bench(
+    done = command(
         *("run", "-c", "jpeg,jpeg2000,none", "-d", str(images), "-o", out, "-j", "1"),
         *("-p", "jpeg=20:80:20", "--match", "bpp=0.6", "--match", "psnr_rgb=30"),
     )
     assert "Equal rate: each image of photos (2 images)" in done.stdout
     assert "Equal quality" in done.stdout and "a single operating point" in done.stdout
-    latex = lic_bench("table", out, "--match", "bpp=0.6", "--format", "latex").stdout
+    latex = command("table", out, "--match", "bpp=0.6", "--format", "latex").stdout
     assert latex.startswith(r"\begin{table}") and "jpeg2000 &" in latex
-    told = lic_bench("table", out, "--match", "bpp=0.7", code=2).stderr
+    told = command("table", out, "--match", "bpp=0.7", code=2).stderr
     assert "run --match bpp=0.7" in told
-    told = lic_bench("run", "-d", str(images), "--match", "ssim_rgb=0.9", code=2).stderr
+    told = command("run", "-d", str(images), "--match", "ssim_rgb=0.9", code=2).stderr
     assert "ssim_rgb=10.00" in told
 
 
@@ -404,6 +392,7 @@ def stairs(tmp_path: Path, fails: str, specs: list[str]) -> pd.DataFrame:
     return match(made, [Target("bpp", rate)], tmp_path, workers=Processes(1))
 
 
+@pytest.mark.slow
 def test_codecs_without_a_range_are_held_to_their_points(tmp_path: Path) -> None:
     table = stairs(tmp_path, "()", ["stairs", "listed", "together"])
     found = table[table["matches"] != ""]

@@ -47,24 +47,14 @@ class Toy(Codec):
             time.sleep(0.05)
         if point == "raises":
             raise ValueError("not\\nme")
-        if point == "text":
-            return "text"
         if point == "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
-        if point == "exits":
-            os._exit(3)
         if point == "destroys":
             image[:] = 0
         height, width, _ = image.shape
         return f"{width} {height} {point}".encode()
     def decode(self, stream):
         width, height, point = stream.decode().split()
-        if point == "floats":
-            return np.zeros((int(height), int(width), 3))
-        if point == "small":
-            return np.zeros((1, 1, 3), np.uint8)
-        if point == "nothing":
-            return None
         return np.full((int(height), int(width), 3), 128, np.uint8)
 """
 
@@ -133,6 +123,7 @@ def test_nothing_is_measured_twice(plugin: Path, images: Path) -> None:
     assert set(again["image"]) == {"b.png", "z.png", "ü c.png"}
 
 
+@pytest.mark.slow
 def test_an_edited_image_or_codec_is_measured_anew(plugin: Path, images: Path) -> None:
     run(plugin, images)
     write_image(images / "a.png", np.zeros((16, 24, 3), np.uint8))
@@ -207,30 +198,17 @@ def test_two_folders_of_one_name_are_two_data_sets(plugin: Path, images: Path) -
     assert len(encoded(plugin)) == len(first)  # refused before any work
 
 
-@pytest.mark.parametrize(
-    ("point", "error"),
-    [
-        ("raises", "ValueError: not me"),
-        ("text", "TypeError: encode returned str, not bytes"),
-        ("floats", r"TypeError: decode returned float64 of shape \(16, 24, 3\), not uint8"),
-        ("small", r"TypeError: decode returned uint8 of shape \(1, 1, 3\), not uint8 of \(16, 24"),
-        ("nothing", "TypeError: decode returned NoneType"),
-        ("segfault", "the process died of SIGSEGV: a fault in the codec"),
-        ("exits", "the process ended with exit code 3"),
-    ],
-)
-def test_a_bad_codec_costs_only_its_own_measurements(
-    plugin: Path, images: Path, point: str, error: str
-) -> None:
-    table = run(plugin, images, "good", point, "fine")
-    failed = table[table["point"] == point]
-    assert len(table) == 9
-    assert failed["error"].str.match(error).all()
-    assert failed["mse_rgb"].isna().all()
-    assert table[table["point"] != point]["error"].isna().all()
+@pytest.mark.slow
+def test_what_failed_is_tried_again(plugin: Path, images: Path) -> None:
+    """See test_bad_codecs for all that may go wrong."""
+    bad = {"raises": "ValueError: not me", "segfault": "the process died of SIGSEGV"}
+    table = run(plugin, images, "good", *bad, "fine")
+    assert len(table) == 12
+    for point, error in bad.items():
+        assert table[table["point"] == point]["error"].str.match(error).all()
     before = len(encoded(plugin))
-    run(plugin, images, "good", point, "fine")
-    assert {line.split()[0] for line in encoded(plugin)[before:]} == {point}  # tried again
+    run(plugin, images, "good", *bad, "fine")
+    assert {line.split()[0] for line in encoded(plugin)[before:]} == set(bad)
 
 
 def test_a_codec_may_write_into_its_image(plugin: Path, images: Path) -> None:
@@ -289,7 +267,7 @@ def test_a_run_that_was_killed_carries_on(plugin: Path, images: Path) -> None:
     with Store.open(folder / "out") as store:
         kept = set(store.measured(metrics.VERSION))
     assert 40 < len(kept) < planned  # a second of each worker's work may be lost, not more
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive  # a worker ends with its parent
     before = len(encoded(plugin))
 
@@ -305,15 +283,19 @@ def test_a_run_that_was_killed_carries_on(plugin: Path, images: Path) -> None:
 def test_ctrl_c_keeps_what_was_measured_and_says_so(plugin: Path, images: Path) -> None:
     plugin.write_text(PLUGIN.replace('if point == "slow"', "if True"))
     process = subprocess.Popen(
-        COMMAND, cwd=plugin.parent, stderr=subprocess.PIPE, text=True, start_new_session=True
+        COMMAND,
+        cwd=plugin.parent,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell's background jobs ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while len(encoded(plugin)) < 60:
         time.sleep(0.02)
         assert process.poll() is None
-    start = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
-    _, errors = process.communicate()
-    assert time.monotonic() - start < 5
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "What was measured is kept; the same command carries on" in errors
     assert "Traceback" not in errors

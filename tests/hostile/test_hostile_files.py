@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 import zlib
 from contextlib import suppress
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
+from command import command
 
 from lic_bench import DatasetError, Image, ImageError, load_dataset, read_image, run
 from lic_bench.images.fetch import fetch
@@ -92,6 +92,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_refused_for_little_memory_and_time(name: str, tmp_path: Path) -> None:
     """In a process whose memory the system limits."""
@@ -185,12 +186,9 @@ def test_printable() -> None:
 @pytest.mark.slow
 def test_every_name_is_measured_told_and_written(named: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "lic_bench", "run", "-c", "jpeg", "-p", "50", "-j", "2"]
-    command += ["-d", str(named), "-o", str(out)]
-    done = subprocess.run(command, capture_output=True)
-    said = (done.stdout + done.stderr).decode()  # all of it is text
+    run = ("run", "-c", "jpeg", "-p", "50", "-j", "2", "-d", named, "-o", out)
+    said = command(*run, code=1).printed  # all of it is text
     assert not steers(said), steers(said)
-    assert done.returncode == 1, said
     assert said.count("failed: ") == 2
     assert "is no image" in said
     assert "is not a file" in said
@@ -207,12 +205,9 @@ def test_every_name_is_measured_told_and_written(named: Path, tmp_path: Path) ->
         assert store.execute("SELECT count(*) FROM images").fetchone()[0] == len(table)
 
     # The second time all good ones are known; and a page can be made of them.
-    again = subprocess.run(command, capture_output=True)
-    assert f"{len(NAMES)} known" in again.stderr.decode()
+    assert f"{len(NAMES)} known" in command(*run, code=1).stderr
     page = out / "report.html"
-    report = [sys.executable, "-m", "lic_bench", "report", str(out), "-d", str(named)]
-    done = subprocess.run([*report, "-o", str(page), "--images", "3"], capture_output=True)
-    assert done.returncode == 0, done.stderr
+    command("report", out, "-d", named, "-o", page, "--images", "3")
     assert "<img src=x onerror" not in page.read_text()
 
 
@@ -224,8 +219,8 @@ def test_a_folder_whose_own_name_is_hostile(tmp_path: Path) -> None:
     assert (found.name, found.images[0].error) == (r"\x1b[31m\xe9\n<b>", None)
     assert found.digest
     (folder / "a.png").unlink()
-    command = [sys.executable, "-m", "lic_bench", "run", "-d", os.fsencode(folder), "-c", "jpeg"]
-    done = subprocess.run(command, capture_output=True, cwd=tmp_path)
+    words = [sys.executable, "-m", "lic_bench", "run", "-d", os.fsencode(folder), "-c", "jpeg"]
+    done = subprocess.run(words, capture_output=True, cwd=tmp_path)
     assert done.returncode == 2
     assert b"holds no images" in done.stderr
     assert not steers(done.stderr.decode())
@@ -254,9 +249,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     (folder / "root").symlink_to("/")
     with (folder / "sparse.png").open("wb") as file:
         file.truncate(1 << 40)
-    start = time.monotonic()
-    images = load_dataset(str(folder)).images
-    assert time.monotonic() - start < 30
+    images = load_dataset(str(folder)).images  # which would never end, were one of them read
     good = {image.name for image in images if image.error is None}
     assert good == {"good.png", "folder.png/inside.png", "text.jpg"}
     bad = {image.name: str(image.error) for image in images if image.error is not None}

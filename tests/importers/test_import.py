@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
+from command import command
 
 import lic_bench
 from lic_bench import Image, ImportedResultsError, LicBenchError, Registry, StoreError, write_image
@@ -537,22 +538,14 @@ def test_the_name_and_the_data_set_are_asked_for(folder: Path) -> None:
 def test_the_commands_at_the_terminal(folder: Path) -> None:
     (folder / "a.csv").write_text("bpp,psnr_rgb,colour\n1,30,red\n2,33,red\n")
 
-    def lic_bench_says(*arguments: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "lic_bench", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout + done.stderr
-
-    told = lic_bench_says("import", "a.csv", "--as", "theirs", "-d", "photos", "-o", ".")
+    arguments = ("import", "a.csv", "--as", "theirs", "-d", "photos", "-o", ".")
+    told = command(*arguments, cwd=folder).printed
     assert "photos: theirs (imported): 2 points, 1.000 to 2.000 bpp, averages" in told
     assert "Note: colour is left out" in told
-    assert "there is no codec 'theirs'" in lic_bench_says("run", "-c", "theirs", code=2)
-    lic_bench_says("forget", "theirs", "-o", ".")
-    assert "no codec 'theirs'" in lic_bench_says("forget", "theirs", "-o", ".", code=2)
-    lic_bench_says("forget", "--dataset", "photos", "-o", ".")
+    told = command("run", "-c", "theirs", cwd=folder, code=2).stderr
+    assert "there is no codec 'theirs'" in told
+    command("forget", "theirs", "-o", ".", cwd=folder)
+    told = command("forget", "theirs", "-o", ".", cwd=folder, code=2).stderr
+    assert "no codec 'theirs'" in told
+    command("forget", "--dataset", "photos", "-o", ".", cwd=folder)
     assert lic_bench.load(folder).empty

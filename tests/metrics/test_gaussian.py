@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from scipy.ndimage import correlate1d
 
 from lic_bench.metrics.gaussian import WINDOW, local_means
@@ -8,6 +7,8 @@ from lic_bench.metrics.gaussian import WINDOW, local_means
 
 @pytest.mark.parametrize("shape", [(1, 11, 11), (2, 12, 53), (3, 75, 42), (1, 43, 107)])
 def test_both_filters_equal_scipys(shape: tuple[int, int, int]) -> None:
+    import torch
+
     planes = np.random.default_rng(5).normal(size=shape)
     taps = np.exp(-((np.arange(WINDOW) - 5) ** 2) / (2 * 1.5**2))
     taps /= taps.sum()

@@ -4,12 +4,12 @@ import io
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from command import command
 from markdown_it import MarkdownIt
 from scipy.interpolate import PchipInterpolator
 
@@ -238,7 +238,7 @@ def test_each_format_has_a_name() -> None:
 def store(tmp_path_factory: pytest.TempPathFactory, photo: Image) -> Path:
     folder = tmp_path_factory.mktemp("store")
     write_image(folder / "cat.png", photo)
-    lic_bench(
+    command(
         *("run", "-c", "jpeg,jpeg:subsampling=4:4:4", "-d", "cat.png", "-p", "20,40,60,80"),
         *("-j", "1", "-o", "results/mine"),
         cwd=folder,
@@ -246,28 +246,22 @@ def store(tmp_path_factory: pytest.TempPathFactory, photo: Image) -> Path:
     return folder
 
 
-def lic_bench(*arguments: str, cwd: Path, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "lic_bench", *arguments], cwd=cwd, capture_output=True, text=True
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout if code == 0 else done.stderr
-
-
 def test_the_command_makes_each_table(store: Path) -> None:
-    assert re.search(r"^\| jpeg:subsampling=4:4:4 \| [+-]", lic_bench("table", cwd=store), re.M)
-    printed = lic_bench(
+    assert re.search(
+        r"^\| jpeg:subsampling=4:4:4 \| [+-]", command("table", cwd=store).stdout, re.M
+    )
+    printed = command(
         *("table", "results/mine", "--points", "-m", "psnr_y", "-c", "jpeg", "-o", "points.csv"),
         cwd=store,
-    )
+    ).stdout
     assert printed.strip() == "points.csv"
     points = pd.read_csv(store / "points.csv", skiprows=1)
     assert points["point"].tolist() == [20, 40, 60, 80]
     assert list(points) == ["codec", "point", "bpp", "psnr_y_db"]
-    rates = lic_bench("table", "--at", "1,1.5", "-f", "latex", "-m", "all", cwd=store)
+    rates = command("table", "--at", "1,1.5", "-f", "latex", "-m", "all", cwd=store).stdout
     assert r"\bottomrule" in rates and r"jpeg & 1.500 & " in rates
-    assert "tab:bd-rate" in lic_bench("table", "--interval", "-f", "latex", cwd=store)
+    latex = command("table", "--interval", "-f", "latex", cwd=store).stdout
+    assert "tab:bd-rate" in latex
 
 
 @pytest.mark.parametrize(
@@ -284,6 +278,6 @@ def test_the_command_makes_each_table(store: Path) -> None:
 def test_a_wrong_request_is_told_in_a_line_or_two(
     store: Path, arguments: list[str], message: str
 ) -> None:
-    printed = lic_bench("table", *arguments, cwd=store, code=2)
+    printed = command("table", *arguments, cwd=store, code=2).stderr
     assert message in printed
     assert printed.count("\n") <= 2

@@ -151,6 +151,7 @@ async function drawViewer() {
   const drawing = ++viewer.drawing,
     set = currentDataset(),
     image = set.images[viewer.image];
+  $("stage").ariaBusy = "true";
   if (viewer.width !== image.width || viewer.height !== image.height)
     Object.assign(viewer, { width: image.width, height: image.height, fit: true });
   const single = viewer.show === "difference",
@@ -175,6 +176,7 @@ async function drawViewer() {
   drawControls();
   arrange();
   $("stage").dataset.drawn = drawing;
+  $("stage").ariaBusy = "false";
 }
 
 function drawControls() {

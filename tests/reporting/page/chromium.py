@@ -102,6 +102,19 @@ class Page:
                 raise TimeoutError(condition)
             time.sleep(0.02)
 
+    def settle(self) -> None:
+        """Wait until the page has heard of all that was done to it, and its viewer has drawn it."""
+        self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.wait("document.getElementById('stage').ariaBusy !== 'true'")
+
+    def reload(self) -> None:
+        """Load the page anew, and wait until its viewer has drawn."""
+        self.run("window.former = true")
+        self.call("Page.reload")
+        self.wait("!window.former")
+        self.wait("document.documentElement?.dataset.ready && document.readyState == 'complete'")
+        self.wait("document.getElementById('stage').dataset.drawn")
+
     def press(self, key: str, *, held: bool = False) -> None:
         """Press a key, and let it go unless it is held."""
         what: dict[str, Any] = {"key": key, "windowsVirtualKeyCode": _VIRTUAL_KEYS.get(key, 0)}

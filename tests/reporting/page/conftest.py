@@ -6,7 +6,8 @@ from pathlib import Path
 import chromium
 import numpy as np
 import pytest
-from report_command import NAMES, PLUGIN, RATES, report
+from command import command
+from oddities import NAMES, PLUGIN, RATES
 
 from lic_bench import Image, write_image
 from lic_bench.execution.run import run
@@ -47,7 +48,9 @@ def store(tmp_path_factory: pytest.TempPathFactory, large_photo: Image, plugin: 
 def made(store: Path, plugin: Path) -> Path:
     """The report of the store, with pictures at two rates."""
     path = store / "report.html"
-    report(store, "-d", store / "photos", "--plugin", plugin, "--rates", RATES, "-j", "1")
+    command(
+        "report", store, "-d", store / "photos", "--plugin", plugin, "--rates", RATES, "-j", "1"
+    )
     return path
 
 

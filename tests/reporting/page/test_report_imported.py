@@ -2,13 +2,13 @@
 
 import json
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from chromium import Page
-from report_command import NAMES, RATES, report
+from command import command
+from oddities import NAMES, RATES
 from test_report_browser import canvas, close
 
 from lic_bench import Registry, read_image, write_image
@@ -37,7 +37,9 @@ def folder(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "far.csv").write_text("bpp,psnr_rgb\n0.2,28\n0.4,30\n0.8,33\n1.6,36\n")
     import_results(folder / "far.csv", name="far", dataset="far-away", out=folder)
     import_results(folder / "far.csv", name="near", dataset="photos", out=folder)
-    report(folder, "-d", photos, "--rates", RATES, "-j", "1", "-c", "jpeg,<b>theirs,near")
+    command(
+        "report", folder, "-d", photos, "--rates", RATES, "-j", "1", "-c", "jpeg,<b>theirs,near"
+    )
     return folder
 
 
@@ -59,7 +61,7 @@ def test_pictures_are_shown_and_curves_are_marked(page: Page, folder: Path) -> N
     page.box("#stage")
     page.choose("view-rate", "1.5")
     page.choose("view-right", str(theirs))
-    time.sleep(0.3)
+    page.settle()
     image = page.run("document.getElementById('view-image').selectedOptions[0].textContent")
     rate = float(page.run("document.getElementById('view-rate').value"))
     [told] = [
@@ -93,13 +95,14 @@ def test_pictures_are_shown_and_curves_are_marked(page: Page, folder: Path) -> N
 
 
 def test_a_data_set_of_averages_alone_is_drawn(page: Page, folder: Path) -> None:
-    report(folder, "-d", "far-away", "-o", folder / "far.html", "--no-viewer")
+    command("report", folder, "-d", "far-away", "-o", folder / "far.html", "--no-viewer")
     page.complaints.clear()
     page.open(folder / "far.html")
     assert page.run("document.querySelectorAll('#chart .imported .mark-shape').length") == 4
     assert page.complaints == []
 
 
+@pytest.mark.slow
 def test_the_told_size_is_the_rate(folder: Path) -> None:
     from lic_bench import load
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from chromium import Page
-from report_command import report
+from command import command
 
 from lic_bench import Image, write_image
 from lic_bench.execution.matching import match
@@ -31,7 +31,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, photo: Image) -> Path:
     made = plan(["jpeg", "jpeg2000"], [str(folder / "photos")], points=points)
     execute(made, folder, workers=Processes(1))
     match(made, [parse_target(text) for text in TARGETS], folder, workers=Processes(1))
-    report(folder, "-d", folder / "photos", "--rates", "0.4,1.2", "-j", "1")
+    command("report", folder, "-d", folder / "photos", "--rates", "0.4,1.2", "-j", "1")
     return folder
 
 
@@ -42,10 +42,6 @@ def opened(browser: Page, searched: Path) -> Page:
     browser.choose("view-left", "0")
     browser.choose("view-right", "1")
     return browser
-
-
-def settle(page: Page) -> None:
-    page.run("new Promise((done) => setTimeout(done, 250))")
 
 
 def captions(page: Page) -> list[str]:
@@ -63,7 +59,7 @@ def test_the_viewer_offers_what_was_matched_behind_the_rates(opened: Page) -> No
 @pytest.mark.parametrize("target", TARGETS)
 def test_each_codec_is_shown_at_its_own_match(opened: Page, searched: Path, target: str) -> None:
     opened.choose("view-rate", target)
-    settle(opened)
+    opened.settle()
     table = load(searched)
     for codec, caption in zip(("jpeg", "jpeg2000"), captions(opened), strict=True):
         rows = table[[target in text.split() for text in table["matches"]]]
@@ -80,11 +76,11 @@ def test_the_caption_follows_the_metric_and_the_key_turns_to_matches(opened: Pag
     opened.choose("view-rate", "1.2")
     opened.run("document.getElementById('stage').focus()")
     opened.press("r")
-    settle(opened)
+    opened.settle()
     assert opened.run("document.getElementById('view-rate').value") == "bpp=0.8"
     before = captions(opened)
     opened.choose("metric", "ms_ssim_rgb")
-    settle(opened)
+    opened.settle()
     assert captions(opened) != before
     assert [text.rsplit(" · ", 1)[0] for text in captions(opened)] == [
         text.rsplit(" · ", 1)[0] for text in before

@@ -13,7 +13,8 @@ import bjontegaard
 import numpy as np
 import PIL.Image
 import pytest
-from report_command import NAMES, PLUGIN, RATES, report
+from command import command
+from oddities import NAMES, PLUGIN, RATES
 
 from lic_bench import SpecError, load_dataset, read_image
 from lic_bench.analysis import published_curves
@@ -265,6 +266,7 @@ def test_a_codec_that_decodes_otherwise_now_gives_no_picture(store: Path, tmp_pa
     assert "there is no codec 'coarse'" in str(absent["coarse"].problem)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_costs_its_pictures_only(
     store: Path, plugin: Path, tmp_path: Path
 ) -> None:
@@ -274,11 +276,11 @@ def test_a_decoder_that_hangs_costs_its_pictures_only(
     hanging.write_text(plugin.read_text())
     (tmp_path / "sleepy").touch()
     groups = gallery.make_all(
-        wanted, store, budget=10**9, jobs=1, plugins=[hanging], limits=Limits(timeout_s=3)
+        wanted, store, budget=10**9, jobs=1, plugins=[hanging], limits=Limits(timeout_s=6)
     )
     shown = [picture for group in groups for picture in group]
     problems = {picture.problem for picture in shown if picture.codec == "coarse"}
-    assert problems == {"coarse took longer than 3 s (--timeout)"}
+    assert problems == {"coarse took longer than 6 s (--timeout)"}
     assert all(picture.problem is None for picture in shown if picture.codec != "coarse")
 
 
@@ -287,7 +289,9 @@ def test_without_the_originals_the_decoded_pictures_are_shown(
 ) -> None:
     shutil.copy(store / "store.sqlite", tmp_path)
     out = tmp_path / "r.html"
-    done = report(tmp_path, "--plugin", plugin, "--images", "1", "--rates", "1.5", "-o", out)
+    done = command(
+        "report", tmp_path, "--plugin", plugin, "--images", "1", "--rates", "1.5", "-o", out
+    )
     assert "Without the originals of photos" in done.stderr
     text = Elements(out.read_text()).found
     [shown] = [json.loads(text) for _, a, text in text if a.get("id") == "data"]
@@ -321,7 +325,7 @@ def test_the_file_stays_below_its_limit_and_says_what_is_left_out(
     assert [len(group) for group in cut] == [len(group) for group in groups]
     # What pictures are said to take is what they take in the file.
     bare = tmp_path / "bare.html"
-    report(store, "--no-viewer", "-o", bare)
+    command("report", store, "--no-viewer", "-o", bare)
     taken = whole - bare.stat().st_size
     listed = 300 * sum(len(group) for group in groups)
     sizes = sum(one.size for group in groups for one in group)
@@ -367,7 +371,7 @@ def test_the_page_tells_how_it_came_about(shown: Any) -> None:
     ],
 )
 def test_a_wrong_request_is_told(store: Path, arguments: list[str], told: str) -> None:
-    assert told in report(store, *arguments, code=2).stderr
+    assert told in command("report", store, *arguments, code=2).stderr
 
 
 def test_published_curves_stand_beside_ours(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,4 @@
-"""What the tests of the report share: odd names, an odd codec, the command."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""What the tests of the report share: odd names, an odd codec."""
 
 SCRIPT = "<script>window.owned = 1<script>.png"
 NAMES = (SCRIPT, "<img src=x onerror='window.owned = 1'>.png", "plain & simple.png")
@@ -40,16 +35,3 @@ class Coarse(Codec):
 """
 
 RATES = "0.5,1.5"
-
-
-def report(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command; it must end with this exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "lic_bench", "report", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "120"},
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
