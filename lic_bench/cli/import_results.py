@@ -103,10 +103,11 @@ def forget(
     - `lic-bench forget --dataset photos -o results/mine`
     """
     from lic_bench.store.database import Store
+    from lic_bench.store.file import store_in
 
     if not (names or datasets):
         raise SpecError("name a codec, or a data set: lic-bench forget --dataset NAME")
-    with Store.open(out) as store:
+    with Store(store_in(out)) as store:
         for name in names or ():
             store.forget(name)
         for dataset in datasets:
@@ -202,7 +203,7 @@ def _look(out: Path, names: Iterable[str], datasets: Iterable[str]) -> _Known:
     path = out / FILE_NAME
     if not path.is_file():
         return {dataset: {} for dataset in datasets}
-    with Store(path) as store:
+    with Store.open(out) as store:
         for name in names:
             store.check_free(name)
         return {dataset: store.images(dataset) for dataset in datasets}

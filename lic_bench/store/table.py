@@ -26,7 +26,6 @@ A row without an image is an average over the data set, which was imported as su
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice, product
 from pathlib import Path
@@ -38,6 +37,7 @@ from lic_bench.errors import SpecError
 from lic_bench.files import atomic_write
 from lic_bench.metrics.builtin import METRICS
 from lic_bench.store.database import Store
+from lic_bench.store.texts import metrics_of
 
 MARK = " (imported)"
 """What stands behind the names of codecs that were not measured by a run."""
@@ -120,13 +120,13 @@ def _part(
 ) -> pd.DataFrame:
     """Some rows as a table. Equal texts, of which there are many, are one object in `texts`."""
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
-    series = {
+    series: dict[str, pd.Series[Any]] = {
         name: pd.Series([texts.setdefault(x, x) for x in columns.get(name, ())], dtype=object)
         for name in _TEXTS
     }
     for name, kind in _NUMBERS.items():
         series[name] = pd.Series(columns.get(name, ()), dtype=kind)
-    metrics = [json.loads(text) for text in columns.get("metrics", ())]
+    metrics = [metrics_of(text) for text in columns.get("metrics", ())]
     for name in METRICS:
         series[name] = pd.Series([values.get(name) for values in metrics], dtype="float64")
     return pd.DataFrame(series)
@@ -138,7 +138,7 @@ def _searched(table: pd.DataFrame, runs: Sequence[Mapping[str, Any]]) -> pd.Seri
         (dataset, run["codecs"][spec], point)
         for run in runs
         for spec, points in run.get("points", {}).items()
-        for dataset, point in product(run["datasets"], points)
+        for dataset, point in product(run.get("datasets", ()), points)
     }
     tried = table["run"].isin([run["run"] for run in runs if "match" in run])
     settings = table.loc[tried, ["dataset", "identity", "point"]]
