@@ -88,7 +88,7 @@ def decode(
         stream = source.read_bytes()
     except OSError as error:
         raise BitstreamError(f"{source} cannot be read: {error.strerror}") from error
-    with _asking(codec, device, timeout, memory) as ask:
+    with _asking(codec, device, timeout, memory, confined=True) as ask:
         try:
             image = ask(Decode(codec, plugins, stream))
         except RefusedError as error:
@@ -100,7 +100,12 @@ def decode(
 
 @contextmanager
 def _asking(
-    spec: str, device: str, timeout_s: float, memory_gb: float | None
+    spec: str,
+    device: str,
+    timeout_s: float,
+    memory_gb: float | None,
+    *,
+    confined: bool = False,
 ) -> Iterator[Callable[[Request[Value]], Value]]:
     """A process that executes requests within limits; on a GPU there is none of memory.
 
@@ -112,11 +117,12 @@ def _asking(
         Where it does anything else than what it is asked for.
     """
     from lic_bench.execution.faults import FaultError, RaisedError, RefusedError
-    from lic_bench.execution.runner import Limits, Runner, cores, most_memory_gb
+    from lic_bench.execution.memory import most_memory_gb
+    from lic_bench.execution.runner import Limits, Runner, cores
 
     if memory_gb is None:
         memory_gb = most_memory_gb() if device == "cpu" else 0
-    with closing(Runner(Limits(timeout_s, memory_gb, threads=cores()))) as runner:
+    with closing(Runner(Limits(timeout_s, memory_gb, cores(), confined))) as runner:
         try:
             yield runner.ask
         except RefusedError:

@@ -74,12 +74,16 @@ def report(
 ) -> None:
     """Make one HTML file of the curves, BD-rates, images and pictures: it opens from disk.
 
+    Pictures are decoded without a network. A codec whose options name a file (weights=...) is shown
+    where --codecs names it: a store that was sent must not choose files here.
+
     - `lic-bench report`
     - `lic-bench report results/mine -c jpeg,jpeg2000 -d kodak --images 8 -o report.html`
     - `lic-bench report --no-viewer --published vtm,bpg_444_x265_ycbcr`
     """
     from lic_bench.cli.arguments import names, specs
-    from lic_bench.execution.runner import Limits, most_memory_gb
+    from lic_bench.execution.memory import most_memory_gb
+    from lic_bench.execution.runner import Limits
     from lic_bench.reporting.page import data
     from lic_bench.reporting.page import html as page
     from lic_bench.store.database import Store
@@ -93,12 +97,14 @@ def report(
         measurements, runs, store_path = frame(store), store.runs(), store.path
     measured = sorted(set(measurements["dataset"]))
     sets = _datasets(dataset, measured) if viewer or dataset else dict.fromkeys(measured)
-    measurements = _chosen(measurements, list(sets), specs(codecs))
+    named = specs(codecs)
+    measurements = _chosen(measurements, list(sets), named)
     content = data.gather(measurements, runs, names(published))
     scenes, missing = _scenes(content, measurements, wanted_rates, images if viewer else 0, sets)
     budget = int(max_size * _MB) - len(page.as_json(content)) - _PAGE
-    limits = Limits(timeout, most_memory_gb() if memory is None else memory)
-    pictures = [*_pictures(scenes, store_path, budget, jobs, plugin, limits), *missing]
+    memory = most_memory_gb() if memory is None else memory
+    limits = Limits(timeout, memory, confined=True)
+    pictures = [*_pictures(scenes, store_path, budget, jobs, plugin, named, limits), *missing]
     page.write(path, content | _about(content, scenes, plugin), pictures)
     _summarise(pictures, path)
 
@@ -129,6 +135,7 @@ def _pictures(
     budget: int,
     jobs: int | None,
     plugins: list[Path],
+    named: list[str],
     limits: Limits,
 ) -> list[Picture]:
     """Make the pictures, and show how far it is."""
@@ -139,7 +146,9 @@ def _pictures(
 
     files = tuple(plugin.resolve() for plugin in plugins)
     jobs = min(jobs or cores(), len(scenes))
-    groups = make_all(scenes, store, budget=budget, jobs=jobs, plugins=files, limits=limits)
+    groups = make_all(
+        scenes, store, budget=budget, jobs=jobs, plugins=files, named=named, limits=limits
+    )
     return [
         picture for group in console.tracked(groups, "pictures", len(scenes)) for picture in group
     ]

@@ -16,8 +16,9 @@ from lic_bench.codec.base import point_text
 from lic_bench.errors import SpecError
 from lic_bench.execution import provenance
 from lic_bench.execution.measure import Task
+from lic_bench.execution.memory import most_memory_gb
 from lic_bench.execution.plan import Plan, plan
-from lic_bench.execution.runner import USUAL_LIMITS, Limits, cores, most_memory_gb
+from lic_bench.execution.runner import USUAL_LIMITS, Limits, cores
 from lic_bench.execution.updates import updates
 from lic_bench.execution.workers import Processes, Workers
 from lic_bench.metrics import builtin as metrics

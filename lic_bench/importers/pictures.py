@@ -18,7 +18,8 @@ from pathlib import Path
 from lic_bench.errors import ImportedResultsError
 from lic_bench.execution.faults import FaultError
 from lic_bench.execution.measure import Compare
-from lic_bench.execution.runner import Runners
+from lic_bench.execution.memory import most_memory_gb
+from lic_bench.execution.runner import Limits, Runners
 from lic_bench.images.dataset import Dataset, ImageFile
 from lic_bench.importers.entries import Original, Originals, size_in_bytes
 from lic_bench.importers.figures import number, rate, read_text, seconds, table
@@ -213,7 +214,7 @@ def measure_all(pictures: Sequence[Decoded], jobs: int) -> Iterator[tuple[Measur
     Each measurement, without a stream, and the SHA-256 of the picture's file. A picture that cannot
     be measured has an error.
     """
-    runners = Runners()
+    runners = Runners(Limits(memory_gb=most_memory_gb(), confined=True))
     threads = ThreadPoolExecutor(jobs)
 
     def measure(picture: Decoded) -> tuple[Measurement, str]:
