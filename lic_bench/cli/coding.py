@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lic_bench.cli import console
 from lic_bench.cli.options import CodecSpec, Memory, Plugins, Timeout
 from lic_bench.errors import BitstreamError, CodecError, SpecError
 
@@ -59,10 +60,10 @@ def encode(
         part.write_bytes(stream)
     height, width, _ = image.shape
     rate = 8 * len(stream) / (width * height)
-    typer.echo(f"{target}: {width}x{height} pixels in {len(stream):,} bytes, {rate:.4f} bpp")
+    console.say(f"{target}: {width}x{height} pixels in {len(stream):,} bytes, {rate:.4f} bpp")
     if show_map is not None and importance is not None:
         write_image(show_map, importance)
-        typer.echo(show_map)
+        console.say(show_map)
 
 
 def decode(
@@ -95,7 +96,7 @@ def decode(
             raise BitstreamError(f"{source}: {error}") from error
     write_image(target, image)
     height, width, _ = image.shape
-    typer.echo(f"{target}: {width}x{height} pixels")
+    console.say(f"{target}: {width}x{height} pixels")
 
 
 @contextmanager

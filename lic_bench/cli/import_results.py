@@ -81,7 +81,7 @@ def import_results(
     table = measurements.load(out)
     table = table[table["codec"].isin(names)]
     for line in _summary(table):
-        typer.echo(line)
+        console.say(line)
     if show.failures(table):
         raise typer.Exit(1)
 
@@ -132,7 +132,7 @@ def _import_figures(
     averages = entries.averages(rows)
     measured = entries.measurements(rows, originals, identities)
     for what in results.left_out:
-        typer.echo(f"Note: {what} is left out: it is not known here", err=True)
+        console.say(f"Note: {what} is left out: it is not known here", err=True)
     about = {"kind": results.kind, "from": str(source), "sha256": results.sha256}
     _write(out, about, identities, new, averages, measured)
     return names
@@ -162,7 +162,7 @@ def _import_pictures(
         )
     results = pictures.find(source, loaded)
     for note in results.notes:
-        typer.echo(f"Note: {note}", err=True)
+        console.say(f"Note: {note}", err=True)
     measured = _measured(results.pictures, jobs)
     sha256 = pictures.digest(source, results.pictures, [of_file for _, of_file in measured])
     identity = entries.imported_identity(name, source.resolve().name, sha256)

@@ -212,7 +212,7 @@ def _datasets(specs: list[str], measured: list[str]) -> dict[str, Dataset | None
         except (DatasetError, UnavailableError) as error:
             if spec not in measured:
                 raise
-            typer.echo(f"Without the originals of {spec}: {error}", err=True)
+            console.say(f"Without the originals of {spec}: {error}", err=True)
             sets[spec] = None
             continue
         check_known("measured data set", loaded.name, measured)
@@ -233,6 +233,6 @@ def _summarise(pictures: list[Picture], path: Path) -> None:
     """Say what was written, and which pictures are not in it and why."""
     problems = Counter(picture.problem for picture in pictures if picture.problem is not None)
     for problem, number in problems.items():
-        typer.echo(f"{number} picture{'s'[: number > 1]} left out: {problem}", err=True)
+        console.say(f"{number} picture{'s'[: number > 1]} left out: {problem}", err=True)
     there = len(pictures) - problems.total()
-    typer.echo(f"{path}: {path.stat().st_size / _MB:.1f} MB, {there} pictures")
+    console.say(f"{path}: {path.stat().st_size / _MB:.1f} MB, {there} pictures")

@@ -66,6 +66,7 @@ def run(
     timeout_s: float = USUAL_LIMITS.timeout_s,
     memory_gb: float | None = None,
     scheduler: str | None = None,
+    insecure_scheduler: bool = False,
 ) -> pd.DataFrame:
     """Measure codecs on data sets, and keep what was measured.
 
@@ -96,6 +97,9 @@ def run(
         What a worker may take, on Linux; 0: what there is. See `workers_for` for the default.
     scheduler
         The address of a Dask scheduler whose workers are to measure, instead of processes here.
+    insecure_scheduler
+        Whether it may be one on another machine without TLS; whoever reaches it, or is on the way
+        to it, can then run code here.
 
     Returns
     -------
@@ -109,7 +113,12 @@ def run(
     """
     planned = plan(codecs, datasets, points=points, device=device, plugins=plugins)
     workers = workers_for(
-        planned, jobs=jobs, timeout_s=timeout_s, memory_gb=memory_gb, scheduler=scheduler
+        planned,
+        jobs=jobs,
+        timeout_s=timeout_s,
+        memory_gb=memory_gb,
+        scheduler=scheduler,
+        insecure_scheduler=insecure_scheduler,
     )
     return execute(planned, Path(out), workers=workers)
 
@@ -121,6 +130,7 @@ def workers_for(
     timeout_s: float = USUAL_LIMITS.timeout_s,
     memory_gb: float | None = None,
     scheduler: str | None = None,
+    insecure_scheduler: bool = False,
 ) -> Workers:
     """Who is to measure a plan: processes of this machine, or a cluster; see `run`.
 
@@ -147,7 +157,7 @@ def workers_for(
     if scheduler:
         from lic_bench.execution.cluster import Cluster
 
-        return Cluster(scheduler, limits)
+        return Cluster(scheduler, limits, insecure_scheduler)
     for device in plan.devices:
         check_device(device)
     return Processes(jobs or cores(), limits)

@@ -25,6 +25,7 @@ from zlib import crc32
 import msgspec
 
 from lic_bench.errors import StoreError
+from lic_bench.printable import printable
 from lic_bench.store.file import FILE_NAME
 from lic_bench.store.names import Names
 from lic_bench.store.records import Average, CheckedDecode, Key, Measurement
@@ -351,6 +352,8 @@ class Store(Names):
             "SELECT id, started, finished, provenance FROM runs"
         ):
             about = provenance_of(text)
+            if "command" in about:  # which is copied into a shell: with a line's end it would run
+                about["command"] = printable(about["command"])
             states = {
                 spec: f"{spec}@{number}"
                 for spec, identity in about.get("codecs", {}).items()

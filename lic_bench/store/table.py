@@ -33,9 +33,10 @@ from typing import Any
 
 import pandas as pd
 
-from lic_bench.errors import SpecError
+from lic_bench.errors import SpecError, StoreError
 from lic_bench.files import atomic_write
 from lic_bench.metrics.builtin import METRICS
+from lic_bench.printable import printable_lines
 from lic_bench.store.database import Store
 from lic_bench.store.texts import metrics_of
 
@@ -121,7 +122,7 @@ def _part(
     """Some rows as a table. Equal texts, of which there are many, are one object in `texts`."""
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
     series: dict[str, pd.Series[Any]] = {
-        name: pd.Series([texts.setdefault(x, x) for x in columns.get(name, ())], dtype=object)
+        name: pd.Series([_shared(x, texts) for x in columns.get(name, ())], dtype=object)
         for name in _TEXTS
     }
     for name, kind in _NUMBERS.items():
@@ -130,6 +131,22 @@ def _part(
     for name in METRICS:
         series[name] = pd.Series([values.get(name) for values in metrics], dtype="float64")
     return pd.DataFrame(series)
+
+
+def _shared(text: str | None, texts: dict[str, str]) -> str | None:
+    """A text as the one object that all equal ones are; one that would steer a terminal is no name.
+
+    Whatever is measured or imported is made printable before it is stored.
+    """
+    if text is None:
+        return None
+    if text not in texts:
+        if printable_lines(text) != text:
+            raise StoreError(
+                f"the store is damaged, or was made to be: it holds the text {text:.60}"
+            )
+        texts[text] = text
+    return texts[text]
 
 
 def _searched(table: pd.DataFrame, runs: Sequence[Mapping[str, Any]]) -> pd.Series[bool]:
