@@ -92,9 +92,9 @@ def run(
     plugins
         Python files that hold further codecs.
     timeout_s
-        How long a measurement may take; 0: as long as it will.
+        How long an encode or a decode may take; 0: as long as it will.
     memory_gb
-        What a worker may take, on Linux; 0: what there is. See `workers_for` for the default.
+        What a worker's process may take, on Linux; 0: what there is. See `workers_for` for the default.
     scheduler
         The address of a Dask scheduler whose workers are to measure, instead of processes here.
     insecure_scheduler

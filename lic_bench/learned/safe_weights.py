@@ -59,7 +59,8 @@ def read_header(path: Path) -> Header:
     except OSError as error:
         raise UnavailableError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error) as error:
-        raise UnavailableError(f"{path} is no safetensors file ({error})") from error
+        reason = " ".join(str(error).split())[:200]
+        raise UnavailableError(f"{path} is no safetensors file ({reason})") from error
     return Header(shapes, metadata)
 
 

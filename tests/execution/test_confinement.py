@@ -81,6 +81,7 @@ def test_what_is_confined_still_has_its_temporary_folder_and_reads(tmp_path: Pat
         "    open(name + '/a', 'w').write('x'); os.rename(name + '/a', name + '/b')\n"
         "open('/dev/null', 'w').write('x')\n"
         "subprocess.run(['true'], check=True)\n"
+        "assert os.environ['LIC_BENCH_OFFLINE'] and os.environ['HF_HUB_OFFLINE']\n"
         f"value = open({str(tmp_path / 'weights')!r}).read()\n"
     )
     assert execute(Call(text), Limits(60, confined=True)) == "w"
