@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from unicodedata import category
 
 # Controls (escape sequences among them), marks that turn the direction of writing and the like,
@@ -19,6 +20,23 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_escaped(c) if category(c) in _STEERING else c for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Text of several lines, each `printable`: of what steers, it keeps tabs and ends of lines."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" else printable(c) for c in text)
+
+
+def printable_json(value: object) -> str:
+    """A value as indented JSON that steers no terminal: what would is an escape of JSON's."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(
+        json.dumps(c)[1:-1] if c != "\n" and category(c) in _STEERING else c for c in text
+    )
 
 
 def _escaped(character: str) -> str:

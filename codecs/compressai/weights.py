@@ -89,7 +89,12 @@ class Weights:
         """
         if self.url and not self.at_hand():
             return self._named()
-        return file_digest(self.path)[:8]
+        digest = file_digest(self.path)
+        if self.url and not digest.startswith(self._named()):
+            raise UnavailableError(
+                f"{self.path} is not what {self.url} holds: its SHA-256 is {digest}; remove it"
+            )
+        return digest[:8]
 
     def fetch(self) -> None:
         """Fetch it, with progress, where it is not at hand.
@@ -101,6 +106,11 @@ class Weights:
         """
         if self.at_hand() or not self.url:
             return
+        if "LIC_BENCH_OFFLINE" in os.environ:  # as where a stream is decoded that was sent
+            raise UnavailableError(
+                f"{self.path.name} is not at hand, and nothing is fetched to decode a stream; "
+                "lic-bench run or lic-bench encode fetches it"
+            )
         from torch.hub import download_url_to_file
 
         try:

@@ -29,6 +29,8 @@ _INSTALL = "pip install 'lic-bench[learned]'"
 
 def _levels(path: Path) -> tuple[int, ...]:
     """The operating points of a file of weights, read from its header alone."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise SpecError(f"weights={path} is no file")
     try:
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))

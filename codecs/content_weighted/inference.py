@@ -24,6 +24,7 @@ from lic_bench.learned.bitstream import Format, Header, pack, unpack
 from lic_bench.learned.context import ContextModel
 from lic_bench.learned.entropy import BinaryCoder, map_and_code_gates
 from lic_bench.learned.rate import RateModel
+from lic_bench.learned.safe_weights import check_finite, check_shapes, read_header
 
 if TYPE_CHECKING:
     from lic_bench.images.image import Image
@@ -44,6 +45,7 @@ class Model:
     def __init__(self, path: Path, device: str) -> None:
         self.device = torch.device(device)
         self.settings = Settings(**stored_metadata(path)["settings"])
+        check_shapes(path, read_header(path).shapes, _shapes(path, self.settings))
         net, context, _ = read_weights(path)
         self.net = ContentWeightedNet(self.settings).eval().to(self.device)
         self.net.load_state_dict(net)
@@ -138,6 +140,26 @@ class Model:
         return level
 
 
+def _shapes(path: Path, settings: Settings) -> dict[str, tuple[int, ...]]:
+    """The shapes that a file of weights holds by these settings; nothing is made of them."""
+    hidden = read_header(path).shapes["context.local"][1]
+    channels = settings.levels - 1 + settings.n
+    with torch.device("meta"):
+        parts = {
+            "net": ContentWeightedNet(settings).state_dict(),
+            "context": ContextModel(channels, settings.points, hidden).state_dict(),
+        }
+    wanted = {
+        f"{part}.{key}": tuple(x.shape) for part, own in parts.items() for key, x in own.items()
+    }
+    # Of the rate model: every pair of a channel and one before it has nine weights.
+    return wanted | {
+        "rate.weight": (9 * channels * (channels - 1) // 2,),
+        "rate.own": (channels, 1, 3, 3),
+        "rate.bias": (settings.points, channels),
+    }
+
+
 @lru_cache(maxsize=2)
 def load_model(path: Path, device: str) -> Model:
     """Load weights once.
@@ -211,6 +233,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], ...]:
     with safe_open(path, "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     tensors = {key: x.float() if x.is_floating_point() else x for key, x in tensors.items()}
+    check_finite(path, tensors)
     net, context, rate = (
         {key.removeprefix(part): x for key, x in tensors.items() if key.startswith(part)}
         for part in ("net.", "context.", "rate.")

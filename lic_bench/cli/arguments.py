@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import typer
-
+from lic_bench.cli import console
 from lic_bench.codec.base import Codec, Point
 from lic_bench.codec.registry import Registry
 from lic_bench.codec.spec import parse_points, split_specs
@@ -30,7 +29,7 @@ def expand(texts: Iterable[str], plugins: Iterable[Path] = ()) -> list[str]:
                     codec.check_point(point)
                 wanted[name] = None
             except UnavailableError as error:
-                typer.echo(f"Left out: {error}", err=True)
+                console.say(f"Left out: {error}", err=True)
         del wanted["all"]
     return list(wanted)
 

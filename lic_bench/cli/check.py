@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lic_bench.cli import console
 from lic_bench.cli.options import OnlyCodecs, Points
 from lic_bench.errors import SpecError
 
@@ -52,9 +53,9 @@ def check(
             failed += not outcome.passed
             verdict, colour = ("pass", "green") if outcome.passed else ("FAIL", "red")
             typer.secho(f"  {verdict}", nl=False, fg=colour)
-            typer.echo(f"  {outcome.seconds:5.1f} s  {outcome.title}")
+            console.say(f"  {outcome.seconds:5.1f} s  {outcome.title}")
             if outcome.note:
-                typer.echo(f"                 {outcome.note}")
+                console.say(f"                 {outcome.note}")
     if failed:
-        typer.echo(f"{failed} failed.", err=True)
+        console.say(f"{failed} failed.", err=True)
         raise typer.Exit(1)

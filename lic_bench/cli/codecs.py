@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
+from lic_bench.cli import console
 from lic_bench.cli.options import Plugins
 
 
@@ -35,4 +34,4 @@ def codecs(plugin: Plugins = []) -> None:
         table.add_row(*map(escape, (name, points, options, entry.origin)))
     Console(highlight=False).print(table)
     for problem in problems:
-        typer.echo(f"\n{problem}")
+        console.say(f"\n{problem}")

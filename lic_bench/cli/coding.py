@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lic_bench.cli import console
 from lic_bench.cli.options import CodecSpec, Memory, Plugins, Timeout
 from lic_bench.errors import BitstreamError, CodecError, SpecError
 
@@ -59,10 +60,10 @@ def encode(
         part.write_bytes(stream)
     height, width, _ = image.shape
     rate = 8 * len(stream) / (width * height)
-    typer.echo(f"{target}: {width}x{height} pixels in {len(stream):,} bytes, {rate:.4f} bpp")
+    console.say(f"{target}: {width}x{height} pixels in {len(stream):,} bytes, {rate:.4f} bpp")
     if show_map is not None and importance is not None:
         write_image(show_map, importance)
-        typer.echo(show_map)
+        console.say(show_map)
 
 
 def decode(
@@ -88,19 +89,24 @@ def decode(
         stream = source.read_bytes()
     except OSError as error:
         raise BitstreamError(f"{source} cannot be read: {error.strerror}") from error
-    with _asking(codec, device, timeout, memory) as ask:
+    with _asking(codec, device, timeout, memory, confined=True) as ask:
         try:
             image = ask(Decode(codec, plugins, stream))
         except RefusedError as error:
             raise BitstreamError(f"{source}: {error}") from error
     write_image(target, image)
     height, width, _ = image.shape
-    typer.echo(f"{target}: {width}x{height} pixels")
+    console.say(f"{target}: {width}x{height} pixels")
 
 
 @contextmanager
 def _asking(
-    spec: str, device: str, timeout_s: float, memory_gb: float | None
+    spec: str,
+    device: str,
+    timeout_s: float,
+    memory_gb: float | None,
+    *,
+    confined: bool = False,
 ) -> Iterator[Callable[[Request[Value]], Value]]:
     """A process that executes requests within limits; on a GPU there is none of memory.
 
@@ -112,11 +118,12 @@ def _asking(
         Where it does anything else than what it is asked for.
     """
     from lic_bench.execution.faults import FaultError, RaisedError, RefusedError
-    from lic_bench.execution.runner import Limits, Runner, cores, most_memory_gb
+    from lic_bench.execution.memory import most_memory_gb
+    from lic_bench.execution.runner import Limits, Runner, cores
 
     if memory_gb is None:
         memory_gb = most_memory_gb() if device == "cpu" else 0
-    with closing(Runner(Limits(timeout_s, memory_gb, threads=cores()))) as runner:
+    with closing(Runner(Limits(timeout_s, memory_gb, cores(), confined))) as runner:
         try:
             yield runner.ask
         except RefusedError:

@@ -80,14 +80,14 @@ def compare(
         rows = [each.as_json() for each in comparisons]
         settings = {"level": level, "seed": seed, "resamples": resamples}
         write_json(out, {**settings, "comparisons": rows})
-        typer.echo(out)
+        console.say(out)
     failures = comparison.failures(comparisons, conditions)
     for line in failures:
-        typer.echo(f"failed: {line}", err=True)
+        console.say(f"failed: {line}", err=True)
     if failures:
         raise typer.Exit(1)
     if conditions:
-        typer.echo("passed: nowhere " + " nor ".join(condition.text for condition in conditions))
+        console.say("passed: nowhere " + " nor ".join(condition.text for condition in conditions))
 
 
 def _show(comparisons: Sequence[Comparison], level: float) -> None:
@@ -113,7 +113,7 @@ def _show(comparisons: Sequence[Comparison], level: float) -> None:
         output.print(table)
         for note in dict.fromkeys(line for row in rows for line in _notes(row)):
             output.print(note, markup=False)
-    typer.echo(
+    console.say(
         "BD-rate: of the mean curves, by PCHIP; images: the mean of the images' own; "
         "BD dB: the metric at equal rate (BD-PSNR)."
     )

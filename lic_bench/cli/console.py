@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from threading import Thread
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from lic_bench.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from lic_bench.execution.run import Progress
@@ -29,19 +31,32 @@ WIDE = 120
 _QUIET_S = 10  # between two lines of progress where there is no terminal
 
 
+class _Terminal(Console):
+    """A console that shows texts as they are: nothing in them steers the terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        shown = (printable_lines(x) if isinstance(x, str) else x for x in objects)
+        super().print(*shown, **options)
+
+
 def output(width: int = 0) -> Console:
     """The console of what a command is called for; a log has at least so many columns, too."""
-    return Console(highlight=False, soft_wrap=True, width=max(Console().width, width))
+    return _Terminal(highlight=False, soft_wrap=True, width=max(Console().width, width))
 
 
 def messages() -> Console:
     """The console of progress, notes and errors: standard error, lines unbroken."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _Terminal(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: object, *, nl: bool = True, err: bool = False) -> None:
+    """Print text, of which names from outside may be a part: nothing in it steers a terminal."""
+    typer.echo(printable_lines(str(text)), nl=nl, err=err)
 
 
 def note(text: object) -> None:
     """Say what a reader must know of the output."""
-    typer.echo(f"Note: {text}", err=True)
+    say(f"Note: {text}", err=True)
 
 
 def plain_table(first: str, *figures: str, title: str | None = None) -> Table:
@@ -99,7 +114,8 @@ def run_progress() -> Iterator[Callable[[Progress], None]]:
 
         def report(now: Progress) -> None:
             for line in now.updates if now.done == 0 else ():
-                bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+                shown = printable_lines(line)
+                bars.console.print(shown, markup=False, highlight=False, soft_wrap=True)
             failed = f"[red]{now.failed} failed[/] " if now.failed else ""
             task = now.latest
             where = f"{task.image.name} {task.codec} {point_text(task.point)}" if task else ""
@@ -107,7 +123,7 @@ def run_progress() -> Iterator[Callable[[Progress], None]]:
                 bar,
                 total=now.planned - now.remembered,
                 completed=now.done,
-                latest=failed + escape(where),
+                latest=failed + escape(printable(where)),
             )
 
         yield report
@@ -121,7 +137,7 @@ def _lines() -> Callable[[Progress], None]:
         work, seconds = now.planned - now.remembered, time.monotonic() - start
         if now.done == 0:
             for line in now.updates:
-                print(line, file=sys.stderr)
+                say(line, err=True)
             print(f"{now.planned} measurements, {now.remembered} known", file=sys.stderr)
         elif now.done == work or time.monotonic() - latest > _QUIET_S:
             latest = time.monotonic()

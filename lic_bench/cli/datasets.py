@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lic_bench.cli import console
+
 app = typer.Typer(help="List the known data sets, or fetch one.", rich_markup_mode="markdown")
 
 
@@ -19,10 +21,10 @@ def datasets(context: typer.Context) -> None:
     for known in known_datasets():
         size = f"{known.bytes / 1e6:.0f} MB to fetch" if known.bytes else "nothing to fetch"
         typer.secho(known.name, bold=True)
-        typer.echo(f"  {known.summary}; {known.images} images, {size}")
-        typer.echo(f"  {known.licence}")
+        console.say(f"  {known.summary}; {known.images} images, {size}")
+        console.say(f"  {known.licence}")
         for line in (known.problem or f"at hand: {known.path}").splitlines():
-            typer.echo(f"  {line}")
+            console.say(f"  {line}")
 
 
 @app.command()
@@ -34,4 +36,4 @@ def fetch(names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> Non
     from lic_bench.images.fetch import fetch
 
     for name in names:
-        typer.echo(fetch(name))
+        console.say(fetch(name))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lic_bench.cli import console
 from lic_bench.cli.options import RESULTS, Folder
 
 
@@ -23,4 +24,4 @@ def export(
     from lic_bench.store import table
 
     table.export(table.load(folder), out)
-    typer.echo(out)
+    console.say(out)

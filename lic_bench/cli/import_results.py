@@ -81,7 +81,7 @@ def import_results(
     table = measurements.load(out)
     table = table[table["codec"].isin(names)]
     for line in _summary(table):
-        typer.echo(line)
+        console.say(line)
     if show.failures(table):
         raise typer.Exit(1)
 
@@ -103,10 +103,11 @@ def forget(
     - `lic-bench forget --dataset photos -o results/mine`
     """
     from lic_bench.store.database import Store
+    from lic_bench.store.file import store_in
 
     if not (names or datasets):
         raise SpecError("name a codec, or a data set: lic-bench forget --dataset NAME")
-    with Store.open(out) as store:
+    with Store(store_in(out)) as store:
         for name in names or ():
             store.forget(name)
         for dataset in datasets:
@@ -131,7 +132,7 @@ def _import_figures(
     averages = entries.averages(rows)
     measured = entries.measurements(rows, originals, identities)
     for what in results.left_out:
-        typer.echo(f"Note: {what} is left out: it is not known here", err=True)
+        console.say(f"Note: {what} is left out: it is not known here", err=True)
     about = {"kind": results.kind, "from": str(source), "sha256": results.sha256}
     _write(out, about, identities, new, averages, measured)
     return names
@@ -161,7 +162,7 @@ def _import_pictures(
         )
     results = pictures.find(source, loaded)
     for note in results.notes:
-        typer.echo(f"Note: {note}", err=True)
+        console.say(f"Note: {note}", err=True)
     measured = _measured(results.pictures, jobs)
     sha256 = pictures.digest(source, results.pictures, [of_file for _, of_file in measured])
     identity = entries.imported_identity(name, source.resolve().name, sha256)
@@ -202,7 +203,7 @@ def _look(out: Path, names: Iterable[str], datasets: Iterable[str]) -> _Known:
     path = out / FILE_NAME
     if not path.is_file():
         return {dataset: {} for dataset in datasets}
-    with Store(path) as store:
+    with Store.open(out) as store:
         for name in names:
             store.check_free(name)
         return {dataset: store.images(dataset) for dataset in datasets}

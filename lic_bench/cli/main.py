@@ -32,7 +32,6 @@ from lic_bench.cli import (
 )
 from lic_bench.cli.options import DEBUG, Debug
 from lic_bench.errors import LicBenchError
-from lic_bench.printable import printable
 
 
 class _Commands(TyperGroup):
@@ -44,8 +43,7 @@ class _Commands(TyperGroup):
         except LicBenchError as error:
             if ctx.meta.get(DEBUG):
                 traceback.print_exc()
-            text = "\n".join(map(printable, f"lic-bench: {error}".split("\n")))
-            console.messages().print(text, markup=False)
+            console.messages().print(f"lic-bench: {error}", markup=False)
             raise typer.Exit(2) from None
 
 
@@ -86,7 +84,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"lic-bench {version('lic-bench')}")
+        console.say(f"lic-bench {version('lic-bench')}")
         raise typer.Exit
 
 

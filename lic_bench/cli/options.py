@@ -90,7 +90,7 @@ Timeout = Annotated[
     typer.Option(
         metavar="SECONDS",
         min=0,
-        help="For one measurement or picture; what takes longer fails. 0: no limit.",
+        help="For one encode, decode or picture; what takes longer fails. 0: no limit.",
     ),
 ]
 Memory = Annotated[
@@ -98,7 +98,7 @@ Memory = Annotated[
     typer.Option(
         metavar="GB",
         min=0,
-        help="For one worker, on Linux; 0: no limit. By default most of the machine's, or no "
+        help="For one process, on Linux; 0: no limit. By default most of the machine's, or no "
         "limit with a GPU.",
     ),
 ]

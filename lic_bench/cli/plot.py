@@ -59,4 +59,4 @@ def plot(
         console.note(warning.message)
     path = out or (folder if folder.is_dir() else folder.parent) / f"{metric}.png"
     plots.save_plot(figure, path)
-    typer.echo(path)
+    console.say(path)

@@ -74,12 +74,16 @@ def report(
 ) -> None:
     """Make one HTML file of the curves, BD-rates, images and pictures: it opens from disk.
 
+    Pictures are decoded without a network. A codec whose options name a file (weights=...) is shown
+    where --codecs names it: a store that was sent must not choose files here.
+
     - `lic-bench report`
     - `lic-bench report results/mine -c jpeg,jpeg2000 -d kodak --images 8 -o report.html`
     - `lic-bench report --no-viewer --published vtm,bpg_444_x265_ycbcr`
     """
     from lic_bench.cli.arguments import names, specs
-    from lic_bench.execution.runner import Limits, most_memory_gb
+    from lic_bench.execution.memory import most_memory_gb
+    from lic_bench.execution.runner import Limits
     from lic_bench.reporting.page import data
     from lic_bench.reporting.page import html as page
     from lic_bench.store.database import Store
@@ -98,8 +102,9 @@ def report(
     content = data.gather(measurements, runs, names(published))
     scenes, missing = _scenes(content, measurements, wanted_rates, images if viewer else 0, sets)
     budget = int(max_size * _MB) - len(page.as_json(content)) - _PAGE
-    limits = Limits(timeout, most_memory_gb() if memory is None else memory)
-    pictures = [*_pictures(scenes, store_path, budget, jobs, plugin, limits), *missing]
+    memory = most_memory_gb() if memory is None else memory
+    limits = Limits(timeout, memory, confined=True)
+    pictures = [*_pictures(scenes, store_path, budget, jobs, plugin, chosen, limits), *missing]
     page.write(path, content | _about(content, scenes, plugin), pictures)
     _summarise(pictures, path)
 
@@ -130,6 +135,7 @@ def _pictures(
     budget: int,
     jobs: int | None,
     plugins: list[Path],
+    named: list[str],
     limits: Limits,
 ) -> list[Picture]:
     """Make the pictures, and show how far it is."""
@@ -140,7 +146,9 @@ def _pictures(
 
     files = tuple(plugin.resolve() for plugin in plugins)
     jobs = min(jobs or cores(), len(scenes))
-    groups = make_all(scenes, store, budget=budget, jobs=jobs, plugins=files, limits=limits)
+    groups = make_all(
+        scenes, store, budget=budget, jobs=jobs, plugins=files, named=named, limits=limits
+    )
     return [
         picture for group in console.tracked(groups, "pictures", len(scenes)) for picture in group
     ]
@@ -204,7 +212,7 @@ def _datasets(specs: list[str], measured: list[str]) -> dict[str, Dataset | None
         except (DatasetError, UnavailableError) as error:
             if spec not in measured:
                 raise
-            typer.echo(f"Without the originals of {spec}: {error}", err=True)
+            console.say(f"Without the originals of {spec}: {error}", err=True)
             sets[spec] = None
             continue
         check_known("measured data set", loaded.name, measured)
@@ -225,6 +233,6 @@ def _summarise(pictures: list[Picture], path: Path) -> None:
     """Say what was written, and which pictures are not in it and why."""
     problems = Counter(picture.problem for picture in pictures if picture.problem is not None)
     for problem, number in problems.items():
-        typer.echo(f"{number} picture{'s'[: number > 1]} left out: {problem}", err=True)
+        console.say(f"{number} picture{'s'[: number > 1]} left out: {problem}", err=True)
     there = len(pictures) - problems.total()
-    typer.echo(f"{path}: {path.stat().st_size / _MB:.1f} MB, {there} pictures")
+    console.say(f"{path}: {path.stat().st_size / _MB:.1f} MB, {there} pictures")

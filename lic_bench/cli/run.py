@@ -56,6 +56,14 @@ def run(
             metavar="ADDRESS", help="Measure on a Dask cluster: tcp://HOST:8786 of its scheduler."
         ),
     ] = None,
+    insecure_scheduler: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-scheduler",
+            help="Let the scheduler be on another machine without TLS: whoever reaches it, or is "
+            "on the way to it, can run code here and on its workers.",
+        ),
+    ] = False,
     check_decode: Annotated[
         bool,
         typer.Option(
@@ -94,7 +102,12 @@ def run(
         plugins=plugin,
     )
     workers = workers_for(
-        planned, jobs=jobs, timeout_s=timeout, memory_gb=memory, scheduler=scheduler
+        planned,
+        jobs=jobs,
+        timeout_s=timeout,
+        memory_gb=memory,
+        scheduler=scheduler,
+        insecure_scheduler=insecure_scheduler,
     )
     verdicts = []
     with console.resumable(), console.run_progress() as report:
@@ -112,7 +125,7 @@ def run(
     if targets:
         show.matches(measurements, targets, anchor)
     for path in (*(out / name for name in TABLES), *_draw(measurements, out)):
-        typer.echo(path)
+        console.say(path)
     differ = show.differences(verdicts)
     if show.failures(measurements, tracebacks=out if debug else None) or differ:
         raise typer.Exit(1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import typer
-
+from lic_bench.cli import console
 from lic_bench.cli.options import RESULTS, Folder
+from lic_bench.printable import printable_json
 
 
 def runs(folder: Folder = RESULTS) -> None:
@@ -12,9 +12,7 @@ def runs(folder: Folder = RESULTS) -> None:
 
     Command, machine, versions of libraries, digests of data sets, identities of codecs.
     """
-    import json
-
     from lic_bench.store.database import Store
 
     with Store.open(folder) as store:
-        typer.echo(json.dumps(store.runs(), indent=2, ensure_ascii=False))
+        console.say(printable_json(store.runs()))

@@ -94,8 +94,8 @@ def table(
         console.note(note)
     text = tables.FORMATS[chosen](paper)
     if out is None:
-        typer.echo(text, nl=False)
+        console.say(text, nl=False)
         return
     with atomic_write(out) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
-    typer.echo(out)
+    console.say(out)

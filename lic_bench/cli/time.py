@@ -95,7 +95,7 @@ def time(
     _show(timing, request.dataset)
     if out is not None:
         write(timing, out)
-        typer.echo(out)
+        console.say(out)
     if plot is not None and rates is not None:
         from lic_bench.reporting.pareto import plot_pareto
         from lic_bench.reporting.plots import save_plot
@@ -110,9 +110,9 @@ def time(
             metric=rates.metric,
         )
         save_plot(figure, plot)
-        typer.echo(plot)
+        console.say(plot)
     for problem in timing.problems:
-        typer.echo(f"failed: {problem}", err=True)
+        console.say(f"failed: {problem}", err=True)
     if timing.problems:
         raise typer.Exit(1)
 
@@ -166,7 +166,7 @@ def _warn_if_busy() -> None:
 
     load = load_average()
     if load > BUSY:
-        typer.echo(
+        console.say(
             f"Warning: the machine is busy (load average {load:.1f}): times will be too long. "
             "Let it come to rest, then repeat the command.",
             err=True,
@@ -197,7 +197,7 @@ def _show(timing: Timing, dataset: str) -> None:
             cells.append("" if macs[0] != macs[0] else f"{macs[0]:.3g} + {macs[1]:.3g}")
         table.add_row(escape(row["codec"]), *cells)
     console.output(console.WIDE).print(table)
-    typer.echo(
+    console.say(
         "Of an image: the mean over the images of the median repetition, ± median deviation. "
         "MB: by how much the process grew at most."
     )

@@ -34,9 +34,9 @@ def verify(
     with console.resumable(), console.run_progress() as report:
         verdicts = published_figures.verify(chosen, folder, jobs=jobs, report=report)
     for verdict in verdicts:
-        typer.echo(f"{verdict}\n")
+        console.say(f"{verdict}\n")
     fine = [verdict.fine for verdict in verdicts]
-    typer.echo(
+    console.say(
         f"{fine.count(True)} fine, {fine.count(False)} not fine, "
         f"{fine.count(None)} without judgement"
     )

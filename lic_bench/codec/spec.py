@@ -11,7 +11,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -110,6 +110,20 @@ def option_texts(cls: type[Codec]) -> list[str]:
             kind = "one of " + ", ".join(choices) if required else "or " + ", ".join(others)
         texts.append(f"{name} ({kind})" if required else f"{name}={parameter.default} ({kind})")
     return texts
+
+
+def names_files(cls: type[Codec], spec: CodecSpec) -> list[str]:
+    """Those of the options in a spec that may name a file, as ``weights=mine.pth``.
+
+    That is all that are no numbers, and no words from a list of the codec's own.
+    """
+    kinds = {} if cls.__init__ is object.__init__ else _option_types(cls)
+    closed = (bool, int, float)
+    return [
+        f"{option}={value}"
+        for option, value in spec.options
+        if (kind := kinds.get(option)) not in closed and typing.get_origin(kind) is not Literal
+    ]
 
 
 def _option_types(cls: type[Codec]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import ipaddress
 import tempfile
 import threading
 import time
@@ -22,6 +23,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from lic_bench.codec.sources import plugin_files
 from lic_bench.errors import UnavailableError
@@ -57,6 +59,8 @@ class Cluster(Workers):
     """Of the scheduler, as in ``tcp://10.0.0.1:8786``."""
     limits: Limits
     """What a codec may take."""
+    insecure: bool = False
+    """Whether its scheduler may be elsewhere, and its connections open to all in between."""
 
     def __str__(self) -> str:
         return f"those of {self.address}"
@@ -133,6 +137,10 @@ class Cluster(Workers):
             raise UnavailableError(
                 "a cluster needs dask.distributed; pip install 'lic-bench[cluster]'"
             ) from None
+        if not self.insecure:
+            _check_secure(self.address)
+        if self.address.startswith("tls://"):
+            _check_certificates(self.address)
         try:
             client = Client(self.address, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
@@ -230,6 +238,43 @@ def _unpacked(parcel: Parcel, folder: Path) -> list[Task]:
         )
         for task in parcel.tasks
     ]
+
+
+def _check_secure(address: str) -> None:
+    """Refuse a scheduler that anybody on the way can answer for.
+
+    Dask sends Python objects: who speaks for a scheduler runs code here, and who reaches it runs
+    code on its workers.
+    """
+    protocol, separator, rest = address.rpartition("://")
+    host = urlsplit(f"//{rest}").hostname or ""
+    try:
+        here = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        here = host == "localhost"
+    if protocol in ("tls", "wss", "inproc") or here:
+        return
+    raise UnavailableError(
+        f"{address}: whoever is on the way to this scheduler, or reaches its port, could run code "
+        f"here and on the workers; use tls://{rest if separator else address} with certificates, "
+        "or an SSH tunnel to tcp://127.0.0.1:PORT (see README.md, On many machines), or say "
+        "--insecure-scheduler where all who can reach it are trusted"
+    )
+
+
+def _check_certificates(address: str) -> None:
+    """Refuse to speak TLS without the certificates by which both sides know each other."""
+    import dask
+
+    for name in ("ca-file", "client.cert", "client.key"):
+        path = dask.config.get(f"distributed.comm.tls.{name}", None)
+        variable = f"DASK_DISTRIBUTED__COMM__TLS__{name}".upper().replace("-", "_")
+        variable = variable.replace(".", "__")
+        if path is None or not Path(path).is_file():
+            raise UnavailableError(
+                f"{address} wants certificates, and {path or 'none'} is no file; name one: "
+                f"{variable}=FILE (see README.md, On many machines)"
+            )
 
 
 def _workers(client: Client) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""One measurement: encode, decode with a fresh instance, compare with the original.
+"""One measurement: encode in one process, decode in another, compare with the original.
 
-This is what a worker process does; it needs nothing but its task and the image file.
+What a codec keeps in memory while it encodes is no part of its bitstream: so the process that
+decodes has never encoded. Both need nothing but their tasks and the image files.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -50,8 +51,11 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Measure(Request[list[Measurement]]):
-    """Make measurements; those of several tasks are of one codec at one operating point."""
+class EncodeAll(Request[list[Measurement]]):
+    """Encode images; those of several tasks are of one codec at one operating point.
+
+    The value are measurements that have a stream, or an error.
+    """
 
     tasks: tuple[Task, ...]
 
@@ -60,12 +64,25 @@ class Measure(Request[list[Measurement]]):
         return len(self.tasks)
 
     def execute(self) -> list[Measurement]:
-        together = self.tasks[0].batch_size > 1
-        return measure_batch(self.tasks) if together else list(map(measure, self.tasks))
+        return encode_batch(self.tasks) if len(self.tasks) > 1 else list(map(encode, self.tasks))
 
 
-def measure(task: Task) -> Measurement:
-    """Make a measurement. Whatever else goes wrong ends up in its ``error``.
+@dataclass(frozen=True)
+class DecodeAll(Request[list[Measurement]]):
+    """Decode the streams that tasks have kept, and compare; the value are the measurements."""
+
+    tasks: tuple[Task, ...]
+
+    @property
+    def share(self) -> int:
+        return len(self.tasks)
+
+    def execute(self) -> list[Measurement]:
+        return decode_batch(self.tasks) if len(self.tasks) > 1 else list(map(decode, self.tasks))
+
+
+def encode(task: Task) -> Measurement:
+    """Encode an image, unless that was done before. Whatever goes wrong ends up in its ``error``.
 
     Raises
     ------
@@ -73,87 +90,114 @@ def measure(task: Task) -> Measurement:
         Where there was no memory for it; what has taken it may be any codec of the process.
     """
     measurement = task.kept or Measurement()
+    if measurement.stream is not None:
+        return measurement
+    try:
+        image = _pixels(task.image)
+        measurement = _of(image, measurement)
+        codec = _codec(task)
+        given = image.copy()  # the codec may write into its own
+        start = time.perf_counter()
+        stream = codec.encode(given, task.point)
+        seconds = time.perf_counter() - start
+        return replace(measurement, stream=checked_stream(stream), encode_s=seconds)
+    except BaseException as error:  # noqa: BLE001 - a codec may raise anything; the run goes on
+        return _failed(measurement, error)
+
+
+def decode(task: Task) -> Measurement:
+    """Decode the stream that a task has kept, and compare; errors are as those of `encode`."""
+    measurement = task.kept or Measurement()
     try:
         original = _original(task.image, task.device)
-        height, width, _ = original.image.shape
-        measurement = replace(measurement, width=width, height=height, metrics={}, error=None)
-        stream = measurement.stream
-        if stream is None:
-            stream, seconds = _encode(task, original.image)
-            measurement = replace(measurement, stream=stream, encode_s=seconds)
-        return _decode(task, original, measurement, stream)
-    except BaseException as error:  # noqa: BLE001 - a codec may raise anything; the run goes on
-        if lacks_memory(error):
-            error.__traceback__ = None  # it may hold what there is no memory for
-            raise OutOfMemoryError(reason(error)) from None
-        if isinstance(error, ImageError):
-            return replace(measurement, error="\n".join(map(printable, str(error).split("\n"))))
-        return replace(measurement, error=reason(error), traceback=trace_of(error))
+        measurement = _of(original.image, measurement)
+        assert measurement.stream is not None  # noqa: S101 - it is asked for only then
+        codec = _codec(task)
+        start = time.perf_counter()
+        decoded = codec.decode(measurement.stream)
+        seconds = time.perf_counter() - start
+        return _compare(task, original, replace(measurement, decode_s=seconds), decoded)
+    except BaseException as error:  # noqa: BLE001 - as above
+        return _failed(measurement, error)
 
 
-def measure_batch(tasks: Sequence[Task]) -> list[Measurement]:
-    """Make measurements of one codec at one operating point, images of one size together.
+def _of(image: Image, measurement: Measurement) -> Measurement:
+    """A measurement that is begun, of this image."""
+    height, width, _ = image.shape
+    return replace(measurement, width=width, height=height, metrics={}, error=None)
 
-    Each is given its share of the time that a batch took. Where a batch fails, each of its
-    measurements is made alone: one image must not spoil the others.
+
+def _failed(measurement: Measurement, error: BaseException) -> Measurement:
+    if lacks_memory(error):
+        error.__traceback__ = None  # it may hold what there is no memory for
+        raise OutOfMemoryError(reason(error)) from None
+    if isinstance(error, ImageError):
+        return replace(measurement, error="\n".join(map(printable, str(error).split("\n"))))
+    return replace(measurement, error=reason(error), traceback=trace_of(error))
+
+
+def encode_batch(tasks: Sequence[Task]) -> list[Measurement]:
+    """Encode for tasks of one codec at one operating point, images of one size together.
+
+    Each is given its share of the time that a batch took. Where a batch fails, each of its images
+    is encoded alone: one must not spoil the others.
     """
-    measured: dict[int, Measurement] = {}
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    originals: dict[int, _Original] = {}
+
+    def together(group: list[Task]) -> list[Measurement]:
+        images = [_pixels(task.image) for task in group]
+        given = [image.copy() for image in images]
+        start = time.perf_counter()
+        streams = _codec(group[0]).encode_batch(given, group[0].point)
+        seconds = (time.perf_counter() - start) / len(group)
+        return [
+            replace(_of(image, Measurement()), stream=checked_stream(stream), encode_s=seconds)
+            for image, stream in zip(images, streams, strict=True)
+        ]
+
+    fresh = [task for task in tasks if task.kept is None or task.kept.stream is None]
+    encoded = iter(_in_groups(fresh, together, encode))
+    return [next(encoded) if task in fresh else encode(task) for task in tasks]
+
+
+def decode_batch(tasks: Sequence[Task]) -> list[Measurement]:
+    """Decode the streams that tasks have kept; see `encode_batch`."""
+
+    def together(group: list[Task]) -> list[Measurement]:
+        originals = [_original(task.image, task.device) for task in group]
+        codec = _codec(group[0])
+        streams = [task.kept.stream for task in group if task.kept and task.kept.stream is not None]
+        start = time.perf_counter()
+        decoded = codec.decode_batch(streams)
+        seconds = (time.perf_counter() - start) / len(group)
+        return [
+            _compare(
+                task,
+                original,
+                replace(_of(original.image, task.kept or Measurement()), decode_s=seconds),
+                image,
+            )
+            for task, original, image in zip(group, originals, decoded, strict=True)
+        ]
+
+    return _in_groups(tasks, together, decode)
+
+
+def _in_groups(
+    tasks: Sequence[Task],
+    together: Callable[[list[Task]], list[Measurement]],
+    alone: Callable[[Task], Measurement],
+) -> list[Measurement]:
+    """What comes of tasks whose images are of one size together, or of each alone."""
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, task in enumerate(tasks):
-        with suppress(ImageError):  # said when it is measured alone
-            originals[index] = _original(task.image, task.device)
-            groups[originals[index].image.shape].append(index)
+        if task.image.error is None:  # said when it is measured alone
+            groups[task.image.height, task.image.width].append(index)
+    measured: dict[int, Measurement] = {}
     for group in groups.values():
         with suppress(BaseException):
-            together = _measure_together([tasks[i] for i in group], [originals[i] for i in group])
-            measured.update(zip(group, together, strict=True))
-    return [measured[i] if i in measured else measure(task) for i, task in enumerate(tasks)]
-
-
-def _measure_together(tasks: list[Task], originals: list[_Original]) -> list[Measurement]:
-    height, width, _ = originals[0].image.shape
-    measurements = [
-        replace(task.kept or Measurement(), width=width, height=height, error=None)
-        for task in tasks
-    ]
-    fresh = [index for index, one in enumerate(measurements) if one.stream is None]
-    if fresh:
-        images = [originals[index].image.copy() for index in fresh]
-        start = time.perf_counter()
-        streams = _codec(tasks[0]).encode_batch(images, tasks[0].point)
-        seconds = (time.perf_counter() - start) / len(fresh)
-        for index, stream in zip(fresh, streams, strict=True):
-            measurements[index] = replace(
-                measurements[index], stream=checked_stream(stream), encode_s=seconds
-            )
-    codec = _codec(tasks[0])
-    start = time.perf_counter()
-    decoded = codec.decode_batch([one.stream for one in measurements if one.stream is not None])
-    seconds = (time.perf_counter() - start) / len(tasks)
-    return [
-        _compare(task, original, replace(one, decode_s=seconds), image)
-        for task, original, one, image in zip(tasks, originals, measurements, decoded, strict=True)
-    ]
-
-
-def _encode(task: Task, image: Image) -> tuple[bytes, float]:
-    codec = _codec(task)
-    image = image.copy()  # the codec may write into its own
-    start = time.perf_counter()
-    stream = codec.encode(image, task.point)
-    seconds = time.perf_counter() - start
-    return checked_stream(stream), seconds
-
-
-def _decode(
-    task: Task, original: _Original, measurement: Measurement, stream: bytes
-) -> Measurement:
-    codec = _codec(task)
-    start = time.perf_counter()
-    decoded = codec.decode(stream)
-    seconds = time.perf_counter() - start
-    return _compare(task, original, replace(measurement, decode_s=seconds), decoded)
+            made = together([tasks[index] for index in group])
+            measured.update(zip(group, made, strict=True))
+    return [measured[i] if i in measured else alone(task) for i, task in enumerate(tasks)]
 
 
 def _compare(
@@ -213,15 +257,13 @@ class _Original:
 
 
 @lru_cache(maxsize=1)
+def _pixels(file: ImageFile) -> Image:
+    """An image alone: encoding needs no more of it. Tasks come image by image: one is enough."""
+    return file.read()
+
+
+@lru_cache(maxsize=1)
 def _original(file: ImageFile, device: str) -> _Original:
-    """An image and what the metrics need of it. Tasks come image by image: one is enough."""
-    if file.error is not None:
-        raise ImageError(file.error)
-    try:
-        content = file.path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{file.path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise ImageError(f"{file.path} was altered during the run; repeat the command")
-    image = file.cropped(read_image(content, str(file.path)))
+    """An image and what the metrics need of it."""
+    image = file.read()
     return _Original(image, metrics.Reference(on_device(image[None], device)))

@@ -98,6 +98,8 @@ def checked_stream(stream: object) -> bytes:
     """
     if not isinstance(stream, bytes):
         raise TypeError(f"encode returned {type(stream).__name__}, not bytes")
+    if not stream:
+        raise ValueError("encode returned no bytes, and no decoder has anything else to go by")
     if len(stream) > _LARGEST_STREAM:
         raise ValueError(f"encode returned {len(stream)} bytes, of at most {_LARGEST_STREAM}")
     return stream if type(stream) is bytes else bytes(memoryview(stream))

@@ -16,8 +16,9 @@ from lic_bench.codec.base import point_text
 from lic_bench.errors import SpecError
 from lic_bench.execution import provenance
 from lic_bench.execution.measure import Task
+from lic_bench.execution.memory import most_memory_gb
 from lic_bench.execution.plan import Plan, plan
-from lic_bench.execution.runner import USUAL_LIMITS, Limits, cores, most_memory_gb
+from lic_bench.execution.runner import USUAL_LIMITS, Limits, cores
 from lic_bench.execution.updates import updates
 from lic_bench.execution.workers import Processes, Workers
 from lic_bench.metrics import builtin as metrics
@@ -65,6 +66,7 @@ def run(
     timeout_s: float = USUAL_LIMITS.timeout_s,
     memory_gb: float | None = None,
     scheduler: str | None = None,
+    insecure_scheduler: bool = False,
 ) -> pd.DataFrame:
     """Measure codecs on data sets, and keep what was measured.
 
@@ -90,11 +92,15 @@ def run(
     plugins
         Python files that hold further codecs.
     timeout_s
-        How long a measurement may take; 0: as long as it will.
+        How long an encode or a decode may take; 0: as long as it will.
     memory_gb
-        What a worker may take, on Linux; 0: what there is. See `workers_for` for the default.
+        What a worker's process may take, on Linux; 0: what there is. See `workers_for` for the
+        default.
     scheduler
         The address of a Dask scheduler whose workers are to measure, instead of processes here.
+    insecure_scheduler
+        Whether it may be one on another machine without TLS; whoever reaches it, or is on the way
+        to it, can then run code here.
 
     Returns
     -------
@@ -108,7 +114,12 @@ def run(
     """
     planned = plan(codecs, datasets, points=points, device=device, plugins=plugins)
     workers = workers_for(
-        planned, jobs=jobs, timeout_s=timeout_s, memory_gb=memory_gb, scheduler=scheduler
+        planned,
+        jobs=jobs,
+        timeout_s=timeout_s,
+        memory_gb=memory_gb,
+        scheduler=scheduler,
+        insecure_scheduler=insecure_scheduler,
     )
     return execute(planned, Path(out), workers=workers)
 
@@ -120,6 +131,7 @@ def workers_for(
     timeout_s: float = USUAL_LIMITS.timeout_s,
     memory_gb: float | None = None,
     scheduler: str | None = None,
+    insecure_scheduler: bool = False,
 ) -> Workers:
     """Who is to measure a plan: processes of this machine, or a cluster; see `run`.
 
@@ -146,7 +158,7 @@ def workers_for(
     if scheduler:
         from lic_bench.execution.cluster import Cluster
 
-        return Cluster(scheduler, limits)
+        return Cluster(scheduler, limits, insecure_scheduler)
     for device in plan.devices:
         check_device(device)
     return Processes(jobs or cores(), limits)

@@ -8,21 +8,20 @@ time left, or it died) it is of no further use.
 
 from __future__ import annotations
 
-import mmap
+import ctypes
 import os
-import re
 import signal
 import sys
 import threading
 import time
-import uuid
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
+from time import monotonic
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import loky
@@ -30,6 +29,8 @@ from loky.backend import get_context
 from loky.backend.utils import kill_process_tree
 
 from lic_bench.errors import LicBenchError
+from lic_bench.execution import memory
+from lic_bench.execution.confinement import OFFLINE, confine
 from lic_bench.execution.faults import (
     DiedError,
     FaultError,
@@ -37,6 +38,7 @@ from lic_bench.execution.faults import (
     OutOfTimeError,
     fault_of,
 )
+from lic_bench.execution.remains import MARK, Remains, kill_marked
 
 Value = TypeVar("Value")
 
@@ -44,11 +46,9 @@ PATIENCE_S = 0.2
 """For what is said by a process: not every death is seen at the connection, since what a codec
 started may hold it open."""
 
-_MARK = "LIC_BENCH_PROCESS"
-_MARKED = re.compile(rb"(?:^|\0)" + _MARK.encode() + rb"=(\w+)")
-_MEMORY_SHARE = 0.8
-_ROUNDS = 10
 _DYING_S = 1.0
+_PAUSE_S = 1.0  # whoever waits looks more often, unless it was stopped (Ctrl-Z), as we then were
+_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,9 @@ class Limits:
     """For the process and the programs that it calls, in 1e9 bytes; 0: no limit. On Linux only."""
     threads: int = 1
     """What libraries are told that they may use."""
+    confined: bool = False
+    """Whether it only reads, and has no network: what is decoded may be anybody's. See
+    `lic_bench.execution.confinement`."""
 
 
 USUAL_LIMITS = Limits()
@@ -89,17 +92,6 @@ def environment(threads: int = 1) -> dict[str, str]:
 def cores() -> int:
     """How many cores this process may use."""
     return int(loky.cpu_count())
-
-
-def most_memory_gb() -> float:
-    """Most of the memory of this machine or container, in 1e9 bytes; 0 where it is not known."""
-    sizes = []
-    with suppress(AttributeError, ValueError, OSError):
-        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # of control groups, v2 and v1
-        with suppress(OSError, ValueError):  # "max" is no number
-            sizes.append(int(Path("/sys/fs/cgroup", name).read_text()))
-    return _MEMORY_SHARE * min(sizes, default=0) / 1e9
 
 
 class Request(ABC, Generic[Value]):
@@ -138,16 +130,21 @@ class Runner:
 
     def __init__(self, limits: Limits = USUAL_LIMITS) -> None:
         self.limits = limits
-        self.mark = uuid.uuid4().hex
-        """What stands in its environment, and in that of all that it starts."""
+        self.remains = Remains()
+        """What it may leave, and how that is known."""
         self.connection, theirs = Pipe()
         self._given: deque[Request[Any]] = deque()
         self._begun = False
-        self._since = self._looked = time.monotonic()
+        self._taken_s, self._seen = 0.0, monotonic()
+        self._looked = self._seen
         self._process = get_context("loky").Process(
             target=_serve,
-            args=(theirs, os.getpid(), limits),
-            env={**environment(limits.threads), _MARK: self.mark},
+            args=(theirs, os.getpid(), limits, self.remains.folders),
+            env={
+                **environment(limits.threads),
+                **self.remains.environment(),
+                **(OFFLINE if limits.confined else {}),
+            },
         )
         self._process.start()
         theirs.close()
@@ -186,7 +183,7 @@ class Runner:
         try:
             while self.connection.poll():
                 message = self.connection.recv()
-                self._since = time.monotonic()
+                self._begin_to_count()
                 if message is not None:
                     return self._taken(message)
                 self._begun = True
@@ -202,7 +199,7 @@ class Runner:
 
     def resident_gb(self) -> float:
         """The memory of the process and of what it started, in 1e9 bytes; 0 if not on Linux."""
-        return _resident(self._process.pid) / 1e9
+        return memory.taken(self._process.pid, self.remains.folders[1:]) / 1e9
 
     def close(self) -> None:
         """End the process, and what was started by it."""
@@ -217,14 +214,19 @@ class Runner:
         return reply
 
     def _pass_on(self) -> None:
-        self._since = time.monotonic()
+        self._begin_to_count()
         with suppress(OSError):  # it has died, which is said where its reply is waited for
             self.connection.send(list(self._given))
 
+    def _begin_to_count(self) -> None:
+        self._taken_s, self._seen = 0.0, monotonic()
+
     def _check_limits(self) -> None:
-        now, limits = time.monotonic(), self.limits
+        now, limits = monotonic(), self.limits
+        self._taken_s += min(now - self._seen, _PAUSE_S)
+        self._seen = now
         allowed = limits.timeout_s * self._given[0].share
-        if allowed and self._begun and now - self._since > allowed:
+        if allowed and self._begun and self._taken_s > allowed:
             raise OutOfTimeError(f"took longer than {limits.timeout_s:g} s")
         if limits.memory_gb and now - self._looked > PATIENCE_S:
             self._looked = now
@@ -242,16 +244,26 @@ class Runner:
             return f"died of {signal.Signals(-code).name}"
         return f"died of signal {-code}"
 
+    def kill_started(self) -> None:
+        """Kill what it started, marked or not, while it is there to be seen from it."""
+        _, *started = memory.tree(self._process.pid)
+        for pid in started:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
     def kill(self) -> None:
         """Kill it, and what it started as far as that can be seen from it."""
         kill_process_tree(self._process)
         self._process.join(_DYING_S)
         self.connection.close()
+        self.remains.remove()
 
 
 def end(runners: Sequence[Runner]) -> None:
     """End processes and, on Linux, all that was ever started by them."""
-    _kill_marked({runner.mark for runner in runners})
+    for runner in runners:
+        runner.kill_started()
+    kill_marked(runner.remains.mark for runner in runners)
     for runner in runners:
         runner.kill()
 
@@ -324,11 +336,13 @@ def execute(request: Request[Value], limits: Limits = USUAL_LIMITS) -> Value:
         runner.close()
 
 
-def _serve(connection: Connection, parent: int, limits: Limits) -> None:
+def _serve(connection: Connection, parent: int, limits: Limits, temporary: Sequence[Path]) -> None:
     """What the process does: it executes the requests that come, and says what came of them."""
+    if limits.confined:
+        confine(temporary)  # before there are other threads, which would keep their rights
     _begin(parent)
     os.dup2(2, 1)  # what a codec prints must not get between our own lines
-    _limit_memory(limits.memory_gb)
+    memory.limit(limits.memory_gb)
     folder, variables = Path.cwd(), dict(os.environ)
     try:
         connection.send(None)
@@ -355,6 +369,8 @@ def _executed(request: Request[Any]) -> Reply:
 def _begin(parent: int) -> None:
     """Prepare a process: Ctrl-C is the parent's business, and it ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":  # what its programs leave stays among what it started
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -366,51 +382,5 @@ def _begin(parent: int) -> None:
 
 def _leave() -> None:
     """End this process and what it started, whatever else it is doing."""
-    _kill_marked({os.environ.get(_MARK, "")})
+    kill_marked({os.environ.get(MARK, "")})
     os._exit(1)
-
-
-def _limit_memory(gigabytes: float) -> None:
-    """Have a request for more memory fail, before the system kills a process of its choice."""
-    if gigabytes and sys.platform == "linux":
-        import resource
-
-        _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        limit = int(gigabytes * 1e9)
-        if most != resource.RLIM_INFINITY:
-            limit = min(limit, most)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
-
-
-def _kill_marked(marks: set[str]) -> None:
-    """Kill what has one of these marks in its environment, but for this process itself."""
-    for _ in range(_ROUNDS):  # what is being killed may be starting more
-        marked = [pid for pid, mark in _marked() if mark in marks and pid != os.getpid()]
-        if not marked:
-            return
-        for pid in marked:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-
-
-def _marked() -> Iterator[tuple[int, str]]:
-    """The processes of this user that have a mark: number and mark. There are some on Linux."""
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if match := _MARKED.search(path.read_bytes()):
-                yield int(path.parent.name), match[1].decode()
-
-
-def _resident(pid: int | None) -> int:
-    """Memory of a process and of those that it started, in bytes; 0 where there is no /proc.
-
-    Files that they have mapped, libraries among them, are left out, as in RLIMIT_DATA.
-    """
-    process = Path("/proc", str(pid))
-    try:
-        _, resident, shared, *_ = map(int, (process / "statm").read_text().split())
-        pages = resident - shared
-        children = " ".join(path.read_text() for path in process.glob("task/*/children")).split()
-    except OSError:  # it has ended
-        return 0
-    return pages * mmap.PAGESIZE + sum(_resident(int(child)) for child in children)

@@ -19,7 +19,7 @@ from lic_bench.codec.base import Point
 from lic_bench.execution.requests import codec_of
 from lic_bench.execution.runner import Request
 from lic_bench.images.dataset import ImageFile
-from lic_bench.images.image import Image, read_image
+from lic_bench.images.image import Image
 
 _STATUS = Path("/proc/self/status")
 
@@ -95,7 +95,7 @@ class _Stopwatch:
         if hasattr(os, "sched_setaffinity"):
             # Codecs with threads of their own count cores, and some do not ask the environment.
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
-        self._images = [file.cropped(read_image(file.path)) for file in subject.images]
+        self._images = [file.read() for file in subject.images]
         self._baseline = _start_of_memory()
         self._encoder, self._decoder = (
             codec_of(subject.spec, subject.plugins) for _ in ("encoder", "decoder")

@@ -1,20 +1,21 @@
 """Workers: tasks go out, measurements come back, whatever becomes of the processes.
 
-A process that a measurement was too much for is replaced by a fresh one, and the measurement tried
-again there, before any other: the fault may have been that of a codec before, or come from outside.
-What is too much for the fresh process, too, has failed. Other workers do not notice.
+A worker has two processes: one encodes, and the other decodes what has come of it. A process that a
+measurement was too much for is replaced by a fresh one, and the measurement tried again there,
+before any other: the fault may have been that of a codec before, or come from outside. What is too
+much for the fresh process, too, has failed. Other workers do not notice.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Generic, Protocol, TypeVar
 
 from lic_bench.execution.faults import FaultError
-from lic_bench.execution.measure import Measure, Task
+from lic_bench.execution.measure import DecodeAll, EncodeAll, Task
 from lic_bench.execution.runner import PATIENCE_S, USUAL_LIMITS, Limits, Reply, Runner, end
 from lic_bench.store.records import Measurement
 
@@ -68,7 +69,7 @@ class Processes(Workers):
                 bundles.took(task, seconds)
                 yield label, task, measurement
         finally:
-            end([worker.runner for worker in workers if worker.runner is not None])
+            end([runner for worker in workers for runner in worker.runners])
 
 
 def measure_with(
@@ -84,13 +85,20 @@ def measure_with(
 
 
 class Worker(Generic[Label]):
-    """One that measures bundle after bundle, by a runner that is replaced after a fault."""
+    """One that measures bundle after bundle, by two runners that are replaced after a fault.
+
+    Only one of them works at a time, so that a worker takes one core.
+    """
 
     def __init__(self, limits: Limits) -> None:
-        self.runner: Runner | None = None
+        self._encoder: Runner | None = None
+        self._decoder: Runner | None = None
         self._limits = limits
         self._steps: deque[Bundle[Label]] = deque()
         """What it was given and is not done: a batch is one, and so is each other task."""
+        self._encoded: list[Measurement] | None = None
+        """What is encoded of the first of them; nothing where that is under way."""
+        self._seconds = 0.0
         self._tried = False
         """Whether the first of them was too much for a process already."""
 
@@ -100,10 +108,19 @@ class Worker(Generic[Label]):
         return bool(self._steps)
 
     @property
+    def runners(self) -> list[Runner]:
+        """Those that there are."""
+        return [runner for runner in (self._encoder, self._decoder) if runner is not None]
+
+    @property
     def connection(self) -> Connection:
         """Where something is to be read as soon as there is something done."""
-        assert self.runner is not None  # noqa: S101 - it is busy
-        return self.runner.connection
+        return self._working().connection
+
+    def _working(self) -> Runner:
+        runner = self._encoder if self._encoded is None else self._decoder
+        assert runner is not None  # noqa: S101 - it is busy
+        return runner
 
     def draw(self, bundles: Iterator[Bundle[Label]]) -> bool:
         """Take the next bundle if there is nothing left to do; say whether there was one."""
@@ -111,55 +128,85 @@ class Worker(Generic[Label]):
             return False
         together = bundle[0][1].batch_size > 1
         self._steps.extend([bundle] if together else ([item] for item in bundle))
-        self._measure()
+        self._encode()
         return True
 
     def done(self) -> list[tuple[Label, Task, Measurement, float]]:
         """What is done of the next step, with the seconds that it took; often nothing yet."""
-        assert self.runner is not None  # noqa: S101 - it is busy
+        runner = self._working()
         try:
-            reply = self.runner.reply()
+            reply = runner.reply()
         except FaultError as fault:
-            return self._replace(self.runner, fault)
+            return self._replace(runner, fault)
         if reply is None:
             return []
-        step = self._steps.popleft()
+        self._seconds += reply.seconds
+        step = self._steps[0]
+        measured = _measurements(reply, step)
+        if self._encoded is None:
+            self._encoded = measured
+        else:
+            rest = iter(measured)
+            measured = [one if one.error else next(rest) for one in self._encoded]
+            self._encoded = None
+        if self._encoded is not None and not all(one.error for one in measured):
+            self._decode(step, measured)
+            return []
+        self._steps.popleft()
         self._tried = False
-        return [(*item, *part) for item, part in zip(step, _parts(reply, step), strict=True)]
+        seconds = self._seconds / len(step)
+        if self._steps:
+            self._encode()
+        return [(*item, one, seconds) for item, one in zip(step, measured, strict=True)]
+
+    def _encode(self) -> None:
+        """Begin with the first step."""
+        self._encoder = self._encoder or Runner(self._limits)
+        self._decoder = self._decoder or Runner(self._limits)  # it starts meanwhile
+        self._encoded, self._seconds = None, 0.0
+        self._encoder.send([EncodeAll(tuple(task for _, task in self._steps[0]))])
+
+    def _decode(self, step: Bundle[Label], encoded: list[Measurement]) -> None:
+        tasks = [
+            replace(task, kept=one)
+            for (_, task), one in zip(step, encoded, strict=True)
+            if not one.error
+        ]
+        assert self._decoder is not None  # noqa: S101 - it was started with the encoder
+        self._decoder.send([DecodeAll(tuple(tasks))])
 
     def close(self) -> None:
-        """End its process."""
-        if self.runner is not None:
-            self.runner.close()
+        """End its processes."""
+        end(self.runners)
 
     def _replace(
         self, runner: Runner, fault: FaultError
     ) -> list[tuple[Label, Task, Measurement, float]]:
         """Go on in a fresh process; what was tried a second time has failed."""
         runner.close()
-        self.runner = None
+        if runner is self._encoder:
+            self._encoder = None
+        else:
+            self._decoder = None
         step = self._steps.popleft()
         failed = []
         if self._tried:
-            failed = [(*step[0], Measurement(error=fault.advice()), _BUNDLE_S)]
+            known = self._encoded[0] if self._encoded else Measurement()
+            failed = [(*step[0], replace(known, error=fault.advice()), _BUNDLE_S)]
         else:
             self._steps.extendleft([item] for item in reversed(step))
         self._tried = not self._tried
         if self._steps:
-            self._measure()
+            self._encode()
         return failed
 
-    def _measure(self) -> None:
-        self.runner = self.runner or Runner(self._limits)
-        self.runner.send([Measure(tuple(task for _, task in step)) for step in self._steps])
 
-
-def _parts(reply: Reply, step: Bundle[Label]) -> list[tuple[Measurement, float]]:
-    """The measurements of a step, each with its share of the seconds."""
-    measurements = reply.value
-    if isinstance(measurements, FaultError):  # of our own making: measuring raises no other
-        measurements = [Measurement(error=measurements.advice())] * len(step)
-    return [(measurement, reply.seconds / len(step)) for measurement in measurements]
+def _measurements(reply: Reply, step: Bundle[Label]) -> list[Measurement]:
+    """What came of a step: a fault is one of our own making, since measuring raises no other."""
+    if isinstance(reply.value, FaultError):
+        return [Measurement(error=reply.value.advice())] * len(step)
+    measurements: list[Measurement] = reply.value
+    return measurements
 
 
 class Bundles(Iterator[Bundle[Label]]):

@@ -64,6 +64,26 @@ class ImageFile:
         # But an error names a file: it is that file's alone.
         return self.content if self.error is None else f"{self.content} {_text(str(self.path))}"
 
+    def read(self) -> "Image":
+        """Read its pixels: uint8, height x width x 3, known to be those that were hashed.
+
+        Raises
+        ------
+        ImageError
+            Where it cannot be read, or was altered since it was found.
+        """
+        from lic_bench.images.image import read_image
+
+        if self.error is not None:
+            raise ImageError(self.error)
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise ImageError(f"{self.path} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise ImageError(f"{self.path} was altered during the run; repeat the command")
+        return self.cropped(read_image(content, str(self.path)))
+
     def cropped(self, image: "Image") -> "Image":
         """Cut the border off the file's pixels: uint8, height x width x 3."""
         height, width, _ = image.shape

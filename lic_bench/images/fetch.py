@@ -1,16 +1,19 @@
 """Known data sets are fetched, checked, and put where every run finds them."""
 
+import ipaddress
 import math
 import re
 import shutil
+import socket
 import stat
+import time
 import uuid
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 from lic_bench.errors import DatasetError, UnavailableError
 from lic_bench.images.dataset import load_known
@@ -27,9 +30,11 @@ from lic_bench.images.manifest import (
 
 if TYPE_CHECKING:  # rich takes its time, and most commands need no progress bar from here
     from pooch import HTTPDownloader  # type: ignore[import-untyped]
+    from requests import Response
     from rich.progress import Progress, TaskID
 
 _SLACK = 1 << 20
+_PATIENCE_S, _SLOWEST, _UNKNOWN = 600, 10_000, 4_000_000_000  # seconds, bytes a second, bytes
 
 
 _ZIP_KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -88,6 +93,7 @@ class _Allowance:
 
     def __init__(self, m: Manifest):
         self._left = 2 * m.bytes + _SLACK if m.bytes else math.inf
+        self._end = time.monotonic() + _PATIENCE_S + (m.bytes or _UNKNOWN) / _SLOWEST
         self._file: IO[bytes]
 
     def wrap(self, download: "HTTPDownloader") -> Callable[[str, str, object], None]:
@@ -103,10 +109,31 @@ class _Allowance:
         self._left -= len(piece)
         if self._left < 0:
             raise DatasetError("the server sends more than twice of what was published")
+        if time.monotonic() > self._end:
+            raise DatasetError(f"the server sends less than {_SLOWEST / 1000:.0f} kB a second")
         self._file.write(piece)
 
     def flush(self) -> None:
         self._file.flush()
+
+
+def _stay_outside(response: "Response", *_: object, **__: object) -> None:
+    """Refuse to be sent on from a server elsewhere to an address of this machine or its network."""
+    if not response.is_redirect or _is_inside(response.url):
+        return
+    url = urljoin(response.url, response.headers["location"])
+    if _is_inside(url):
+        raise DatasetError(f"{response.url} sends on to {url}, which is an address within")
+
+
+def _is_inside(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        found = socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        return False  # nor will it be found to fetch from
+    addresses = [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
+    return any(not address.is_global for address in addresses)
 
 
 class _Bar:
@@ -141,7 +168,9 @@ def _fetch_into(staging: Path, m: Manifest, progress: bool) -> Path:
         there = (path for name in files if (path := staging / name).exists())
         done = sum(path.stat().st_size for path in there)
         bar = _Bar(bars, bars.add_task(m.name, total=m.bytes or None, completed=done))
-        downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 18)
+        downloader = pooch.HTTPDownloader(
+            progressbar=bar, chunk_size=1 << 18, hooks={"response": _stay_outside}
+        )
         allowance = _Allowance(m)
         for name, sha256 in files.items():
             url = m.archive or m.address + quote(name)

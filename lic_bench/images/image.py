@@ -42,8 +42,10 @@ _MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA")
 _WRITERS = {".png": "PNG", ".ppm": "PPM", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
 # Each scan of a progressive JPEG costs as much as a whole image; encoders write ten or so.
 _START_OF_SCAN, _SCANS = b"\xff\xda", 100
-# A PNG may give its orientation behind the pixels, in a chunk that holds one of these.
-_PNG_EXIF = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+# A PNG may give its orientation behind the pixels, in a chunk eXIf or a text with such a keyword.
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_PNG_EXIF = (b"Raw profile type", b"XML:com.adobe.xmp")
+_KEYWORD = 80
 
 
 def read_image(source: Path | bytes, name: str | None = None) -> Image:
@@ -88,12 +90,25 @@ def image_size(path: Path) -> tuple[int, int]:
     with _opened(path, _shown(path)) as image:
         width, height = image.size
         # Pillow turns the size of a TIFF itself, and decodes a PNG to look behind its pixels.
-        final = image.format == "TIFF" or (
-            image.format == "PNG" and not any(key in path.read_bytes() for key in _PNG_EXIF)
-        )
+        final = image.format == "TIFF" or (image.format == "PNG" and not _has_png_exif(path))
         if not final and image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
             return height, width
         return width, height
+
+
+def _has_png_exif(path: Path) -> bool:
+    """Whether a chunk of a PNG, wherever it stands, may hold an orientation."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = int.from_bytes(head[:4], "big"), head[4:]
+            if kind == b"eXIf":
+                return True
+            text = file.read(min(length, _KEYWORD)) if kind in _PNG_TEXTS else b""
+            if text.startswith(_PNG_EXIF):
+                return True
+            file.seek(length - len(text) + 4, io.SEEK_CUR)
+    return False
 
 
 def write_image(path: Path, image: Image) -> None:

@@ -15,6 +15,7 @@ from lic_bench.codec.spec import split_specs
 from lic_bench.errors import ImportedResultsError, check_known
 from lic_bench.images.dataset import Dataset
 from lic_bench.importers.figures import Row
+from lic_bench.printable import printable, printable_lines
 from lic_bench.store.records import Average, Key, Measurement
 
 _NEAR = 0.01  # how far, as a share, a given rate may be from that of the given bytes
@@ -115,7 +116,9 @@ def assigned(
         replace(
             row,
             codec=row.codec if name is None else name,
-            dataset=row.dataset or dataset or "",
+            dataset=printable(row.dataset or dataset or ""),
+            point=printable(row.point),
+            error=row.error if row.error is None else printable_lines(row.error),
         )
         for row in rows
     ]
@@ -139,13 +142,19 @@ def check_name(name: str) -> None:
     ImportedResultsError
         With the remedy.
     """
-    good = name.isprintable() and name == name.strip() and split_specs(name) == [name]
+    # A name that begins with _ is none to matplotlib.
+    good = (
+        name.isprintable()
+        and not name.startswith("_")
+        and name == name.strip()
+        and split_specs(name) == [name]
+    )
     taken = name.startswith(PUBLISHED) or "/" in name.partition(":")[0] or name == "all"
     taken = taken or re.search(r"@\d+$", name) is not None  # a state of a codec
     if not good or taken or len(name) > _LONGEST:
         raise ImportedResultsError(
             f"{name[:_LONGEST]!r} cannot be the name of a codec here: up to {_LONGEST} letters, "
-            "without commas and slashes; give another: --as NAME"
+            "without commas and slashes, the first no _; give another: --as NAME"
         )
 
 

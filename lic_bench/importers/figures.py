@@ -18,10 +18,14 @@ from typing import Any
 
 from lic_bench.errors import ImportedResultsError
 from lic_bench.metrics.builtin import METRICS
+from lic_bench.printable import printable
 from lic_bench.store.table import MARK
 
 _LARGEST = 256 << 20  # bytes of a file
 _MOST_BPP = 100  # more is no rate, but bytes
+MOST_BYTES = 1 << 31
+"""Of a bitstream, or of a picture's file: images have 2 GiB at most."""
+_MOST_SECONDS = 1e9
 _MOST_DB = 200
 
 
@@ -84,6 +88,8 @@ def read(source: Path) -> Figures:
 def read_text(path: Path) -> tuple[str, str]:
     """The text of a file, and its SHA-256."""
     try:
+        if not path.is_file():  # a pipe would be waited for, a device has no end
+            raise ImportedResultsError(f"{path} is no file; name one")
         if path.stat().st_size > _LARGEST:
             raise ImportedResultsError(
                 f"{path} is larger than {_LARGEST >> 20} MB: no table of points is; cut it in parts"
@@ -211,6 +217,8 @@ def rate(numbers: Mapping[str, float], where: str) -> tuple[float | None, int | 
         )
     if size is not None and not (size >= 1 and size == int(size)):
         raise ImportedResultsError(f"{where}: bytes is {size:g}; a bitstream has 1 byte or more")
+    if size is not None and size > MOST_BYTES:
+        raise ImportedResultsError(f"{where}: bytes is {size:g}; no bitstream has so many")
     return bpp, None if size is None else int(size)
 
 
@@ -270,8 +278,10 @@ def seconds(
     """The times of these names, as far as they are told, checked."""
     for name in names:
         value = numbers.get(name)
-        if value is not None and not 0 <= value < math.inf:
-            raise ImportedResultsError(f"{where}: {name} is {value:g}; seconds are 0 or more")
+        if value is not None and not 0 <= value < _MOST_SECONDS:
+            raise ImportedResultsError(
+                f"{where}: {name} is {value:g}; seconds are 0 or more, and no years"
+            )
         yield value
 
 
@@ -321,7 +331,7 @@ def _images_of_compressai(paths: Sequence[Path], folder: Path) -> Figures:
     rows, digest = [], hashlib.sha256()
     for path in paths:
         text, sha256 = read_text(path)
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256}\n".encode())
+        digest.update(f"{printable(path.relative_to(folder).as_posix())}\0{sha256}\n".encode())
         name, results, about = _results(text, path)
         image = about.get("source")
         if not isinstance(image, str):
@@ -332,7 +342,9 @@ def _images_of_compressai(paths: Sequence[Path], folder: Path) -> Figures:
         values = {key: _figure(key, value, path) for key, value in results.items() if _wanted(key)}
         point = path.stem.removeprefix(image).strip("-_")
         rows.append(
-            _row_of_compressai(values, str(path), codec=name, image=below.as_posix(), point=point)
+            _row_of_compressai(
+                values, str(path), codec=name, image=printable(below.as_posix()), point=point
+            )
         )
     return Figures("CompressAI's JSON, image by image", digest.hexdigest(), tuple(rows))
 

@@ -18,10 +18,12 @@ from pathlib import Path
 from lic_bench.errors import ImportedResultsError
 from lic_bench.execution.faults import FaultError
 from lic_bench.execution.measure import Compare
-from lic_bench.execution.runner import Runners
+from lic_bench.execution.memory import most_memory_gb
+from lic_bench.execution.runner import Limits, Runners
 from lic_bench.images.dataset import Dataset, ImageFile
 from lic_bench.importers.entries import Original, Originals, size_in_bytes
-from lic_bench.importers.figures import number, rate, read_text, seconds, table
+from lic_bench.importers.figures import MOST_BYTES, number, rate, read_text, seconds, table
+from lic_bench.printable import printable
 from lic_bench.store.records import Measurement
 
 _LOSSLESS = (".png", ".ppm", ".pgm", ".pnm", ".bmp", ".tif", ".tiff")
@@ -72,7 +74,7 @@ def find(folder: Path, dataset: Dataset) -> Found:
         if path.suffix.lower() == ".csv":
             tables.append(path)
             continue
-        point, original = _placed(path.relative_to(folder).as_posix(), originals)
+        point, original = _placed(printable(path.relative_to(folder).as_posix()), originals)
         if original is None:
             strange.append(path)
         else:
@@ -106,13 +108,26 @@ def find(folder: Path, dataset: Dataset) -> Found:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files at every depth but hidden ones, in order of their names."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
-    )
+    """The files at every depth but hidden ones, in order of their names.
+
+    Raises
+    ------
+    ImportedResultsError
+        Where one is a link that leads out of the folder, or larger than any picture.
+    """
+    files = []
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
+        if hidden or not path.is_file():  # a pipe would be waited for
+            continue
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise ImportedResultsError(
+                f"{path} is a link that leads out of {folder}; lay a copy there"
+            )
+        if path.stat().st_size > MOST_BYTES:  # it may be sparse, and take no room
+            raise ImportedResultsError(f"{path} has more than 2 GiB; no picture or bitstream has")
+        files.append(path)
+    return files
 
 
 def _placed(name: str, originals: Originals) -> tuple[str, Original | None]:
@@ -213,7 +228,7 @@ def measure_all(pictures: Sequence[Decoded], jobs: int) -> Iterator[tuple[Measur
     Each measurement, without a stream, and the SHA-256 of the picture's file. A picture that cannot
     be measured has an error.
     """
-    runners = Runners()
+    runners = Runners(Limits(memory_gb=most_memory_gb(), confined=True))
     threads = ThreadPoolExecutor(jobs)
 
     def measure(picture: Decoded) -> tuple[Measurement, str]:

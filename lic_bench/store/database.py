@@ -20,11 +20,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import msgspec
 
 from lic_bench.errors import StoreError
+from lic_bench.printable import printable
 from lic_bench.store.file import FILE_NAME
 from lic_bench.store.names import Names
 from lic_bench.store.records import Average, CheckedDecode, Key, Measurement
+from lic_bench.store.texts import metrics_of, metrics_text, provenance_of, source_of
 
 if TYPE_CHECKING:
     from lic_bench.images.dataset import Dataset
@@ -88,7 +93,7 @@ class Store(Names):
     def _enter_run(self, provenance: Mapping[str, object]) -> int:
         row = self._row(
             "INSERT INTO runs (started, provenance) VALUES (?, ?) RETURNING id",
-            (_now(), json.dumps(provenance, ensure_ascii=False)),
+            (_now(), json.dumps(provenance, ensure_ascii=False, allow_nan=False)),
         )
         assert row is not None  # noqa: S101 - it was just inserted
         return int(row[0])
@@ -154,7 +159,7 @@ class Store(Names):
                 size,
                 m.encode_s,
                 m.decode_s,
-                json.dumps(dict(m.metrics)),
+                metrics_text(m.metrics),
                 m.metrics_version,
                 m.error,
                 m.traceback,
@@ -162,7 +167,10 @@ class Store(Names):
             ),
         ).fetchone()
         if m.stream is not None:
-            self._db.execute("INSERT OR REPLACE INTO bitstreams VALUES (?, ?)", (row[0], m.stream))
+            self._db.execute(
+                "INSERT OR REPLACE INTO bitstreams VALUES (?, ?, ?)",
+                (row[0], crc32(m.stream), m.stream),
+            )
             self._db.execute("DELETE FROM decodes WHERE measurement = ?", row)
 
     def add_decode(self, key: Key, decode: CheckedDecode) -> None:
@@ -242,7 +250,7 @@ class Store(Names):
                     average.dataset,
                     position,
                     average.bpp,
-                    json.dumps(dict(average.metrics)),
+                    metrics_text(average.metrics),
                 )
                 self._db.execute(
                     "INSERT INTO imported_curves VALUES (?, ?, ?, ?, ?, ?)",
@@ -270,7 +278,7 @@ class Store(Names):
         with self.errors():
             row = self._db.execute(
                 """
-                SELECT m.width, m.height, b.stream, m.encode_s, m.decode_s, m.metrics,
+                SELECT m.width, m.height, b.stream, b.crc32, m.encode_s, m.decode_s, m.metrics,
                        m.metrics_version, m.error, m.traceback
                 FROM measurements m JOIN identities i ON i.id = m.identity
                 LEFT JOIN bitstreams b ON b.measurement = m.id
@@ -280,8 +288,13 @@ class Store(Names):
             ).fetchone()
         if row is None:
             raise StoreError(f"{self.path} holds no measurement {key}")
-        width, height, stream, encode_s, decode_s, metrics, *others = row
-        return Measurement(width, height, stream, encode_s, decode_s, json.loads(metrics), *others)
+        width, height, stream, checksum, encode_s, decode_s, metrics, *others = row
+        if stream is not None and crc32(stream) != checksum:
+            raise StoreError(
+                f"{self.path}: a bitstream is damaged; take a copy of the store of before, or "
+                "lic-bench forget its codec and measure again"
+            )
+        return Measurement(width, height, stream, encode_s, decode_s, metrics_of(metrics), *others)
 
     def known(
         self, identity: str, metrics_version: int
@@ -296,7 +309,7 @@ class Store(Names):
                 """,
                 (identity, metrics_version),
             ):
-                yield Key(image, identity, point), {"bpp": bpp, **json.loads(values)}
+                yield Key(image, identity, point), {"bpp": bpp, **metrics_of(values)}
 
     def match(self, target: str, keys: Iterable[Key]) -> None:
         """Remember what a search for a target found, in place of what it found before.
@@ -338,14 +351,16 @@ class Store(Names):
         for run, started, finished, text in self._rows(
             "SELECT id, started, finished, provenance FROM runs"
         ):
-            about: dict[str, Any] = json.loads(text)
+            about = provenance_of(text)
+            if "command" in about:  # which is copied into a shell: with a line's end it would run
+                about["command"] = printable(about["command"])
             states = {
                 spec: f"{spec}@{number}"
                 for spec, identity in about.get("codecs", {}).items()
                 if (number := numbers.get(spec, {}).get(identity))
             }
             times = {"run": run, "started": started, "finished": finished}
-            runs.append({**times, **about, "states": states})
+            runs.append({**times, **about, **times, "states": states})
         return runs
 
     def current(self, also: Iterable[str] = ()) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
@@ -404,13 +419,18 @@ class Store(Names):
         )
         names = ("dataset", "codec", "position", "bpp", "metrics", "identity", "kind")
         return [
-            {**dict(zip(names, row, strict=False)), **json.loads(source), "dataset_images": images}
+            {
+                **dict(zip(names, row, strict=True)),
+                **msgspec.structs.asdict(source_of(source)),
+                "dataset_images": images,
+            }
             for *row, source, images in rows
         ]
 
     def _each(self, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
         with self.errors():
-            yield from cursor
+            for row in cursor:  # noqa: UP028 - it would close the cursor
+                yield row
 
 
 def _now() -> str:

@@ -1,4 +1,8 @@
-"""The file of a store: its schema, its transactions, and what may go wrong with it."""
+"""The file of a store: its schema, its transactions, and what may go wrong with it.
+
+What a row may hold is part of the schema. See `lic_bench.store.safety` for what is done about
+files that were not written by us.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +13,47 @@ from pathlib import Path
 from typing import Any, Self
 
 from lic_bench.errors import StoreError
+from lic_bench.store.safety import Bound, Schema, connect
 
 FILE_NAME = "store.sqlite"
 
-_FORMAT = 3
-_SCHEMA = """
+_RULES = {
+    "runs": "id BETWEEN 0 AND 1e9 AND length(started) < 100 AND length(finished) < 100",
+    "codecs": "spec <> '' AND kind IN ('measured', 'imported') AND latest IN (0, 1) "
+    "AND state BETWEEN 1 AND 1e9",
+    "images": "dataset <> '' AND position BETWEEN 0 AND 1e9",
+    "measurements": "run BETWEEN 0 AND 1e9 AND length(measured) < 100 "
+    "AND width BETWEEN 1 AND 1e9 AND height BETWEEN 1 AND 1e9 AND bytes BETWEEN 0 AND 1e12 "
+    "AND encode_s BETWEEN 0 AND 1e12 AND decode_s BETWEEN 0 AND 1e12 "
+    "AND metrics_version BETWEEN 0 AND 1e9",
+    "matches": "target <> '' AND target NOT LIKE '% %'",
+    "imported_curves": "dataset <> '' AND position BETWEEN 0 AND 1e9 AND bpp BETWEEN 0 AND 1e9",
+}
+"""What the rows of a table keep to, beside their types; what is missing keeps to anything."""
+
+_TABLES = f"""
 CREATE TABLE runs (
-    id INTEGER PRIMARY KEY, started TEXT NOT NULL, finished TEXT, provenance TEXT NOT NULL
+    id INTEGER PRIMARY KEY, started TEXT NOT NULL, finished TEXT, provenance TEXT NOT NULL,
+    CHECK ({_RULES["runs"]})
 ) STRICT;
 CREATE TABLE identities (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE codecs (
     spec TEXT NOT NULL,
     state INTEGER NOT NULL,
     identity INTEGER NOT NULL REFERENCES identities,
-    kind TEXT NOT NULL CHECK (kind IN ('measured', 'imported')),
+    kind TEXT NOT NULL,
     latest INTEGER NOT NULL,
     PRIMARY KEY (spec, state),
-    UNIQUE (spec, identity)
+    UNIQUE (spec, identity),
+    CHECK ({_RULES["codecs"]})
 ) STRICT;
 CREATE TABLE datasets (
-    name TEXT PRIMARY KEY, digest TEXT NOT NULL, folder TEXT
+    name TEXT NOT NULL PRIMARY KEY, digest TEXT NOT NULL, folder TEXT
 ) STRICT;
 CREATE TABLE images (
     dataset TEXT NOT NULL, position INTEGER NOT NULL, image TEXT NOT NULL, image_key TEXT NOT NULL,
-    PRIMARY KEY (dataset, position)
+    PRIMARY KEY (dataset, position),
+    CHECK ({_RULES["images"]})
 ) STRICT;
 CREATE TABLE measurements (
     id INTEGER PRIMARY KEY,
@@ -44,10 +65,13 @@ CREATE TABLE measurements (
     width INTEGER, height INTEGER, bytes INTEGER, encode_s REAL, decode_s REAL,
     metrics TEXT NOT NULL, metrics_version INTEGER NOT NULL,
     error TEXT, traceback TEXT,
-    UNIQUE (image_key, identity, point)
+    UNIQUE (image_key, identity, point),
+    CHECK ({_RULES["measurements"]})
 ) STRICT;
 CREATE TABLE bitstreams (
-    measurement INTEGER PRIMARY KEY REFERENCES measurements, stream BLOB NOT NULL
+    measurement INTEGER PRIMARY KEY REFERENCES measurements,
+    crc32 INTEGER NOT NULL,
+    stream BLOB NOT NULL
 ) STRICT;
 CREATE TABLE decodes (
     measurement INTEGER NOT NULL REFERENCES measurements,
@@ -60,50 +84,56 @@ CREATE TABLE decodes (
 CREATE TABLE matches (
     target TEXT NOT NULL,
     measurement INTEGER NOT NULL REFERENCES measurements,
-    PRIMARY KEY (target, measurement)
+    PRIMARY KEY (target, measurement),
+    CHECK ({_RULES["matches"]})
 ) STRICT;
 CREATE TABLE imported_curves (
     codec TEXT NOT NULL, dataset TEXT NOT NULL, position INTEGER NOT NULL,
     bpp REAL NOT NULL, metrics TEXT NOT NULL, source TEXT NOT NULL,
-    PRIMARY KEY (codec, dataset, position)
+    PRIMARY KEY (codec, dataset, position),
+    CHECK ({_RULES["imported_curves"]})
 ) STRICT;
 """
+_SCHEMA = Schema(_TABLES, _RULES, version=4)
 
 
 class StoreFile:
     """An SQLite file with the tables of a store; made where there is none.
 
+    Parameters
+    ----------
+    reading
+        Whether it is only to be read: then it is not made, and never altered.
+
     Raises
     ------
     StoreError
-        Where the file cannot be opened or written, is no store, or is of another format; from
-        every method.
+        Where the file cannot be opened or written, is no store, is of another format, or was made
+        to do harm; from every method.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
+        self.path, self._reading = path, reading
+        self._bound: Bound | None = None
         with self.errors():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._prepare()
+            if not reading:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = connect(path, _SCHEMA, reading=reading)
+        self._bound = Bound(self._db, path)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Open the store that a run left in a folder, and make none where there is none."""
-        path = folder / FILE_NAME if folder.is_dir() else folder
-        if not path.is_file():
-            raise StoreError(
-                f"{folder} holds no measurements; lic-bench run --out {folder} makes some"
-            )
-        return cls(path)
+        """Open what a run left in a folder to read it; there is an error where it left nothing."""
+        return cls(store_in(folder), reading=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         # Where nobody else has it open, leave one file that opens in a read-only folder, too.
-        with suppress(sqlite3.OperationalError):
-            self._db.execute("PRAGMA journal_mode = DELETE")
+        if not self._reading:
+            with suppress(sqlite3.OperationalError):
+                self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.close()
 
     def _write_without_waiting(self) -> None:
@@ -122,32 +152,8 @@ class StoreFile:
 
     def _rows(self, query: str, values: tuple[object, ...] = ()) -> Iterator[tuple[Any, ...]]:
         with self.errors():
-            yield from self._db.execute(query, values)
-
-    def _prepare(self) -> None:
-        if self._format() == _FORMAT:
-            return
-        with self.transaction():
-            # Read again: another process may have made the tables while this one waited.
-            number = self._format()
-            if number == _FORMAT:
-                return
-            if number:
-                raise StoreError(
-                    f"{self.path} was written by another lic-bench (format {number}, this one "
-                    f"reads {_FORMAT}); choose another --out"
-                )
-            if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise StoreError(
-                    f"{self.path} is a database of something else; choose another --out"
-                )
-            for statement in _SCHEMA.split(";")[:-1]:
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {_FORMAT}")
-
-    def _format(self) -> int:
-        with self.errors():
-            return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            for row in self._db.execute(query, values):  # noqa: UP028 - it would close the cursor
+                yield row
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -165,11 +171,44 @@ class StoreFile:
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Say of what goes wrong within which file it is, and what to do."""
+        if self._bound is not None:
+            self._bound.begin()
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise StoreError(
-                f"{self.path}: {reason}; nothing that was stored is lost. "
-                "Make room or choose another --out, then repeat the command: it carries on"
-            ) from error
+        except (sqlite3.Error, OSError, UnicodeError) as error:
+            raise StoreError(f"{self.path}: {self._explained(error)}") from error
+
+    def _explained(self, error: Exception) -> str:
+        name = getattr(error, "sqlite_errorname", "")
+        if name == "SQLITE_READONLY_ROLLBACK":
+            return (
+                "an interrupted lic-bench import or lic-bench forget left a journal beside it; "
+                "repeat that command, which mends the store. If it is not yours, take "
+                f"{self.path.name}-journal away"
+            )
+        if self._bound is not None and self._bound.reached:
+            return "what it holds takes too long to read for its size; it was made to"
+        reason = getattr(error, "strerror", None) or error
+        damaged = name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT"))
+        if damaged or not (name or isinstance(error, OSError)):
+            return f"it is damaged, or was made to be ({reason}); take a copy of before"
+        if self._reading:
+            return f"it cannot be read: {reason}"
+        return (
+            f"{reason}; nothing that was stored is lost. "
+            "Make room or choose another --out, then repeat the command: it carries on"
+        )
+
+
+def store_in(folder: Path) -> Path:
+    """The store in a folder; or the store itself, where that is named.
+
+    Raises
+    ------
+    StoreError
+        Where there is none.
+    """
+    path = folder / FILE_NAME if folder.is_dir() else folder
+    if not path.is_file():
+        raise StoreError(f"{folder} holds no measurements; lic-bench run --out {folder} makes some")
+    return path

@@ -26,7 +26,6 @@ A row without an image is an average over the data set, which was imported as su
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice, product
 from pathlib import Path
@@ -34,10 +33,12 @@ from typing import Any
 
 import pandas as pd
 
-from lic_bench.errors import SpecError
+from lic_bench.errors import SpecError, StoreError
 from lic_bench.files import atomic_write
 from lic_bench.metrics.builtin import METRICS
+from lic_bench.printable import printable_lines
 from lic_bench.store.database import Store
+from lic_bench.store.texts import metrics_of
 
 MARK = " (imported)"
 """What stands behind the names of codecs that were not measured by a run."""
@@ -120,16 +121,32 @@ def _part(
 ) -> pd.DataFrame:
     """Some rows as a table. Equal texts, of which there are many, are one object in `texts`."""
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
-    series = {
-        name: pd.Series([texts.setdefault(x, x) for x in columns.get(name, ())], dtype=object)
+    series: dict[str, pd.Series[Any]] = {
+        name: pd.Series([_shared(x, texts) for x in columns.get(name, ())], dtype=object)
         for name in _TEXTS
     }
     for name, kind in _NUMBERS.items():
         series[name] = pd.Series(columns.get(name, ()), dtype=kind)
-    metrics = [json.loads(text) for text in columns.get("metrics", ())]
+    metrics = [metrics_of(text) for text in columns.get("metrics", ())]
     for name in METRICS:
         series[name] = pd.Series([values.get(name) for values in metrics], dtype="float64")
     return pd.DataFrame(series)
+
+
+def _shared(text: str | None, texts: dict[str, str]) -> str | None:
+    """A text as the one object that all equal ones are; one that would steer a terminal is no name.
+
+    Whatever is measured or imported is made printable before it is stored.
+    """
+    if text is None:
+        return None
+    if text not in texts:
+        if printable_lines(text) != text:
+            raise StoreError(
+                f"the store is damaged, or was made to be: it holds the text {text:.60}"
+            )
+        texts[text] = text
+    return texts[text]
 
 
 def _searched(table: pd.DataFrame, runs: Sequence[Mapping[str, Any]]) -> pd.Series[bool]:
@@ -138,7 +155,7 @@ def _searched(table: pd.DataFrame, runs: Sequence[Mapping[str, Any]]) -> pd.Seri
         (dataset, run["codecs"][spec], point)
         for run in runs
         for spec, points in run.get("points", {}).items()
-        for dataset, point in product(run["datasets"], points)
+        for dataset, point in product(run.get("datasets", ()), points)
     }
     tried = table["run"].isin([run["run"] for run in runs if "match" in run])
     settings = table.loc[tried, ["dataset", "identity", "point"]]

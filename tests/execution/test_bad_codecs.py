@@ -13,9 +13,9 @@ from command import command
 
 import lic_bench
 from lic_bench import write_image
+from lic_bench.execution.memory import most_memory_gb
 from lic_bench.execution.plan import plan
 from lic_bench.execution.run import execute
-from lic_bench.execution.runner import most_memory_gb
 from lic_bench.execution.workers import Processes
 from lic_bench.store.database import Store
 

@@ -69,7 +69,7 @@ function seriesShown() {
         decode: curve.decode_s[i],
         x: axis === "bpp" ? own.bpp[i] : curve[axis][i],
       }))
-      .filter(({ x, y }) => known(x) && known(y));
+      .filter(({ x, y }) => known(x) && known(y) && (x > 0 || !$("log").checked));
     if (points.some(({ x }) => x <= limit)) series.push({ codec, points, limit });
   });
   return series;
@@ -107,7 +107,7 @@ function drawChart() {
   const inside = all.flatMap(({ points }) => points.filter(({ x }) => x <= limit));
   const [xs, ys] = [inside.map(({ x }) => x), inside.map(({ y }) => y)];
   const low = logarithmic ? Math.min(...xs) / 1.1 : 0,
-    high = Number.isFinite(limit) ? limit : Math.max(...xs) * (logarithmic ? 1.1 : 1.03);
+    high = Number.isFinite(limit) ? limit : Math.max(...xs) * (logarithmic ? 1.1 : 1.03) || 1;
   const unit = logarithmic
     ? (x) => Math.log(x / low) / Math.log(high / low)
     : (x) => (x - low) / (high - low);

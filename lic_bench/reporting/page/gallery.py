@@ -6,12 +6,15 @@ it. The page says of each picture that is left out why.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from lic_bench.errors import StoreError
+from lic_bench.codec.registry import Registry
+from lic_bench.codec.spec import names_files, parse_spec
+from lic_bench.errors import LicBenchError, StoreError
 from lic_bench.execution.faults import FaultError, OutOfTimeError
 from lic_bench.execution.runner import Limits, Request, Runners
 from lic_bench.reporting.page.pictures import Picture, ShowDecoded, ShowImported, ShowOriginal
@@ -29,6 +32,7 @@ def make_all(
     budget: int,
     jobs: int,
     plugins: Sequence[Path] = (),
+    named: Collection[str] = (),
     limits: Limits,
 ) -> Iterator[list[Picture]]:
     """Make pictures in worker processes, until they take so many bytes of the file.
@@ -37,10 +41,13 @@ def make_all(
     ----------
     budget
         In bytes.
+    named
+        The specs that the user has named. Of those that a store alone names, the options that name
+        a file are not followed: it may be anybody's.
     limits
         For each picture. A codec that takes too long for one is not tried again.
     """
-    gallery = _Gallery(store, tuple(plugins), limits)
+    gallery = _Gallery(store, tuple(plugins), named, limits)
     threads = ThreadPoolExecutor(jobs)
     try:
         futures = [threads.submit(gallery.make, scene) for scene in wanted]
@@ -61,8 +68,11 @@ def make_all(
 class _Gallery:
     """Makes scenes, in threads that have each a process and read the store themselves."""
 
-    def __init__(self, store: Path, plugins: tuple[Path, ...], limits: Limits) -> None:
-        self._store, self._plugins = store, plugins
+    def __init__(
+        self, store: Path, plugins: tuple[Path, ...], named: Collection[str], limits: Limits
+    ) -> None:
+        self._store, self._plugins, self._named = store, plugins, named
+        self._registry = Registry(plugins)
         self._runners = Runners(limits)
         self._slow: dict[str, str] = {}
         """By codec: how long one of its pictures took."""
@@ -101,6 +111,8 @@ class _Gallery:
     def _shown(self, scene: Scene, shot: Shot, picture: Picture, stream: bytes | None) -> Picture:
         request: Request[Picture]
         if not shot.imported:
+            if problem := self._follows(shot.codec):
+                return replace(picture, problem=problem)
             request = ShowDecoded(
                 picture, stream or b"", shot.mse, scene.file, shot.codec, self._plugins
             )
@@ -109,6 +121,22 @@ class _Gallery:
         else:
             request = ShowImported(picture, stream, shot.mse, scene.file)
         return self._runners.ask(request)
+
+    def _follows(self, codec: str) -> str | None:
+        """Why a codec must not be made for a store's sake alone."""
+        if codec in self._named:
+            return None
+        try:
+            spec = parse_spec(codec)
+            cls = self._registry.entry(spec.name).cls
+        except LicBenchError as error:
+            return str(error)
+        if cls is None or not (options := names_files(cls, spec)):
+            return None
+        return (
+            f"{codec} is named by the store alone, and {', '.join(options)} may be any file; "
+            f"show it with lic-bench report --codecs {shlex.quote(codec)}"
+        )
 
 
 def _without(scene: Scene, problem: str) -> list[Picture]:

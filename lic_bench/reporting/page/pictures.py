@@ -130,7 +130,7 @@ class ShowImported(Request[Picture]):
 
 @lru_cache(maxsize=1)
 def _original(file: ImageFile) -> Image:
-    return file.cropped(read_image(file.path))
+    return file.read()
 
 
 def _original_at_hand(file: ImageFile | None) -> Image | None:

@@ -1,0 +1,33 @@
+"""A few inputs for each target of `make fuzz`, others in every run; a failing seed is told."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from targets import TARGETS, tried
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_an_input_is_read_or_refused(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, 1 << 40))
+    def try_it(seed: int) -> None:
+        assert tried(TARGETS[name], seed, folder) in ("read", "refused")
+
+    try_it()
+
+
+FOUND = [("safetensors header", 597)]
+"""Target and seed of what once went wrong."""
+
+
+@pytest.mark.parametrize(("name", "seed"), FOUND)
+def test_what_once_went_wrong(name: str, seed: int, tmp_path: Path) -> None:
+    assert tried(TARGETS[name], seed, tmp_path) in ("read", "refused")

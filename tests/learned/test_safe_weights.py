@@ -1,0 +1,140 @@
+"""Weights that anybody may have made: looked at before anything is made of them."""
+
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+
+import pytest
+
+from lic_bench import Image, Registry, SpecError, UnavailableError
+from lic_bench.learned.safe_weights import check_shapes, read_header
+
+torch = pytest.importorskip("torch")
+safetensors = pytest.importorskip("safetensors.torch")
+pytest.importorskip("constriction")
+
+from lic_bench.codecs.content_weighted.codec import WEIGHTS  # noqa: E402
+
+
+def changed(tmp_path: Path, settings: dict[str, object], **tensors: object) -> Path:
+    """The weights that come along, with other settings, or other tensors."""
+    path = tmp_path / "w.safetensors"
+    with safetensors.safe_open(WEIGHTS["mse"], "pt") as file:
+        held = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        metadata = json.loads(file.metadata()["content-weighted"])
+    metadata["settings"] |= settings
+    for name, change in tensors.items():
+        [key] = [key for key in held if key == name.replace("__", ".")]
+        held[key] = change(held[key])  # type: ignore[operator]
+    safetensors.save_file(held, path, {"content-weighted": json.dumps(metadata)})
+    return path
+
+
+def refused(path: Path, photo: Image) -> str:
+    codec = Registry().codec(f"content-weighted:weights={path}")
+    with pytest.raises((UnavailableError, SpecError)) as caught:
+        codec.encode(photo[:64, :64], codec.points[0])
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_weights_that_come_along_are_good(tmp_path: Path, photo: Image) -> None:
+    """Else the tests below would prove nothing."""
+    codec = Registry().codec(f"content-weighted:weights={changed(tmp_path, {})}")
+    assert codec.encode(photo[:64, :64], codec.points[0])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"width": 2000}, {"width": 10**9}, {"n": 6400}, {"levels": 10**9}, {"coefficients": 10**7}],
+    ids=str,
+)
+def test_a_network_that_the_file_does_not_hold_is_not_built(
+    settings: dict[str, object], tmp_path: Path, photo: Image
+) -> None:
+    """3.8 kB made a network of 8.4 GB before their shapes were compared."""
+    path = changed(tmp_path, settings)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(path, photo)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 300_000 * (1 if sys.platform == "linux" else 1024)
+
+
+@pytest.mark.parametrize("name", ["net__decoder__0__weight", "context__local", "rate__own"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(
+    name: str, value: float, tmp_path: Path, photo: Image
+) -> None:
+    with safetensors.safe_open(WEIGHTS["mse"], "pt") as file:
+        if name.replace("__", ".") not in file.keys():  # noqa: SIM118
+            pytest.skip("this network has no such layer")
+
+    def spoilt(tensor: "torch.Tensor") -> "torch.Tensor":
+        tensor = tensor.clone()
+        tensor.view(-1)[-1] = value
+        return tensor
+
+    assert "no number" in refused(changed(tmp_path, {}, **{name: spoilt}), photo)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a pipe")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    os.mkfifo(path)
+    with pytest.raises(SpecError, match="is no file"):
+        Registry().codec(f"content-weighted:weights={path}")
+    with pytest.raises(UnavailableError, match="no file"):
+        read_header(path)
+
+
+GOOD = {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        {},
+        [],
+        GOOD | {"dtype": "F17"},
+        GOOD | {"dtype": []},
+        GOOD | {"shape": [2, 4]},
+        GOOD | {"shape": [2, -3]},
+        GOOD | {"shape": [2**40, 2**40]},
+        GOOD | {"shape": [True, 6]},
+        GOOD | {"shape": [0.5, 12]},
+        GOOD | {"shape": "xy"},
+        GOOD | {"data_offsets": [0, 13]},
+        GOOD | {"data_offsets": [12, 0]},
+        GOOD | {"data_offsets": [-1, 11]},
+        GOOD | {"data_offsets": [1 << 62, (1 << 62) + 12]},
+        GOOD | {"data_offsets": [0]},
+    ],
+    ids=str,
+)
+def test_a_header_that_cannot_be(tensor: object, tmp_path: Path) -> None:
+    path = tmp_path / "w"
+    for header, wrong in (({"a": GOOD}, False), ({"a": tensor}, True)):
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(12))
+        if wrong:
+            with pytest.raises(UnavailableError, match="is no safetensors file"):
+                read_header(path)
+        else:
+            assert read_header(path).shapes == {"a": (2, 3)}
+
+
+@pytest.mark.parametrize("content", [b"", b"1234567", b"\xff" * 8, bytes(8), b"\x02" + bytes(7)])
+def test_what_is_no_such_file(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "w"
+    path.write_bytes(content)
+    with pytest.raises(UnavailableError):
+        read_header(path)
+
+
+def test_shapes_are_compared_both_ways(tmp_path: Path) -> None:
+    check_shapes(tmp_path, {"a": (1,)}, {"a": (1,)})
+    for found in ({}, {"a": (2,)}, {"a": (1,), "b": (1,)}):
+        with pytest.raises(UnavailableError, match="other weights than its settings say"):
+            check_shapes(tmp_path, found, {"a": (1,)})
