@@ -64,7 +64,8 @@ class EncodeAll(Request[list[Measurement]]):
         return len(self.tasks)
 
     def execute(self) -> list[Measurement]:
-        return encode_batch(self.tasks) if len(self.tasks) > 1 else list(map(encode, self.tasks))
+        together = self.tasks[0].batch_size > 1
+        return encode_batch(self.tasks) if together else list(map(encode, self.tasks))
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class DecodeAll(Request[list[Measurement]]):
         return len(self.tasks)
 
     def execute(self) -> list[Measurement]:
-        return decode_batch(self.tasks) if len(self.tasks) > 1 else list(map(decode, self.tasks))
+        together = self.tasks[0].batch_size > 1
+        return decode_batch(self.tasks) if together else list(map(decode, self.tasks))
 
 
 def encode(task: Task) -> Measurement:

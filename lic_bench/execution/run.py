@@ -94,8 +94,7 @@ def run(
     timeout_s
         How long an encode or a decode may take; 0: as long as it will.
     memory_gb
-        What a worker's process may take, on Linux; 0: what there is. See `workers_for` for the
-        default.
+        What a process may take, on Linux; 0: what there is. See `workers_for` for the default.
     scheduler
         The address of a Dask scheduler whose workers are to measure, instead of processes here.
     insecure_scheduler

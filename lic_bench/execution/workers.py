@@ -99,8 +99,8 @@ class Worker(Generic[Label]):
         self._encoded: list[Measurement] | None = None
         """What is encoded of the first of them; nothing where that is under way."""
         self._seconds = 0.0
-        self._tried = False
-        """Whether the first of them was too much for a process already."""
+        self._too_much_for: set[str] = set()
+        """Which process the first of them was too much for already."""
 
     @property
     def busy(self) -> bool:
@@ -153,7 +153,7 @@ class Worker(Generic[Label]):
             self._decode(step, measured)
             return []
         self._steps.popleft()
-        self._tried = False
+        self._too_much_for.clear()
         seconds = self._seconds / len(step)
         if self._steps:
             self._encode()
@@ -185,17 +185,18 @@ class Worker(Generic[Label]):
         """Go on in a fresh process; what was tried a second time has failed."""
         runner.close()
         if runner is self._encoder:
-            self._encoder = None
+            which, self._encoder = "encoder", None
         else:
-            self._decoder = None
+            which, self._decoder = "decoder", None
         step = self._steps.popleft()
         failed = []
-        if self._tried:
+        if which in self._too_much_for:
             known = self._encoded[0] if self._encoded else Measurement()
             failed = [(*step[0], replace(known, error=fault.advice()), _BUNDLE_S)]
+            self._too_much_for.clear()
         else:
             self._steps.extendleft([item] for item in reversed(step))
-        self._tried = not self._tried
+            self._too_much_for.add(which)
         if self._steps:
             self._encode()
         return failed

@@ -226,14 +226,15 @@ def number(text: str, name: str, where: str) -> float:
     """The number that a text is; only a PSNR may be infinite."""
     if re.fullmatch(r"[-+]?\d*,\d+", text):
         raise ImportedResultsError(
-            f"{where}: {name} is {text!r}, with a decimal comma; write {text.replace(',', '.')}"
+            f"{where}: {name} is {text[:60]!r}, with a decimal comma; "
+            f"write {text[:60].replace(',', '.')}"
         )
     try:
         value = math.nan if "_" in text else float(text)
     except ValueError:
         value = math.nan
     if math.isnan(value) or (math.isinf(value) and not name.startswith("psnr")):
-        raise ImportedResultsError(f"{where}: {name} is {text!r}, which is no number here")
+        raise ImportedResultsError(f"{where}: {name} is {text[:60]!r}, which is no number here")
     return value
 
 

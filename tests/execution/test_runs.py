@@ -26,7 +26,7 @@ from lic_bench.execution.plan import plan
 from lic_bench.execution.run import Progress, execute
 from lic_bench.execution.workers import Processes
 from lic_bench.metrics import builtin as metrics
-from lic_bench.store.database import Store
+from lic_bench.store.database import FILE_NAME, Store
 
 # Codecs that write a line each time they encode, and that fail as their point says.
 PLUGIN = """
@@ -236,7 +236,7 @@ def test_new_metrics_decode_kept_bitstreams_and_encode_nothing(
     plugin: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run(plugin, images)
-    with Store.open(plugin.parent / "out") as store:
+    with Store(plugin.parent / "out" / FILE_NAME) as store:
         store._db.execute("UPDATE measurements SET metrics_version = 0, metrics = '{}'")
     again = run(plugin, images)
     assert len(encoded(plugin)) == 6
