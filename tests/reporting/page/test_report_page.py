@@ -113,8 +113,9 @@ def test_the_page_asks_for_nothing_and_runs_its_own_script_only(elements: Any) -
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         for text in (*scripts, *style)
     ]
-    assert policy == (
-        f"default-src 'none'; script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}'"
+    assert " ".join(policy.split()) == (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; "
+        f"script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}'"
     )
 
 
