@@ -11,7 +11,8 @@
     The decoder alone, on the codes of an encoder that stays as it is. The gradients that pass a
     binarizer are made up, and late in a training they lead astray; these are true.
 ``context``
-    The context model of the entropy coder, on the codes of the finished network.
+    The context model of the entropy coder, on the codes of the finished network: of some dozens of
+    crops at a time, from whose sites some hundred steps are drawn.
 
 A training without the importance map has no stage ``map``: its network keeps all channels.
 """
@@ -29,11 +30,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lic_bench.codecs.content_weighted.inference import (
-    read_weights,
-    stored_metadata,
-    weights_file,
-)
 from lic_bench.codecs.content_weighted.model import STRIDE, ContentWeightedNet, Settings
 from lic_bench.codecs.content_weighted.rates import (
     between,
@@ -43,8 +39,15 @@ from lic_bench.codecs.content_weighted.rates import (
 )
 from lic_bench.codecs.content_weighted.report import report
 from lic_bench.codecs.content_weighted.start import blocks, layout, start
+from lic_bench.codecs.content_weighted.weights import (
+    read_weights,
+    stored_metadata,
+    structure,
+    weights_file,
+    worths,
+)
 from lic_bench.errors import SpecError
-from lic_bench.learned.context import ContextModel
+from lic_bench.learned.context import Codes, ContextModel, begin, prepare, set_rest
 from lic_bench.learned.data import Photographs, load
 from lic_bench.learned.losses import LOSSES, distortion
 from lic_bench.learned.rate import RateModel, bits
@@ -60,7 +63,10 @@ COLUMNS = [
 
 
 _CONTEXT_RATE = 3e-3  # the learning rate of the stage "context"
-_CONTEXT_SITES = 64  # sites of each crop that it looks at
+_CONTEXT_SITES = 1024  # sites of a step
+_CONTEXT_SAMPLE = 60_000  # sites that the linear predictions are fitted to
+_POOL = 48  # crops whose codes are made at a time
+_POOL_STEPS = 200  # steps that draw their sites from these
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,7 @@ class Session:
         torch.manual_seed(plan.seed)
         self.codec = Codec(plan.settings)
         self._context: dict[str, Tensor] | None = None
+        self._pool: tuple[int, Codes] | None = None
         self.half = plan.recipe.name == "fast" and device.type == "cuda"
         if weights is not None:
             self._begin_with(weights)
@@ -192,7 +199,10 @@ class Session:
         if found and wanted and tuple(found) != wanted:
             net = steered_to(net, found, wanted)
             rate["bias"] = between(rate["bias"], found, wanted)
-            context |= {key: between(context[key], found, wanted) for key in ("point", "bias")}
+            for key in ("point", "bias", "level_point", "level_bias"):
+                last = -1 if key.endswith("bias") else 0
+                rows = between(context[key].movedim(last, 0), found, wanted)
+                context[key] = rows.movedim(0, last)
         self._context = context
         self.codec.net.load_state_dict(net)
         self.codec.rate.load_state_dict(rate)
@@ -313,41 +323,40 @@ class Session:
         return Trainer(self.codec, groups, self.plan.recipe, steps)
 
     def _context_model(self) -> ContextModel:
-        settings = self.plan.settings
+        settings, hidden = self.plan.settings, self.plan.hidden
         torch.manual_seed(self.plan.seed)
-        channels = settings.levels - 1 + settings.n
-        hidden = self.plan.hidden if self._context is None else self._context["local"].shape[1]
-        return ContextModel(channels, settings.points, hidden).to(self.device)
+        if self._context is not None:
+            hidden = self._context["out"].shape[-1]
+        form = structure(self.codec.net.state_dict(), settings)
+        return ContextModel(form, settings.points, hidden).to(self.device)
 
     def _start_context(self, coder: ContextModel) -> None:
-        """Begin with the model of the given weights, or with the frequencies in a few crops."""
+        """Begin with the model of the given weights, or with what a few crops tell."""
         if self._context is not None:
             coder.load_state_dict(self._context)
             return
-        x, _ = self._batch(0)
-        with torch.no_grad():
-            for index in range(self.plan.settings.points):
-                s = self._symbols(x, torch.full((len(x),), index, device=self.device))
-                ones, coded = s.x.sum((0, 2, 3)), s.active.sum((0, 2, 3))
-                coder.bias[index] = torch.logit((ones + 0.01) / (coded + 0.1))
-            if not self.plan.with_map:
-                planes = self.plan.settings.levels - 1
-                coder.bias[:, :planes], coder.out[:planes] = 11.0, 0.0
+        codes = self._codes(0, coder)
+        prepare(coder, codes, _CONTEXT_SAMPLE, self.plan.seed)
+        begin(coder, codes)
 
-    def _symbols(self, x: Tensor, point: Tensor) -> Symbols:
-        """What is coded of a batch by the network as it is."""
-        net = self.codec.net
-        with torch.no_grad():
-            codes = net.encode(x, point)
-            p = codes.p if self.plan.with_map else torch.ones_like(codes.p)
-            return symbols(net.planes(p), net.mask(p), codes.bits)
+    def _codes(self, number: int, coder: ContextModel) -> Codes:
+        """The codes of some crops, as the network is that finished."""
+        net, points = self.codec.net, self.plan.settings.points
+        # Large crops: less of them is border, where the window is cut off.
+        side = min(2 * self.plan.recipe.side, self.photographs.largest_crop) // STRIDE * STRIDE
+        worth, values = worths(net).to(self.device), []
+        index = (torch.arange(_POOL) + number * _POOL) % points
+        x = self.photographs.batch(number, _POOL, side, self.plan.seed + 1000 * self.stage)
+        for crop, point in zip(x.split(1), index.to(self.device).split(1), strict=True):
+            with torch.no_grad():
+                codes = net.encode(crop, point)
+                code = codes.bits * net.mask(codes.p) if self.plan.with_map else codes.bits
+                values.append(torch.einsum("mn,bnhw->bmhw", worth, code).to(torch.int8).cpu())
+        return Codes(torch.cat(values).numpy(), index.numpy(), coder.form, self.device)
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         recipe = self.plan.recipe
         size, side = recipe.batch, recipe.side
-        if self.plan.steps[self.stage][0] == "context":
-            # Fewer and larger crops: less of them is border, where the window is cut off.
-            size, side = max(size // 2, 1), min(2 * side, self.photographs.largest_crop)
         # Stages draw different batches.
         x = self.photographs.batch(step, size, side, self.plan.seed + 1000 * self.stage)
         if self.half:
@@ -357,9 +366,9 @@ class Session:
 
     def _loss(self, step: int) -> tuple[Tensor, Figures]:
         name = self.plan.steps[self.stage][0]
-        x, point = self._batch(step)
         if name == "context":
-            return self._context_loss(x, point, step)
+            return self._context_loss(step)
+        x, point = self._batch(step)
         net = self.codec.net
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
         with half, torch.set_grad_enabled(name != "decoder"):
@@ -426,24 +435,24 @@ class Session:
         scale = 2 * 127.5**2 / (3 * side)
         return self.plan.weight * scale * total / len(p)
 
-    def _context_loss(self, x: Tensor, point: Tensor, step: int) -> tuple[Tensor, Figures]:
-        s = self._symbols(x, point)
-        batch, _, height, width = s.x.shape
+    def _context_loss(self, step: int) -> tuple[Tensor, Figures]:
+        coder = self.coder
+        if coder is None:
+            raise ValueError("there is no context model")
+        number = step // _POOL_STEPS
+        if self._pool is None or self._pool[0] != number:
+            codes = self._codes(number, coder)
+            set_rest(coder, codes)
+            self._pool = number, codes
         rng = np.random.default_rng((self.plan.seed, 4, step))
-        drawn = [rng.integers(side, size=(batch, _CONTEXT_SITES)) for side in (height, width)]
-        image = np.repeat(np.arange(batch), _CONTEXT_SITES)
-        sites = torch.from_numpy(np.stack([image, *(part.ravel() for part in drawn)], 1))
-        found = self.trainer.module(s.x, s.active, point, sites.to(self.device))
-        cost = found.bits / (_CONTEXT_SITES * STRIDE**2)
-        of = torch.div(found.site, _CONTEXT_SITES, rounding_mode="floor")
-        bpp = torch.zeros(batch, device=x.device).index_add(0, of, cost)
+        windows = self._pool[1].draw(rng, _CONTEXT_SITES)
+        cost, levels = coder(windows)
+        bpp = (cost.sum(1) + levels) / STRIDE**2
         # So that low rates count for something beside high ones, in relative terms.
-        multiplier = self._multiplier(point)
+        multiplier = self._multiplier(windows.point)
         loss = (bpp * (multiplier / multiplier.mean()).sqrt()).mean()
-        planes = self.plan.settings.levels - 1
-        map_bpp = cost.detach()[found.channel < planes].sum() / batch
-        kept = s.active[:, planes:].mean()
-        return loss, {"bpp": bpp.detach().mean(), "map_bpp": map_bpp, "kept": kept}
+        map_bpp = levels.detach().mean() / STRIDE**2
+        return loss, {"bpp": bpp.detach().mean(), "map_bpp": map_bpp}
 
     def export(self) -> bytes:
         """The weights of a finished training, as a safetensors file."""

@@ -143,13 +143,20 @@ def test_without_the_map_everything_is_kept_and_the_map_costs_nothing(photograph
     model = Model(path, "cpu")
     image = photographs.images[0].numpy()
     for point in range(2):
-        symbols = model.symbols(image[None], point)
-        assert symbols[0, :15].all()
-        assert np.array_equal(symbols, model.symbols(image[None], point, with_map=False))
-        _, chances = model.coder._predicted(symbols[0], point)
-        # As many symbols as there are in 15 planes of 144 sites are next to certain.
-        assert -np.log2(np.sort(chances)[-15 * 144 :]).sum() < 1
-        assert model.coder.cost(symbols[0], point) > 100
+        values = model.values(image[None], point)
+        assert np.array_equal(values, model.values(image[None], point, with_map=False))
+        assert (model.level(image, point) == 16).all()
+        assert model.coder.cost(values[0], point) > 100
+
+
+def test_the_context_model_learns_the_codes_of_the_network(photographs, tmp_path):
+    """From its start, the frequencies of the numbers, on: the bits fall."""
+    plan = replace(fast(), steps=(("code", 1), ("context", 60)), hidden=16)
+    made = session(plan, photographs, tmp_path)
+    made.run(Clock(None), lambda text: None, every=10)
+    with (tmp_path / "log.csv").open(newline="") as file:
+        bpp = [float(row["bpp"]) for row in csv.DictReader(file) if row["stage"] == "context"]
+    assert bpp[-1] < 0.9 * bpp[0]
 
 
 def test_the_decoder_is_trained_without_touching_the_code(photographs, tmp_path):
@@ -351,7 +358,7 @@ def test_training_runs_without_the_rest_of_lic_bench(large, tmp_path):
     """`python -m lic_bench.codecs.content_weighted` where only four packages are to be had."""
     script = (
         "import runpy, sys\n"
-        "for name in ('typer', 'msgspec', 'pandas', 'matplotlib', 'constriction', 'skimage', 'cv2',"
+        "for name in ('typer', 'msgspec', 'pandas', 'matplotlib', 'numba', 'skimage', 'cv2',"
         " 'rich', 'loky', 'pyarrow'): sys.modules[name] = None\n"
         "runpy.run_module('lic_bench.codecs.content_weighted', run_name='__main__')"
     )
