@@ -12,13 +12,15 @@ do not; `_proven` makes sure. Elsewhere they are matrix products.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit  # type: ignore[import-untyped]
+from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv2d, pixel_shuffle, unfold
@@ -125,15 +127,27 @@ class ExactDecoder:
     def _tile(self, v: NDArray[np.int8], point: int) -> NDArray[np.uint8]:
         _, rows, columns = v.shape
         first, bias, windows = self._looking_at_the_code(point)
-        features = np.zeros((rows + 2, columns + 2, first.shape[2]), np.int32)
+        features = np.zeros(((rows + 2) * (columns + 2), first.shape[1]), np.int32)
         canvas = np.zeros((STRIDE * (rows + 1), STRIDE * (columns + 1), 3), np.int32)
         flat = canvas.reshape(len(canvas), -1)
-        _add_code(
-            np.ascontiguousarray(v), self._first, self._places, first, features, windows, flat
-        )
+        numbers = np.ascontiguousarray(v)
+
+        def add(rows: tuple[int, int]) -> None:
+            _add_code(numbers, *rows, self._first, self._places, first, features, windows, flat)
+
+        # Strips of rows at once; those between them, which reach into both, afterwards.
+        cuts = np.linspace(0, rows, max(min(torch.get_num_threads(), rows // 8), 1) + 1).astype(int)
+        strips = [(int(a) + (a > 0), int(b) - (b < rows)) for a, b in pairwise(cuts)]
+        if len(strips) > 1:
+            with ThreadPoolExecutor(len(strips)) as pool:
+                list(pool.map(add, strips))
+        else:
+            add(strips[0])
+        for cut in cuts[1:-1]:
+            add((int(cut) - 1, int(cut) + 1))
         shift = _FIRST_BITS - _UNIT_BITS
-        features = (features[1:-1, 1:-1] + bias) >> shift
-        x = torch.from_numpy(features.clip(0, _MOST).astype(np.float32))
+        inner = features.reshape(rows + 2, columns + 2, -1)[1:-1, 1:-1]
+        x = torch.from_numpy(((inner + bias) >> shift).clip(0, _MOST).astype(np.float32))
         with torch.inference_mode():
             y = self._run(x.permute(2, 0, 1)[None].to(self._device))
             y = y.to(torch.int32).cpu()
@@ -145,14 +159,11 @@ class ExactDecoder:
 
     def _run(self, x: Tensor) -> Tensor:
         """All but the first layer: 1 x C x H x W to 1 x 3 x 8H x 8W, in units of a pixel."""
-        x = self._residual(self._residual_input(x, None), "decoder.2")
-        x = self._residual(self._residual_input(x, "decoder.3"), "decoder.5")
-        x = self._residual(self._residual_input(pixel_shuffle(x, 2), "decoder.7"), "decoder.9")
+        x = self._residual(x, "decoder.2")
+        x = self._residual(self._rectified(x, "decoder.3"), "decoder.5")
+        x = self._residual(self._rectified(pixel_shuffle(x, 2), "decoder.7"), "decoder.9")
         x = self._rectified(pixel_shuffle(x, 4), "decoder.11")
         return self._sums(x, "decoder.13").round_()
-
-    def _residual_input(self, x: Tensor, name: str | None) -> Tensor:
-        return x if name is None else self._rectified(x, name)
 
     def _residual(self, x: Tensor, name: str) -> Tensor:
         y = self._rectified(self._rectified(x, f"{name}.a"), f"{name}.b")
@@ -178,10 +189,10 @@ class ExactDecoder:
     def _looking_at_the_code(
         self, point: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-        """What a 1 of each code channel adds: to the first layer, n x 9 x C, and to the pixels.
+        """What a 1 of each code channel adds: to the first layer, 9 n x C, and to the pixels.
 
         The places of the first are those of the sites that it reaches; with the bias of the first
-        layer. The windows of the second are n x 16 x 48: 16 x 16 pixels of three samples.
+        layer. The windows of the second are 16 n x 48: 16 x 16 pixels of three samples.
         """
         net, n = self._net, self._settings.n
         gain = np.ones(n)
@@ -197,7 +208,8 @@ class ExactDecoder:
             windows = np.rint(windows * (127.5 * (1 << _PIXEL_BITS))).transpose(0, 2, 3, 1)
             windows = windows.reshape(n, 16, 48)
         bias += 1 << (_FIRST_BITS - _UNIT_BITS - 1)
-        return first.astype(np.int32), bias.astype(np.int32), windows.astype(np.int32)
+        vectors = (first.reshape(9 * n, -1), bias, windows.reshape(16 * n, 48))
+        return tuple(np.ascontiguousarray(x, np.int32) for x in vectors)  # type: ignore[return-value]
 
 
 def _layer(weight: Tensor, bias: Tensor, bits: int, device: torch.device) -> _Layer:
@@ -257,9 +269,9 @@ def _proven(device: torch.device) -> None:
         for i in range(3)
         for j in range(3)
     )
-    tensors = (torch.from_numpy(values).float().to(device) for values in (x, weight))
+    given, weights = (torch.from_numpy(values).float().to(device) for values in (x, weight))
     with torch.inference_mode():
-        found = _convolved(*tensors, None, 1)[0].cpu().numpy()
+        found = _convolved(given, weights, None, 1)[0].cpu().numpy()
     if not np.array_equal(found, expected):
         raise UnavailableError(
             "PyTorch rounds the sums of its convolutions on this machine, so that pictures would "
@@ -273,25 +285,27 @@ def _exponentials(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([int((Decimal(float(y)).exp() * scale).to_integral_value()) for y in x]) / scale
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _add_code(v, first, places, vectors, features, windows, canvas) -> Any:  # type: ignore[no-untyped-def]
-    """Add what each digit of the numbers adds to the first layer and to the pixels.
+@njit(cache=True, nogil=True)
+def _add_code(v, top, bottom, first, places, vectors, features, windows, canvas) -> Any:  # type: ignore[no-untyped-def]
+    """Add what each digit of some rows of numbers adds to the first layer and to the pixels.
 
     Parameters
     ----------
     v
         M x H x W.
+    top, bottom
+        The first row, and the one after the last.
     first, places
         Of each number the first code channel, and how many digits it has.
     vectors, features
-        n x 9 x C, and (H + 2) x (W + 2) x C.
+        9 n x C, and (H + 2) (W + 2) x C.
     windows, canvas
-        n x 16 x 48, and 8 (H + 1) x 24 (W + 1).
+        16 n x 48, and 8 (H + 1) x 24 (W + 1).
     """
-    height, width, size = v.shape[1], v.shape[2], vectors.shape[2]
+    width, across = v.shape[2], v.shape[2] + 2
     # Channel by channel: what one of them adds stays in the cache.
     for c in range(len(v)):
-        for i in range(height):
+        for i in range(top, bottom):
             for j in range(width):
                 rest = np.int64(v[c, i, j])
                 channel = first[c] + 2 * places[c]
@@ -304,9 +318,20 @@ def _add_code(v, first, places, vectors, features, windows, canvas) -> Any:  # t
                         continue
                     k = channel + (1 if digit < 0 else 0)
                     for place in range(9):
-                        down, right = i + place // 3, j + place % 3
-                        for h in range(size):
-                            features[down, right, h] += vectors[k, place, h]
+                        at = (i + place // 3) * across + j + place % 3
+                        _add_row(features, at, vectors, 9 * k + place)
                     for y in range(16):
-                        for x in range(48):
-                            canvas[8 * i + y, 24 * j + x] += windows[k, y, x]
+                        _add_line(canvas, 8 * i + y, 24 * j, windows, 16 * k + y)
+
+
+@njit(cache=True, nogil=True)
+def _add_row(total, at, vectors, row) -> None:  # type: ignore[no-untyped-def]
+    for h in range(vectors.shape[1]):
+        total[at, h] += vectors[row, h]
+
+
+@njit(cache=True, nogil=True)
+def _add_line(canvas, y, start, windows, row) -> None:  # type: ignore[no-untyped-def]
+    line = canvas[y, start : start + 48]
+    for x in range(48):
+        line[x] += windows[row, x]

@@ -111,7 +111,7 @@ class Model:
             code = codes.bits * self.net.mask(codes.p) if with_map else codes.bits
             return torch.einsum("mn,bnhw->bmhw", worth, code).to(torch.int8)
 
-        return self._seen(run, images, point).numpy()  # type: ignore[no-any-return]
+        return self._seen(run, images, point).numpy()
 
     def level(self, image: Image, point: int) -> NDArray[np.uint8]:
         """The importance map: 1 to L, H/8 x W/8, rounded up."""
@@ -119,7 +119,7 @@ class Model:
         def run(part: Tensor, index: Tensor) -> Tensor:
             return self.net.level(self.net.encode(part, index).p).to(torch.uint8)
 
-        return self._seen(run, image[None], point)[0, 0].numpy()  # type: ignore[no-any-return]
+        return self._seen(run, image[None], point)[0, 0].numpy()
 
     def _seen(
         self, run: Callable[[Tensor, Tensor], Tensor], images: NDArray[np.uint8], point: int

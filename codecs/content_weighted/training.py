@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -228,6 +229,7 @@ class Session:
     def run(self, clock: Clock, say: Callable[[str], None], every: int = 50) -> None:
         """Train until the time is up or everything is done; the checkpoint is kept up to date."""
         before, saved = self.seconds, clock.seconds()
+        begun, start = clock.seconds(), self._steps_done()
         while not clock.over() and not self.finished:
             self.log.add(self.trainer.advance(self._loss))
             self.seconds = before + clock.seconds()
@@ -236,8 +238,11 @@ class Session:
             if self.trainer.step % every == 0 or done:
                 means = self.log.write(stage=name, step=self.trainer.step, seconds=self.seconds)
                 shown = ", ".join(f"{key} {means[key]:.4g}" for key in COLUMNS if key in means)
+                taken = (clock.seconds() - begun) / max(self._steps_done() - start, 1)
+                left = taken * (sum(steps for _, steps in self.plan.steps) - self._steps_done())
                 say(
-                    f"{name} {self.trainer.step}/{self.trainer.steps} {self.seconds:.0f} s: {shown}"
+                    f"{name} {self.trainer.step}/{self.trainer.steps}, {self.share():.1%} of all, "
+                    f"{self.seconds / 60:.1f} min, about {left / 60:.0f} to go: {shown}"
                 )
             if done:
                 self._next_stage()
@@ -245,6 +250,14 @@ class Session:
                 self.save()
                 saved = clock.seconds()
         self.save()
+
+    def _steps_done(self) -> int:
+        before = sum(steps for _, steps in self.plan.steps[: self.stage])
+        return before if self.finished else before + self.trainer.step
+
+    def share(self) -> float:
+        """How much of the training is done, 0 to 1, by its steps."""
+        return self._steps_done() / sum(steps for _, steps in self.plan.steps)
 
     def compile(self) -> None:
         """Compile the parts of the network that are plain convolutions."""
@@ -279,7 +292,7 @@ class Session:
         self.codec.load_state_dict(state["codec"])
         if not self.finished:
             # Together with the trainer comes the coder, where that is what is trained.
-            self.trainer = self._trainer()
+            self.trainer = self._trainer(resumed=state["trainer"] is not None)
             if state["trainer"] is not None:
                 self.trainer.restore(state["trainer"])
         elif state["coder"] is not None:
@@ -292,12 +305,13 @@ class Session:
         if not self.finished:
             self.trainer = self._trainer()
 
-    def _trainer(self) -> Trainer:
+    def _trainer(self, resumed: bool = False) -> Trainer:
         name, steps = self.plan.steps[self.stage]
         net = self.codec.net
         if name == "context":
             self.coder = self._context_model()
-            self._start_context(self.coder)
+            if not resumed:
+                self._start_context(self.coder)
             recipe = replace(self.plan.recipe, rate=_CONTEXT_RATE)
             return Trainer(self.coder, {1.0: list(self.coder.parameters())}, recipe, steps)
         if name == "map-start":
@@ -347,9 +361,9 @@ class Session:
         worth, values = worths(net).to(self.device), []
         index = (torch.arange(_POOL) + number * _POOL) % points
         x = self.photographs.batch(number, _POOL, side, self.plan.seed + 1000 * self.stage)
-        for crop, point in zip(x.split(1), index.to(self.device).split(1), strict=True):
+        for k in range(_POOL):
             with torch.no_grad():
-                codes = net.encode(crop, point)
+                codes = net.encode(x[k : k + 1], index[k : k + 1].to(self.device))
                 code = codes.bits * net.mask(codes.p) if self.plan.with_map else codes.bits
                 values.append(torch.einsum("mn,bnhw->bmhw", worth, code).to(torch.int8).cpu())
         return Codes(torch.cat(values).numpy(), index.numpy(), coder.form, self.device)
@@ -462,6 +476,30 @@ class Session:
             self.codec.net, self.coder, self.codec.rate, {"training": _plain(self.plan)}
         )
 
+    def preliminary(self) -> bytes:
+        """The weights of the running average so far, as a file that can be used.
+
+        Before the last stage with a context model that knows frequencies and no more; before the
+        importance map is trained, all channels are kept.
+        """
+        kept, self.codec = self.codec, deepcopy(self.codec)
+        try:
+            coder = self.coder
+            if coder is not None:
+                coder = deepcopy(coder)
+                coder.load_state_dict(self.trainer.average)
+            else:
+                self.codec.load_state_dict(self.trainer.average)
+                if self.plan.steps[self.stage][0] in ("code", "map-start"):
+                    self._keep_all()
+                coder = self._context_model()
+                self._start_context(coder)
+            return weights_file(
+                self.codec.net, coder, self.codec.rate, {"training": _plain(self.plan)}
+            )
+        finally:
+            self.codec = kept
+
     def _curvature(self, code: Tensor, mask: Tensor, point: Tensor, weight: Tensor) -> Tensor:
         """A term of value 0 that completes the mask's gradient to a difference.
 
@@ -513,7 +551,7 @@ def plan_for(options: TrainingOptions, images: Photographs) -> Plan:
 
 
 def _paper(options: TrainingOptions, images: Photographs, stored: dict[str, Any] | None) -> Plan:
-    n = options.code_channels or 64
+    n = _channels(options, 64)
     settings = Settings(options.width or 128, n, 16, max(len(options.target_bpp), 1))
     if stored is not None:
         settings = Settings(**stored["settings"])
@@ -557,7 +595,8 @@ def _fast(options: TrainingOptions, images: Photographs, stored: dict[str, Any] 
         settings = replace(settings, points=len(multipliers))
         shares = {"map": 0.6, "decoder": 0.2, "context": 0.2}
     else:
-        n = options.code_channels or 400
+        # Three means of four digits each, and more.
+        n = _channels(options, 400, least=48)
         multipliers = multipliers or usual_multipliers(options.loss)
         coefficients = layout(blocks(images.images, 100_000, options.seed), n).coefficients
         width = options.width or (96 if on_gpu else 32)
@@ -576,6 +615,14 @@ def _fast(options: TrainingOptions, images: Photographs, stored: dict[str, Any] 
         with_map=not options.without_map,
         seed=options.seed,
     )
+
+
+def _channels(options: TrainingOptions, usual: int, least: int = 16) -> int:
+    """The code channels asked for."""
+    n = usual if options.code_channels is None else options.code_channels
+    if n % 16 or n < least:
+        raise SpecError(f"--code-channels {n}: a multiple of 16 is wanted, {least} at least")
+    return n
 
 
 def _shares(
@@ -602,7 +649,14 @@ def train(options: TrainingOptions) -> None:
     console = partial(print, flush=True)
     if options.loss not in LOSSES:
         raise SpecError(f"there is no loss {options.loss!r}: {', '.join(LOSSES)}")
+    for path in options.images:
+        if not path.exists():
+            raise SpecError(f"--images {path}: there is no such folder or file")
     clock = Clock(options.minutes)
+    # What is left is for the pictures, and for weights.
+    training = Clock(
+        None if options.minutes is None else max(0.6 * options.minutes, options.minutes - 0.6)
+    )
     device = torch.device(options.device)
     images = load(options.images)
     for reason in images.skipped:
@@ -614,7 +668,15 @@ def train(options: TrainingOptions) -> None:
     session = Session(plan, images, options.out, device, options.weights)
     if options.compiled:
         session.compile()
-    session.run(clock, console)
-    report(session, console)
+    try:
+        session.run(training, console)
+    except KeyboardInterrupt:
+        session.save()
+        console(
+            f"{options.out}: interrupted at {session.share():.1%} and kept; "
+            "to go on, repeat the command"
+        )
+        raise
+    report(session, console, clock.over)
     state = "done" if session.finished else "to go on, repeat the command"
     console(f"{options.out}: {session.seconds:.0f} s of training, {state}")

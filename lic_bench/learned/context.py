@@ -395,7 +395,8 @@ def _fit_predictions(model: ContextModel, x: Windows) -> None:
             odd[:, CENTRE, c:d] = 0
         else:
             own, target = x.v[:, :BEFORE, c], x.v[:, CENTRE, c]
-        flat = odd.flatten(1) * weight
+        if gram is None:
+            flat = odd.flatten(1) * weight
         if c >= d and gram is None:
             gram = flat.T @ flat
         inputs = torch.cat([own * weight, (target[:, None]) * weight], 1)

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit  # type: ignore[import-untyped]
+from numba import njit
 from numpy.typing import NDArray
 
 from lic_bench.errors import BitstreamError
@@ -209,7 +209,7 @@ class ValueCoder:
         return state, cost, buffer, True
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _decide(mode, state, buffer, cost, chance, bit):  # type: ignore[no-untyped-def]
     """Code one decision; returns it."""
     if mode == _ENCODE:
@@ -222,14 +222,14 @@ def _decide(mode, state, buffer, cost, chance, bit):  # type: ignore[no-untyped-
     return bit
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _looked_up(logit, chances):  # type: ignore[no-untyped-def]
     """The chance of a 1, in 2^-16, of a logit."""
     index = (logit + _LOGIT_HALF) >> _LOGIT_SHIFT
     return chances[min(max(index, -_LOGIT_BOUND), _LOGIT_BOUND) + _LOGIT_BOUND]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _dot(feature, out, row):  # type: ignore[no-untyped-def]
     total = np.int32(0)
     for k in range(_WIDTH):
@@ -237,7 +237,7 @@ def _dot(feature, out, row):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _clip(total, feature):  # type: ignore[no-untyped-def]
     """Sums to features."""
     for k in range(_WIDTH):
@@ -245,14 +245,14 @@ def _clip(total, feature):  # type: ignore[no-untyped-def]
         feature[k] = min(max(x, np.int32(0)), np.int32(_FEATURE_MOST))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _add(total, vectors, row):  # type: ignore[no-untyped-def]
     """Add a row of some vectors."""
     for k in range(_WIDTH):
         total[k] += vectors[row, k]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _add_scaled(total, vectors, row, factor):  # type: ignore[no-untyped-def]
     """Add a row of some vectors times a factor."""
     factor = np.int32(factor)
@@ -260,7 +260,7 @@ def _add_scaled(total, vectors, row, factor):  # type: ignore[no-untyped-def]
         total[k] += factor * vectors[row, k]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _feed(total, at, vectors, row, factor):  # type: ignore[no-untyped-def]
     """Add a row of some vectors times a factor to a row of the sums."""
     factor = np.int32(factor)
@@ -268,7 +268,7 @@ def _feed(total, at, vectors, row, factor):  # type: ignore[no-untyped-def]
         total[at, k] += factor * vectors[row, k]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _feed_both(total, at, vectors, row, even, odd):  # type: ignore[no-untyped-def]
     """Do so with two rows, each with a factor of its own."""
     even, odd = np.int32(even), np.int32(odd)
@@ -277,7 +277,7 @@ def _feed_both(total, at, vectors, row, even, odd):  # type: ignore[no-untyped-d
         total[at + 1, k] += odd * vectors[row + 1, k]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _add_four(total, vectors, rows, k):  # type: ignore[no-untyped-def]
     """Add four rows of some vectors."""
     a, b, c, d = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
@@ -287,7 +287,7 @@ def _add_four(total, vectors, rows, k):  # type: ignore[no-untyped-def]
         total[k] += np.int32(x + y)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _begin(total, sums, at, flip, channel, c, bucket, kind, within, rest):  # type: ignore[no-untyped-def]
     """The sums of a number's hidden layer without what its channel alone looks at."""
     flip = np.int32(flip)
@@ -298,7 +298,7 @@ def _begin(total, sums, at, flip, channel, c, bucket, kind, within, rest):  # ty
         total[k] = x + bucket[kind, k] + within[rest, k]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _class_of(value, bounds):  # type: ignore[no-untyped-def]
     index = 0
     while index < len(bounds) and value >= bounds[index]:
@@ -306,7 +306,7 @@ def _class_of(value, bounds):  # type: ignore[no-untyped-def]
     return index
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _grown(state, buffer, room):  # type: ignore[no-untyped-def]
     """The buffer, with room for so many bytes more."""
     if np.int64(state[AT]) + room <= len(buffer):
@@ -316,7 +316,7 @@ def _grown(state, buffer, room):  # type: ignore[no-untyped-def]
     return larger
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _levels(mode, w, chances, point, height, width, level, state, buffer, cost):  # type: ignore[no-untyped-def]
     """Code the levels of a tile."""
     wide = width + 2 * REACH
@@ -345,7 +345,7 @@ def _levels(mode, w, chances, point, height, width, level, state, buffer, cost):
     return buffer, True
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _tile(  # type: ignore[no-untyped-def]
     mode, w, chances, means, point, height, width,
     v, level, state, buffer, cost, adapted, speed, escapes,
@@ -435,8 +435,8 @@ def _tile(  # type: ignore[no-untyped-def]
                             _add_scaled(total, weights, 2 * k, even)
                         if k < BEFORE:
                             # In eighths, as the weights of numbers are.
-                            odd = (four[k] * _UNIT - prediction) >> (PREDICTION_BITS - _SIZE_BITS)
-                            _add_scaled(total, weights, 2 * k + 1, flip * odd)
+                            away = (four[k] * _UNIT - prediction) >> (PREDICTION_BITS - _SIZE_BITS)
+                            _add_scaled(total, weights, 2 * k + 1, flip * away)
                 # Rows to add, those of numbers other than 0: listed without a branch, for there is
                 # no guessing them.
                 listed = 0
@@ -457,11 +457,12 @@ def _tile(  # type: ignore[no-untyped-def]
                                 x = rest[other, at]
                                 if x:
                                     _add_scaled(total, weights, 2 * (first + k), _SIZES[abs(x)])
+                                odd = np.int32(x)
                                 if k != CENTRE:
-                                    x = np.int32(v[other, at] - v[other, site])
-                                if x:
-                                    x = (flip * x) << _SIZE_BITS
-                                    _add_scaled(total, weights, 2 * (first + k) + 1, x)
+                                    odd = np.int32(v[other, at] - v[other, site])
+                                if odd:
+                                    odd = np.int32((flip * odd) << _SIZE_BITS)
+                                    _add_scaled(total, weights, 2 * (first + k) + 1, odd)
                     else:
                         for k in range(_PLACES):
                             x = np.int64(v[other, site + near[k]])
@@ -482,10 +483,8 @@ def _tile(  # type: ignore[no-untyped-def]
                     logit = _dot(feature, out, c * HEADS + head) + bias[c, head, point]
                     logit += bucket_bias[c, head, kind] + adapted[c, head]
                     chance = _looked_up(logit, chances)
-                    bit = size >= max(head, 1)
-                    if head == 1:
-                        bit = not negative
-                    bit = _decide(mode, state, buffer, spent, chance, int(bit))
+                    told = not negative if head == 1 else bool(size >= max(head, 1))
+                    bit = _decide(mode, state, buffer, spent, chance, int(told))
                     surprise = (bit << PROBABILITY_BITS) - chance
                     adapted[c, head] += (surprise * speed) >> _SPEED_SHIFT
                     if head == 1:
@@ -500,7 +499,7 @@ def _tile(  # type: ignore[no-untyped-def]
                     if found > 2 * LARGEST:
                         return buffer, False
                 if mode == _DECODE:
-                    number = whole + (-flip * found if negative else flip * found)
+                    number = np.int64(whole + (-flip * found if negative else flip * found))
                     if abs(number) > reach[c]:
                         return buffer, False
                     v[c, site] = number
@@ -528,7 +527,7 @@ def _tile(  # type: ignore[no-untyped-def]
     return buffer, True
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _predict(predictions, at, weights, row, number):  # type: ignore[no-untyped-def]
     """Add a number's part to the predictions of a site."""
     number = np.int32(number)
@@ -536,7 +535,7 @@ def _predict(predictions, at, weights, row, number):  # type: ignore[no-untyped-
         predictions[at, k] += number * weights[row, k]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _tell_mean(table, predict, c, height, width, v, rest, level, near, sums, predictions):  # type: ignore[no-untyped-def]
     """Add what a mean tells of the channels after it: how it differs from those around."""
     wide = width + 2 * REACH
@@ -554,7 +553,7 @@ def _tell_mean(table, predict, c, height, width, v, rest, level, near, sums, pre
                     _predict(predictions, site, predict, row, number)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _escape(mode, state, buffer, cost, escapes, rest):  # type: ignore[no-untyped-def]
     """Code a number from 0 on by an adaptive Exp-Golomb code; returns it."""
     length, whole = 0, rest + 1
