@@ -42,12 +42,13 @@ def figures(
     for point in range(settings.points):
         for i, image in enumerate(images):
             height, width, _ = image.shape
-            [symbols] = model.symbols(image[None], point, with_map)
-            planes = symbols[: settings.levels - 1]
-            groups = (1 + planes.sum(0, dtype=np.int64)).sum()
-            bits = groups * settings.n / settings.levels
-            bits += planes[0].size * np.log2(settings.levels) if with_map else 0
-            stream = model.stream(symbols, height, width, point)
+            [values] = model.values(image[None], point, with_map)
+            level = model.level(image, point).astype(np.int64)
+            if not with_map:
+                level[:] = settings.levels
+            bits = level.sum() * settings.n / settings.levels
+            bits += level.size * np.log2(settings.levels) if with_map else 0
+            stream = model.stream(values, height, width, point)
             [decoded] = model.decode([stream])
             found = image_metrics(image, decoded)
             quality = [found[column] for column in _METRICS.values()]

@@ -57,13 +57,14 @@ class ContentWeighted(Codec):
     weights
         A file that `lic-bench train content-weighted` wrote, instead of those that come along.
     device
-        Where the network runs: ``cpu``, ``cuda``. Entropy coding is exact, and runs on the CPU.
+        Where the network runs: ``cpu``, ``cuda``. Entropy coding runs on the CPU. What is decoded
+        is the same everywhere, to the last bit.
     """
 
     name = "content-weighted"
     points: Sequence[Point] = _levels(WEIGHTS[_USUAL]) if WEIGHTS[_USUAL].exists() else ()
     point_unit = "rate level"
-    requires = dict.fromkeys(("torch", "safetensors", "constriction", "threadpoolctl"), _INSTALL)
+    requires = dict.fromkeys(("torch", "safetensors", "numba"), _INSTALL)
 
     def __init__(self, metric: Metric = _USUAL, weights: str = "", device: str = "cpu") -> None:
         self._weights = Path(weights).resolve() if weights else WEIGHTS[metric]
@@ -82,9 +83,9 @@ class ContentWeighted(Codec):
     def versions(self) -> Mapping[str, str]:
         return {
             "weights": hashlib.sha256(self._weights.read_bytes()).hexdigest()[:16],
-            # Another order of floating-point sums can tip a bit of the code.
+            # Another order of floating-point sums can tip a number of the code. (The decoder's
+            # sums are exact.)
             "torch": version("torch"),
-            "constriction": version("constriction"),
         }
 
     def encode(self, image: Image, point: Point) -> bytes:

@@ -24,19 +24,23 @@ if TYPE_CHECKING:
 _SAMPLES = 4
 
 
-def report(session: Session, say: Callable[[str], None]) -> None:
-    """Write everything that can be written at this stage of the training."""
-    table = _samples(session)
+def report(session: Session, say: Callable[[str], None], over: Callable[[], bool]) -> None:
+    """Write everything that can be written at this stage of the training.
+
+    When the time is `over`, no photograph after the first is reconstructed.
+    """
+    weights = session.export() if session.finished else session.preliminary()
+    (session.out / "weights.safetensors").write_bytes(weights)
+    table = _samples(session, over)
     if find_spec("matplotlib") is not None:
         _loss_curve(session.out)
     else:
         say("loss.png is not drawn: there is no matplotlib; log.csv has the losses")
     if session.finished:
-        (session.out / "weights.safetensors").write_bytes(session.export())
         (session.out / "MODEL_CARD.md").write_text(_card(session, table))
 
 
-def _samples(session: Session) -> str:
+def _samples(session: Session, over: Callable[[], bool]) -> str:
     """Reconstruct held-out photographs; returns a table with PSNR, SSIM and MS-SSIM."""
     folder = session.out / "samples"
     folder.mkdir(exist_ok=True)
@@ -48,7 +52,9 @@ def _samples(session: Session) -> str:
     rows = ["| photograph | point | kept bits a pixel | PSNR (dB) | SSIM | MS-SSIM |"]
     rows.append("| --- | --- | --- | --- | --- | --- |")
     shown = zip(session.held_out.images[:_SAMPLES], session.held_out.names, strict=False)
-    for photograph, name in shown:
+    for number, (photograph, name) in enumerate(shown):
+        if number and over():
+            break
         height, width = (side // STRIDE * STRIDE for side in photograph.shape[:2])
         x = photograph[:height, :width].permute(2, 0, 1)[None].float()
         for index in range(session.plan.settings.points):

@@ -11,7 +11,8 @@
     The decoder alone, on the codes of an encoder that stays as it is. The gradients that pass a
     binarizer are made up, and late in a training they lead astray; these are true.
 ``context``
-    The context model of the entropy coder, on the codes of the finished network.
+    The context model of the entropy coder, on the codes of the finished network: of some dozens of
+    crops at a time, from whose sites some hundred steps are drawn.
 
 A training without the importance map has no stage ``map``: its network keeps all channels.
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,11 +31,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lic_bench.codecs.content_weighted.inference import (
-    read_weights,
-    stored_metadata,
-    weights_file,
-)
 from lic_bench.codecs.content_weighted.model import STRIDE, ContentWeightedNet, Settings
 from lic_bench.codecs.content_weighted.rates import (
     between,
@@ -43,8 +40,15 @@ from lic_bench.codecs.content_weighted.rates import (
 )
 from lic_bench.codecs.content_weighted.report import report
 from lic_bench.codecs.content_weighted.start import blocks, layout, start
+from lic_bench.codecs.content_weighted.weights import (
+    read_weights,
+    stored_metadata,
+    structure,
+    weights_file,
+    worths,
+)
 from lic_bench.errors import SpecError
-from lic_bench.learned.context import ContextModel
+from lic_bench.learned.context import Codes, ContextModel, begin, prepare, set_rest
 from lic_bench.learned.data import Photographs, load
 from lic_bench.learned.losses import LOSSES, distortion
 from lic_bench.learned.rate import RateModel, bits
@@ -60,7 +64,10 @@ COLUMNS = [
 
 
 _CONTEXT_RATE = 3e-3  # the learning rate of the stage "context"
-_CONTEXT_SITES = 64  # sites of each crop that it looks at
+_CONTEXT_SITES = 1024  # sites of a step
+_CONTEXT_SAMPLE = 60_000  # sites that the linear predictions are fitted to
+_POOL = 48  # crops whose codes are made at a time
+_POOL_STEPS = 200  # steps that draw their sites from these
 
 
 @dataclass(frozen=True)
@@ -150,6 +157,7 @@ class Session:
         torch.manual_seed(plan.seed)
         self.codec = Codec(plan.settings)
         self._context: dict[str, Tensor] | None = None
+        self._pool: tuple[int, Codes] | None = None
         self.half = plan.recipe.name == "fast" and device.type == "cuda"
         if weights is not None:
             self._begin_with(weights)
@@ -192,7 +200,10 @@ class Session:
         if found and wanted and tuple(found) != wanted:
             net = steered_to(net, found, wanted)
             rate["bias"] = between(rate["bias"], found, wanted)
-            context |= {key: between(context[key], found, wanted) for key in ("point", "bias")}
+            for key in ("point", "bias", "level_point", "level_bias"):
+                last = -1 if key.endswith("bias") else 0
+                rows = between(context[key].movedim(last, 0), found, wanted)
+                context[key] = rows.movedim(0, last)
         self._context = context
         self.codec.net.load_state_dict(net)
         self.codec.rate.load_state_dict(rate)
@@ -218,6 +229,7 @@ class Session:
     def run(self, clock: Clock, say: Callable[[str], None], every: int = 50) -> None:
         """Train until the time is up or everything is done; the checkpoint is kept up to date."""
         before, saved = self.seconds, clock.seconds()
+        begun, start = clock.seconds(), self._steps_done()
         while not clock.over() and not self.finished:
             self.log.add(self.trainer.advance(self._loss))
             self.seconds = before + clock.seconds()
@@ -226,8 +238,11 @@ class Session:
             if self.trainer.step % every == 0 or done:
                 means = self.log.write(stage=name, step=self.trainer.step, seconds=self.seconds)
                 shown = ", ".join(f"{key} {means[key]:.4g}" for key in COLUMNS if key in means)
+                taken = (clock.seconds() - begun) / max(self._steps_done() - start, 1)
+                left = taken * (sum(steps for _, steps in self.plan.steps) - self._steps_done())
                 say(
-                    f"{name} {self.trainer.step}/{self.trainer.steps} {self.seconds:.0f} s: {shown}"
+                    f"{name} {self.trainer.step}/{self.trainer.steps}, {self.share():.1%} of all, "
+                    f"{self.seconds / 60:.1f} min, about {left / 60:.0f} to go: {shown}"
                 )
             if done:
                 self._next_stage()
@@ -235,6 +250,14 @@ class Session:
                 self.save()
                 saved = clock.seconds()
         self.save()
+
+    def _steps_done(self) -> int:
+        before = sum(steps for _, steps in self.plan.steps[: self.stage])
+        return before if self.finished else before + self.trainer.step
+
+    def share(self) -> float:
+        """How much of the training is done, 0 to 1, by its steps."""
+        return self._steps_done() / sum(steps for _, steps in self.plan.steps)
 
     def compile(self) -> None:
         """Compile the parts of the network that are plain convolutions."""
@@ -269,7 +292,7 @@ class Session:
         self.codec.load_state_dict(state["codec"])
         if not self.finished:
             # Together with the trainer comes the coder, where that is what is trained.
-            self.trainer = self._trainer()
+            self.trainer = self._trainer(resumed=state["trainer"] is not None)
             if state["trainer"] is not None:
                 self.trainer.restore(state["trainer"])
         elif state["coder"] is not None:
@@ -282,12 +305,13 @@ class Session:
         if not self.finished:
             self.trainer = self._trainer()
 
-    def _trainer(self) -> Trainer:
+    def _trainer(self, resumed: bool = False) -> Trainer:
         name, steps = self.plan.steps[self.stage]
         net = self.codec.net
         if name == "context":
             self.coder = self._context_model()
-            self._start_context(self.coder)
+            if not resumed:
+                self._start_context(self.coder)
             recipe = replace(self.plan.recipe, rate=_CONTEXT_RATE)
             return Trainer(self.coder, {1.0: list(self.coder.parameters())}, recipe, steps)
         if name == "map-start":
@@ -313,41 +337,40 @@ class Session:
         return Trainer(self.codec, groups, self.plan.recipe, steps)
 
     def _context_model(self) -> ContextModel:
-        settings = self.plan.settings
+        settings, hidden = self.plan.settings, self.plan.hidden
         torch.manual_seed(self.plan.seed)
-        channels = settings.levels - 1 + settings.n
-        hidden = self.plan.hidden if self._context is None else self._context["local"].shape[1]
-        return ContextModel(channels, settings.points, hidden).to(self.device)
+        if self._context is not None:
+            hidden = self._context["out"].shape[-1]
+        form = structure(self.codec.net.state_dict(), settings)
+        return ContextModel(form, settings.points, hidden).to(self.device)
 
     def _start_context(self, coder: ContextModel) -> None:
-        """Begin with the model of the given weights, or with the frequencies in a few crops."""
+        """Begin with the model of the given weights, or with what a few crops tell."""
         if self._context is not None:
             coder.load_state_dict(self._context)
             return
-        x, _ = self._batch(0)
-        with torch.no_grad():
-            for index in range(self.plan.settings.points):
-                s = self._symbols(x, torch.full((len(x),), index, device=self.device))
-                ones, coded = s.x.sum((0, 2, 3)), s.active.sum((0, 2, 3))
-                coder.bias[index] = torch.logit((ones + 0.01) / (coded + 0.1))
-            if not self.plan.with_map:
-                planes = self.plan.settings.levels - 1
-                coder.bias[:, :planes], coder.out[:planes] = 11.0, 0.0
+        codes = self._codes(0, coder)
+        prepare(coder, codes, _CONTEXT_SAMPLE, self.plan.seed)
+        begin(coder, codes)
 
-    def _symbols(self, x: Tensor, point: Tensor) -> Symbols:
-        """What is coded of a batch by the network as it is."""
-        net = self.codec.net
-        with torch.no_grad():
-            codes = net.encode(x, point)
-            p = codes.p if self.plan.with_map else torch.ones_like(codes.p)
-            return symbols(net.planes(p), net.mask(p), codes.bits)
+    def _codes(self, number: int, coder: ContextModel) -> Codes:
+        """The codes of some crops, as the network is that finished."""
+        net, points = self.codec.net, self.plan.settings.points
+        # Large crops: less of them is border, where the window is cut off.
+        side = min(2 * self.plan.recipe.side, self.photographs.largest_crop) // STRIDE * STRIDE
+        worth, values = worths(net).to(self.device), []
+        index = (torch.arange(_POOL) + number * _POOL) % points
+        x = self.photographs.batch(number, _POOL, side, self.plan.seed + 1000 * self.stage)
+        for k in range(_POOL):
+            with torch.no_grad():
+                codes = net.encode(x[k : k + 1], index[k : k + 1].to(self.device))
+                code = codes.bits * net.mask(codes.p) if self.plan.with_map else codes.bits
+                values.append(torch.einsum("mn,bnhw->bmhw", worth, code).to(torch.int8).cpu())
+        return Codes(torch.cat(values).numpy(), index.numpy(), coder.form, self.device)
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         recipe = self.plan.recipe
         size, side = recipe.batch, recipe.side
-        if self.plan.steps[self.stage][0] == "context":
-            # Fewer and larger crops: less of them is border, where the window is cut off.
-            size, side = max(size // 2, 1), min(2 * side, self.photographs.largest_crop)
         # Stages draw different batches.
         x = self.photographs.batch(step, size, side, self.plan.seed + 1000 * self.stage)
         if self.half:
@@ -357,9 +380,9 @@ class Session:
 
     def _loss(self, step: int) -> tuple[Tensor, Figures]:
         name = self.plan.steps[self.stage][0]
-        x, point = self._batch(step)
         if name == "context":
-            return self._context_loss(x, point, step)
+            return self._context_loss(step)
+        x, point = self._batch(step)
         net = self.codec.net
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
         with half, torch.set_grad_enabled(name != "decoder"):
@@ -426,24 +449,24 @@ class Session:
         scale = 2 * 127.5**2 / (3 * side)
         return self.plan.weight * scale * total / len(p)
 
-    def _context_loss(self, x: Tensor, point: Tensor, step: int) -> tuple[Tensor, Figures]:
-        s = self._symbols(x, point)
-        batch, _, height, width = s.x.shape
+    def _context_loss(self, step: int) -> tuple[Tensor, Figures]:
+        coder = self.coder
+        if coder is None:
+            raise ValueError("there is no context model")
+        number = step // _POOL_STEPS
+        if self._pool is None or self._pool[0] != number:
+            codes = self._codes(number, coder)
+            set_rest(coder, codes)
+            self._pool = number, codes
         rng = np.random.default_rng((self.plan.seed, 4, step))
-        drawn = [rng.integers(side, size=(batch, _CONTEXT_SITES)) for side in (height, width)]
-        image = np.repeat(np.arange(batch), _CONTEXT_SITES)
-        sites = torch.from_numpy(np.stack([image, *(part.ravel() for part in drawn)], 1))
-        found = self.trainer.module(s.x, s.active, point, sites.to(self.device))
-        cost = found.bits / (_CONTEXT_SITES * STRIDE**2)
-        of = torch.div(found.site, _CONTEXT_SITES, rounding_mode="floor")
-        bpp = torch.zeros(batch, device=x.device).index_add(0, of, cost)
+        windows = self._pool[1].draw(rng, _CONTEXT_SITES)
+        cost, levels = coder(windows)
+        bpp = (cost.sum(1) + levels) / STRIDE**2
         # So that low rates count for something beside high ones, in relative terms.
-        multiplier = self._multiplier(point)
+        multiplier = self._multiplier(windows.point)
         loss = (bpp * (multiplier / multiplier.mean()).sqrt()).mean()
-        planes = self.plan.settings.levels - 1
-        map_bpp = cost.detach()[found.channel < planes].sum() / batch
-        kept = s.active[:, planes:].mean()
-        return loss, {"bpp": bpp.detach().mean(), "map_bpp": map_bpp, "kept": kept}
+        map_bpp = levels.detach().mean() / STRIDE**2
+        return loss, {"bpp": bpp.detach().mean(), "map_bpp": map_bpp}
 
     def export(self) -> bytes:
         """The weights of a finished training, as a safetensors file."""
@@ -452,6 +475,30 @@ class Session:
         return weights_file(
             self.codec.net, self.coder, self.codec.rate, {"training": _plain(self.plan)}
         )
+
+    def preliminary(self) -> bytes:
+        """The weights of the running average so far, as a file that can be used.
+
+        Before the last stage with a context model that knows frequencies and no more; before the
+        importance map is trained, all channels are kept.
+        """
+        kept, self.codec = self.codec, deepcopy(self.codec)
+        try:
+            coder = self.coder
+            if coder is not None:
+                coder = deepcopy(coder)
+                coder.load_state_dict(self.trainer.average)
+            else:
+                self.codec.load_state_dict(self.trainer.average)
+                if self.plan.steps[self.stage][0] in ("code", "map-start"):
+                    self._keep_all()
+                coder = self._context_model()
+                self._start_context(coder)
+            return weights_file(
+                self.codec.net, coder, self.codec.rate, {"training": _plain(self.plan)}
+            )
+        finally:
+            self.codec = kept
 
     def _curvature(self, code: Tensor, mask: Tensor, point: Tensor, weight: Tensor) -> Tensor:
         """A term of value 0 that completes the mask's gradient to a difference.
@@ -504,7 +551,7 @@ def plan_for(options: TrainingOptions, images: Photographs) -> Plan:
 
 
 def _paper(options: TrainingOptions, images: Photographs, stored: dict[str, Any] | None) -> Plan:
-    n = options.code_channels or 64
+    n = _channels(options, 64)
     settings = Settings(options.width or 128, n, 16, max(len(options.target_bpp), 1))
     if stored is not None:
         settings = Settings(**stored["settings"])
@@ -548,7 +595,8 @@ def _fast(options: TrainingOptions, images: Photographs, stored: dict[str, Any] 
         settings = replace(settings, points=len(multipliers))
         shares = {"map": 0.6, "decoder": 0.2, "context": 0.2}
     else:
-        n = options.code_channels or 400
+        # Three means of four digits each, and more.
+        n = _channels(options, 400, least=48)
         multipliers = multipliers or usual_multipliers(options.loss)
         coefficients = layout(blocks(images.images, 100_000, options.seed), n).coefficients
         width = options.width or (96 if on_gpu else 32)
@@ -567,6 +615,14 @@ def _fast(options: TrainingOptions, images: Photographs, stored: dict[str, Any] 
         with_map=not options.without_map,
         seed=options.seed,
     )
+
+
+def _channels(options: TrainingOptions, usual: int, least: int = 16) -> int:
+    """The code channels asked for."""
+    n = usual if options.code_channels is None else options.code_channels
+    if n % 16 or n < least:
+        raise SpecError(f"--code-channels {n}: a multiple of 16 is wanted, {least} at least")
+    return n
 
 
 def _shares(
@@ -593,7 +649,14 @@ def train(options: TrainingOptions) -> None:
     console = partial(print, flush=True)
     if options.loss not in LOSSES:
         raise SpecError(f"there is no loss {options.loss!r}: {', '.join(LOSSES)}")
+    for path in options.images:
+        if not path.exists():
+            raise SpecError(f"--images {path}: there is no such folder or file")
     clock = Clock(options.minutes)
+    # What is left is for the pictures, and for weights.
+    training = Clock(
+        None if options.minutes is None else max(0.6 * options.minutes, options.minutes - 0.6)
+    )
     device = torch.device(options.device)
     images = load(options.images)
     for reason in images.skipped:
@@ -605,7 +668,15 @@ def train(options: TrainingOptions) -> None:
     session = Session(plan, images, options.out, device, options.weights)
     if options.compiled:
         session.compile()
-    session.run(clock, console)
-    report(session, console)
+    try:
+        session.run(training, console)
+    except KeyboardInterrupt:
+        session.save()
+        console(
+            f"{options.out}: interrupted at {session.share():.1%} and kept; "
+            "to go on, repeat the command"
+        )
+        raise
+    report(session, console, clock.over)
     state = "done" if session.finished else "to go on, repeat the command"
     console(f"{options.out}: {session.seconds:.0f} s of training, {state}")

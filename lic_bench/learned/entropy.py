@@ -1,72 +1,134 @@
-"""Coding binary channels with a learned context model and a range coder: exact on every machine.
+"""Coding whole numbers with a learned context model and a range coder: exact on every machine.
 
-The model is that of `lic_bench.learned.context`, which explains it, in integers. A bit is coded
-with a probability that the decoder must find again to the last digit, on other hardware and with
-other libraries. So the sums are sums of integers, below 2^24 in magnitude, which float32 represents
-without rounding whatever the order of summation; they are computed by NumPy on the CPU, whose
-matrix product never takes fewer bits. What follows the sums is integer arithmetic and a table.
+The model is that of `lic_bench.learned.context`, which explains it, in integers. A decision is
+coded with a chance that the decoder must find again to the last digit, on other hardware and with
+other libraries: so all is integer arithmetic and a table. What is coded also moves the chances a
+little (`_SPEED`), so that they follow an image that is unlike those of the training.
 
-The range coder is constriction's (R. Bamler, "Understanding entropy coding with asymmetric numeral
-systems", 2022; the coder follows G. N. N. Martin, "Range encoding", 1979).
+The loops are compiled by numba when they first run; the compiled code is kept for the next time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from lic_bench.errors import BitstreamError
-from lic_bench.learned.waves import CHANNEL_STEP, DEPTH, NEAR, OWN, ROW_STEP
+from lic_bench.learned.rangecoder import (
+    AT,
+    PROBABILITY_BITS,
+    check_end,
+    decoder,
+    encoder,
+    finish,
+    past_the_end,
+    put,
+    take,
+)
+from lic_bench.learned.surroundings import (
+    ACTIVITIES,
+    BEFORE,
+    BUCKETS,
+    CENTRE,
+    CLIP,
+    HEADS,
+    LARGEST,
+    LEVELS,
+    NEAR,
+    OWN,
+    PREDICTION_BITS,
+    REACH,
+    Structure,
+    sizes,
+)
 
-if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+Integers = NDArray[np.int32]
 
-Bits = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-Floats64 = NDArray[np.float64]
-Integers = NDArray[np.int64]
-
-CLIP = 8
-"""Hidden features of the context model are clipped to 0 .. CLIP."""
-_WEIGHT_BITS = 12  # binary places of the weights, and so of the features
-_FEATURE_BITS = 6  # binary places of the clipped features
-_OUT_BITS = 8
-_LOGIT_BITS = 6  # binary places of a logit when it is looked up
+_SIZE_BITS = 3  # binary places of the sizes
+_WEIGHT_BITS = 12  # of the weights of the hidden layer
+_SUM_BITS = _WEIGHT_BITS + _SIZE_BITS  # of the sums that make a feature
+_FEATURE_BITS = 8  # of the clipped features
+_OUT_BITS = 10  # of the weights behind them
+_LOGIT_BITS = 6  # of a logit when it is looked up
 _LARGEST_LOGIT = 11
-_EXACT = 1 << 24
-_PROBABILITY_BITS = 16
-_STATE_BITS = 64  # what the range decoder may make up at the end of a stream
-_BORDER = 2  # sites, as far as a window reaches
-_NO, _YES = 1, 2  # symbols as they are known; 0: not coded, or not yet
-_ROWS = 4096  # symbols whose windows are gathered at a time; few enough for the cache
+_EXACT = 1 << 31
+_SPEED = 128  # a decision moves the logit of its kind by its surprise times this, in 2^-12
+_TILE = 256  # sites on a side of what is coded together: it bounds the memory
+_ENCODE, _DECODE, _COST = 0, 1, 2
+_WIDTH = 64  # hidden features; loops of a known length take half of the time
+_ROOM = 96  # bytes, more than a number takes
+_ESCAPES = 16  # places of a number beyond the heads, at most
+
+_UP, _RIGHT = (np.array(steps) for steps in zip(*OWN, strict=True))
+_PLACES, _OWNS = len(NEAR), len(OWN)
+_UNIT = 1 << PREDICTION_BITS
+_BUCKET_BOUNDS = np.array([-(-round(100 * bound) * _UNIT // 100) for bound in BUCKETS])
+_ACTIVITY_BOUNDS = np.array(ACTIVITIES)
+_FEATURE_SHIFT = _SUM_BITS - _FEATURE_BITS
+_FEATURE_HALF = 1 << (_FEATURE_SHIFT - 1)
+_FEATURE_MOST = CLIP << _FEATURE_BITS
+_LOGIT_SHIFT = _FEATURE_BITS + _OUT_BITS - _LOGIT_BITS
+_LOGIT_HALF = 1 << (_LOGIT_SHIFT - 1)
+_LOGIT_BOUND = _LARGEST_LOGIT << _LOGIT_BITS
+_NUMBERS = 2 * LARGEST + 1
+_SPEED_SHIFT = 12 - (_FEATURE_BITS + _OUT_BITS - PROBABILITY_BITS)
+_SIZES = sizes(2 * LARGEST).astype(np.int32)
+_HALF = 1 << (PROBABILITY_BITS - 1)
 
 
-@dataclass(frozen=True)
-class Gates:
-    """Which channels are coded where.
+class _Weights(NamedTuple):
+    """The context model in integers, as `lic_bench.learned.context` names its parts.
 
-    A bit of channel k is coded where its gate, an earlier channel, is 1; elsewhere it is 0.
+    What feeds the hidden layer has `_SUM_BITS` binary places after its input, what follows it
+    those of a logit. Tables that are read together lie together.
     """
 
-    of: tuple[int, ...]
-    """The gate of each channel; -1: coded everywhere."""
+    table: Integers
+    """`even` and `odd` in turns: (M x 9 x 2) x hidden."""
+    near: Integers
+    """`near_even` and `near_odd` in turns: (inputs x 2) x hidden."""
+    fed: Integers
+    """What each input adds for each number, -`LARGEST` to `LARGEST`: (inputs x 81) x hidden."""
+    around: Integers
+    within: Integers
+    bucket: Integers
+    activity: Integers
+    channel: Integers
+    point: Integers
+    out: Integers
+    """(M x heads) x hidden."""
+    bias: Integers
+    """M x heads x points."""
+    bucket_bias: Integers
+    """M x heads x buckets."""
+    level_near: Integers
+    level_point: Integers
+    level_out: Integers
+    level_bias: Integers
+    related: Integers
+    predict: Integers
+    """(Channels looked at x 9) x M."""
+    own: Integers
+    reach: Integers
+    group: Integers
+    """The group of each channel, from 0."""
 
 
-class BinaryCoder:
+class ValueCoder:
     """Encoder and decoder of one context model.
 
     Parameters
     ----------
     context
-        The parameters of a `lic_bench.learned.context.ContextModel` by name, float16 or wider.
-    gates
-        Where each channel is coded.
+        The parameters and buffers of a `lic_bench.learned.context.ContextModel` by name.
+    form
+        The structure that it was made for.
 
     Raises
     ------
@@ -74,219 +136,439 @@ class BinaryCoder:
         Where the weights are so large that sums would not be exact.
     """
 
-    def __init__(self, context: Mapping[str, NDArray[Any]], gates: Gates) -> None:
-        table, local, channel, point = (
-            _rounded(context[name], _WEIGHT_BITS) for name in ("table", "local", "channel", "point")
-        )
-        out = _rounded(context["out"], _OUT_BITS)
-        bias = _rounded(context["bias"], _FEATURE_BITS + _OUT_BITS)
-        features = np.abs(table).sum((0, 1)) + np.abs(local).sum(0)
-        features += np.abs(channel).max(0) + np.abs(point).max(0)
-        logits = (CLIP << _FEATURE_BITS) * np.abs(out).sum(1) + np.abs(bias).max(0)
-        if max(features.max(), logits.max()) >= _EXACT:
-            raise ValueError("the weights of the context model are too large to be exact")
-        self._table, self._local, self._channel, self._point, self._out, self._bias = (
-            values.astype(np.float32) for values in (table, local, channel, point, out, bias)
-        )
-        self._least = np.zeros((_ROWS, out.shape[1]), np.float32)
-        self._most = self._least + (CLIP << _FEATURE_BITS)
-        self._gates = gates
+    def __init__(self, context: Mapping[str, NDArray[Any]], form: Structure) -> None:
+        self.form = form
+        self._weights = _integers(context, form)
+        self._chances = _chance_table()
+        self.speed = _SPEED
 
-    def encode(self, x: Bits, point: int) -> bytes:
-        """Code the bits of C x H x W (0 or 1; 0 where the gate is 0) at an operating point."""
-        import constriction  # type: ignore[import-untyped]
+    def encode(self, v: NDArray[np.int8], point: int) -> bytes:
+        """Code the numbers of M x H x W, within their reach, at an operating point."""
+        state, _, buffer, _ = self._run(_ENCODE, v, point, np.empty(0, np.uint8))
+        return finish(state, buffer)
 
-        symbols, p = self._predicted(x, point)
-        encoder = constriction.stream.queue.RangeEncoder()
-        if len(symbols):
-            encoder.encode(symbols.astype(np.int32), _bernoulli(), p)
-        words: NDArray[np.uint32] = encoder.get_compressed()
-        return words.astype("<u4").tobytes()
+    def cost(self, v: NDArray[np.int8], point: int) -> float:
+        """What the numbers should cost by the model's chances, in bits."""
+        _, cost, _, _ = self._run(_COST, v, point, np.empty(0, np.uint8))
+        return float(cost.sum())
 
-    def cost(self, x: Bits, point: int) -> float:
-        """What the bits should cost by the model's probabilities, in bits."""
-        return _bits(*self._predicted(x, point))
+    def costs(self, v: NDArray[np.int8], point: int) -> NDArray[np.float64]:
+        """What the numbers of each channel should cost, in bits; first the levels: 1 + M."""
+        _, cost, _, _ = self._run(_COST, v, point, np.empty(0, np.uint8))
+        return cost
 
-    def decode(self, stream: bytes, height: int, width: int, point: int) -> Bits:
-        """Read the bits of `encode` back: uint8, C x H x W.
+    def decode(self, stream: bytes, height: int, width: int, point: int) -> NDArray[np.int8]:
+        """Read the numbers of `encode` back: int8, M x H x W.
 
         Raises
         ------
         BitstreamError
-            Where the stream is cut short or too long: as soon as that shows, since whoever makes
-            streams up can claim any size. Other damage is for a checksum to find.
+            Where the stream is too long, or cut short by more than six bytes: as soon as that
+            shows, since whoever makes streams up can claim any size. Other damage is for a
+            checksum to find.
         """
-        import constriction
+        code = np.frombuffer(stream, np.uint8).copy()  # numba tells what is read-only apart
+        v = np.zeros((self.form.channels, height, width), np.int8)
+        state, _, _, sound = self._run(_DECODE, v, point, code)
+        if not sound:
+            raise BitstreamError("the payload is no code of symbols")
+        check_end(state, code)
+        return v
 
-        if len(stream) % 4:
-            raise BitstreamError("the payload is cut short: it is not made of whole words")
-        words = np.frombuffer(stream, "<u4").astype(np.uint32)
-        decoder = constriction.stream.queue.RangeDecoder(words)
-        model = _bernoulli()
-        left = 8.0 * len(stream) + _STATE_BITS
-
-        def ask(p: Floats64, _wave: _Wave) -> Bits:
-            nonlocal left
-            try:
-                symbols = decoder.decode(model, p)
-            except AssertionError as error:  # that is how constriction calls it
-                raise BitstreamError("the payload is no code of symbols") from error
-            left -= _bits(symbols, p)
-            if left < 0:
-                raise BitstreamError("the payload ends before its last symbol")
-            read: Bits = symbols.astype(np.uint8)
-            return read
-
-        grid = _Grid(height, width, self._gates)
-        self._walk(grid, point, ask)
-        if not decoder.maybe_exhausted():
-            raise BitstreamError("the payload goes on after its last symbol")
-        return grid.bits()
-
-    def _predicted(self, x: Bits, point: int) -> tuple[Bits, Floats64]:
-        """All symbols in the order of coding, and the chance of each to be 1."""
-        symbols: list[Bits] = [np.empty(0, np.uint8)]
-        chances: list[Floats64] = [np.empty(0)]
-        grid = _Grid(x.shape[1], x.shape[2], self._gates)
-        known = grid.spread(x)
-
-        def look(p: Floats64, wave: _Wave) -> Bits:
-            symbols.append(known[wave.at])
-            chances.append(p)
-            return symbols[-1]
-
-        self._walk(grid, point, look)
-        return np.concatenate(symbols), np.concatenate(chances)
-
-    def _walk(self, grid: _Grid, point: int, ask: Callable[[Floats64, _Wave], Bits]) -> None:
-        """Go from wave to wave: `ask` gives the symbols of a wave for their chances to be 1."""
-        # What the symbols so far add to the features of each site.
-        features = np.zeros((grid.sites, self._table.shape[2]), np.float32)
-        own = self._channel + self._point[point]
-        with _thread_pools().limit(limits=1, user_api="blas"):
-            for wave in grid.waves():
-                logits = self._bias[point].take(wave.channel)
-                for start in range(0, len(logits), _ROWS):
-                    part = slice(start, start + _ROWS)
-                    site, channel = wave.site[part], wave.channel[part]
-                    feature = self._local_features(grid.window(wave.at[part]))
-                    feature += features.take(site, axis=0, mode="clip")
-                    feature += own.take(channel, axis=0, mode="clip")
-                    logits[part] += self._logits(feature, channel)
-                symbols = ask(_probability(logits), wave)
-                grid.put(wave, symbols)
-                ones = np.flatnonzero(symbols)
-                site = wave.site.take(ones)
-                vectors = self._table.take(wave.channel.take(ones), axis=1)
-                for places, offsets in grid.apart:
-                    reached = (site - offsets[:, None]).ravel()
-                    sums = features.take(reached, axis=0)
-                    sums += vectors[places].reshape(sums.shape)
-                    features[reached] = sums
-
-    def _local_features(self, window: Bits) -> Floats:
-        inputs = np.concatenate([window == _YES, window != 0], axis=1)
-        features: Floats = inputs.view(np.uint8).astype(np.float32) @ self._local
-        return features
-
-    def _logits(self, feature: Floats, channels: Integers) -> Floats:
-        """Logits without bias, in units of 2^-(_FEATURE_BITS + _OUT_BITS); takes `feature`."""
-        feature *= np.float32(2.0 ** (_FEATURE_BITS - _WEIGHT_BITS))
-        np.floor(feature, out=feature)
-        # Arrays as bounds: with numbers, or by np.clip, NumPy takes three times as long.
-        np.maximum(feature, self._least[: len(feature)], out=feature)
-        np.minimum(feature, self._most[: len(feature)], out=feature)
-        out = self._out.take(channels, axis=0, mode="clip")
-        logits: Floats = np.einsum("nh,nh->n", feature, out)
-        return logits
+    def _run(
+        self, mode: int, v: NDArray[np.int8], point: int, code: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.float64], NDArray[np.uint8], bool]:
+        """Code tile by tile; a decoder fills `v`."""
+        channels, height, width = v.shape
+        state = decoder(code) if mode == _DECODE else encoder()
+        cost = np.zeros(1 + channels)
+        buffer = np.zeros(1 << 16, np.uint8) if mode == _ENCODE else code
+        adapted = np.zeros((channels, HEADS), np.int32)
+        escapes = np.full((2, _ESCAPES), _HALF, np.int32)
+        for top in range(0, height, _TILE):
+            for left in range(0, width, _TILE):
+                part = v[:, top : top + _TILE, left : left + _TILE]
+                h, w = part.shape[1:]
+                border = ((REACH, REACH), (REACH, REACH))
+                numbers = np.pad(part, ((0, 0), *border)).reshape(channels, -1)
+                level = np.zeros((h, w), np.uint8)
+                if mode != _DECODE:
+                    level = self.form.levels(part[None])[0]
+                level = np.pad(level, border).reshape(-1)
+                buffer, sound = _tile(
+                    mode, self._weights, self._chances, self.form.means, point, h, w,
+                    numbers, level, state, buffer, cost, adapted, self.speed, escapes,
+                )  # fmt: skip
+                if not sound and past_the_end(state, code):
+                    raise BitstreamError("the payload ends before its last symbol")
+                if not sound:
+                    return state, cost, buffer, False
+                if mode == _DECODE:
+                    inside = numbers.reshape(channels, h + 2 * REACH, w + 2 * REACH)
+                    part[:] = inside[:, REACH:-REACH, REACH:-REACH]
+        return state, cost, buffer, True
 
 
-class _Wave(NamedTuple):
-    """The symbols of a wave that are coded: all n long."""
-
-    site: Integers
-    channel: Integers
-    at: Integers
-    """Where the symbol lies among those that are known."""
-
-
-class _Grid:
-    """The symbols known so far, site by site, with a border of unknown ones all around."""
-
-    def __init__(self, height: int, width: int, gates: Gates) -> None:
-        self._shape, self._channels = (height, width), len(gates.of)
-        row = width + 2 * _BORDER
-        self.sites = (height + 2 * _BORDER) * row
-        self._deep = DEPTH + self._channels  # before the channels some that are never coded
-        self._known: Bits = np.zeros(self.sites * self._deep, np.uint8)
-        gate = np.array(gates.of)
-        self._always, self._to_gate = gate < 0, gate - np.arange(self._channels)
-        i, j = np.divmod(np.arange(height * width, dtype=np.int64), width)
-        self._raster = (i + _BORDER) * row + j + _BORDER
-        when = ROW_STEP * i + j
-        self._order = self._raster[np.argsort(when, kind="stable")]
-        self._start = np.concatenate([[0], np.cumsum(np.bincount(when))])
-        near, own = ([down * row + right for down, right in places] for places in (NEAR, OWN))
-        offsets = [offset * self._deep - back for back in range(DEPTH, 0, -1) for offset in near]
-        self._offsets = np.array(offsets + [offset * self._deep for offset in own])
-        self.apart = [(np.array(p), np.array([near[place] for place in p])) for p in _apart()]
-        """Places in `NEAR`, and their offsets, by which no two symbols of a wave reach one site."""
-
-    def waves(self) -> Iterator[_Wave]:
-        """Wave by wave what is to be coded, as the symbols are `put`."""
-        last = len(self._start) - 2
-        for number in range(last + CHANNEL_STEP * (self._channels - 1) + 1):
-            first = max(-(-(number - last) // CHANNEL_STEP), 0)
-            channels = np.arange(first, min(number // CHANNEL_STEP, self._channels - 1) + 1)
-            start = self._start[number - CHANNEL_STEP * channels]
-            counts = self._start[number - CHANNEL_STEP * channels + 1] - start
-            before = np.cumsum(counts) - counts
-            index = np.arange(counts.sum()) + np.repeat(start - before, counts)
-            site, channel = self._order.take(index), channels.repeat(counts)
-            at = site * self._deep + DEPTH + channel
-            coded = self._known.take(at + self._to_gate.take(channel)) == _YES
-            coded |= self._always.take(channel)
-            if coded.any():
-                yield _Wave(site[coded], channel[coded], at[coded])
-
-    def put(self, wave: _Wave, symbols: Bits) -> None:
-        """Note the symbols of a wave."""
-        self._known[wave.at] = _NO + symbols
-
-    def window(self, at: Integers) -> Bits:
-        """What is known around symbols, in the order of the model's inputs: n x 33."""
-        known: Bits = self._known.take(at[:, None] + self._offsets, mode="clip")
-        return known
-
-    def spread(self, x: Bits) -> Bits:
-        """The bits of C x H x W as they lie here."""
-        result: Bits = np.zeros((self.sites, self._deep), np.uint8)
-        result[self._raster, DEPTH:] = x.reshape(len(x), -1).T
-        return result.reshape(-1)
-
-    def bits(self) -> Bits:
-        """All bits as C x H x W."""
-        known = self._known.reshape(self.sites, self._deep)[self._raster, DEPTH:]
-        return np.ascontiguousarray((known == _YES).T).astype(np.uint8).reshape(-1, *self._shape)
+@njit(cache=True)
+def _decide(mode, state, buffer, cost, chance, bit):  # type: ignore[no-untyped-def]
+    """Code one decision; returns it."""
+    if mode == _ENCODE:
+        put(state, buffer, bit, chance)
+    elif mode == _DECODE:
+        bit = take(state, buffer, chance)
+    else:
+        share = chance / (1 << PROBABILITY_BITS)
+        cost[0] -= np.log2(share if bit else 1 - share)
+    return bit
 
 
-@lru_cache(maxsize=1)
-def _apart() -> list[list[int]]:
-    """The places in `NEAR` in groups, of which no two lead from symbols of a wave to one site.
+@njit(cache=True)
+def _looked_up(logit, chances):  # type: ignore[no-untyped-def]
+    """The chance of a 1, in 2^-16, of a logit."""
+    index = (logit + _LOGIT_HALF) >> _LOGIT_SHIFT
+    return chances[min(max(index, -_LOGIT_BOUND), _LOGIT_BOUND) + _LOGIT_BOUND]
 
-    The sites of a wave have the same ROW_STEP i + j but for multiples of CHANNEL_STEP. So places
-    meet only where theirs are alike, too.
+
+@njit(cache=True)
+def _dot(feature, out, row):  # type: ignore[no-untyped-def]
+    total = np.int32(0)
+    for k in range(_WIDTH):
+        total = np.int32(total + feature[k] * out[row, k])
+    return total
+
+
+@njit(cache=True)
+def _clip(total, feature):  # type: ignore[no-untyped-def]
+    """Sums to features."""
+    for k in range(_WIDTH):
+        x = np.int32(np.int32(total[k] + np.int32(_FEATURE_HALF)) >> np.int32(_FEATURE_SHIFT))
+        feature[k] = min(max(x, np.int32(0)), np.int32(_FEATURE_MOST))
+
+
+@njit(cache=True)
+def _add(total, vectors, row):  # type: ignore[no-untyped-def]
+    """Add a row of some vectors."""
+    for k in range(_WIDTH):
+        total[k] += vectors[row, k]
+
+
+@njit(cache=True)
+def _add_scaled(total, vectors, row, factor):  # type: ignore[no-untyped-def]
+    """Add a row of some vectors times a factor."""
+    factor = np.int32(factor)
+    for k in range(_WIDTH):
+        total[k] += factor * vectors[row, k]
+
+
+@njit(cache=True)
+def _feed(total, at, vectors, row, factor):  # type: ignore[no-untyped-def]
+    """Add a row of some vectors times a factor to a row of the sums."""
+    factor = np.int32(factor)
+    for k in range(_WIDTH):
+        total[at, k] += factor * vectors[row, k]
+
+
+@njit(cache=True)
+def _feed_both(total, at, vectors, row, even, odd):  # type: ignore[no-untyped-def]
+    """Do so with two rows, each with a factor of its own."""
+    even, odd = np.int32(even), np.int32(odd)
+    for k in range(_WIDTH):
+        total[at, k] += even * vectors[row, k]
+        total[at + 1, k] += odd * vectors[row + 1, k]
+
+
+@njit(cache=True)
+def _add_four(total, vectors, rows, k):  # type: ignore[no-untyped-def]
+    """Add four rows of some vectors."""
+    a, b, c, d = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
+    for k in range(_WIDTH):
+        x = np.int32(vectors[a, k] + vectors[b, k])
+        y = np.int32(vectors[c, k] + vectors[d, k])
+        total[k] += np.int32(x + y)
+
+
+@njit(cache=True)
+def _begin(total, sums, at, flip, channel, c, bucket, kind, within, rest):  # type: ignore[no-untyped-def]
+    """The sums of a number's hidden layer without what its channel alone looks at."""
+    flip = np.int32(flip)
+    even, odd = 2 * at, 2 * at + 1
+    for k in range(_WIDTH):
+        x = np.int32(sums[even, k] + flip * sums[odd, k])
+        x = np.int32(x + channel[c, k])
+        total[k] = x + bucket[kind, k] + within[rest, k]
+
+
+@njit(cache=True)
+def _class_of(value, bounds):  # type: ignore[no-untyped-def]
+    index = 0
+    while index < len(bounds) and value >= bounds[index]:
+        index += 1
+    return index
+
+
+@njit(cache=True)
+def _grown(state, buffer, room):  # type: ignore[no-untyped-def]
+    """The buffer, with room for so many bytes more."""
+    if np.int64(state[AT]) + room <= len(buffer):
+        return buffer
+    larger = np.zeros(2 * len(buffer) + room, np.uint8)
+    larger[: len(buffer)] = buffer
+    return larger
+
+
+@njit(cache=True)
+def _levels(mode, w, chances, point, height, width, level, state, buffer, cost):  # type: ignore[no-untyped-def]
+    """Code the levels of a tile."""
+    wide = width + 2 * REACH
+    total, feature = np.empty(_WIDTH, np.int32), np.empty(_WIDTH, np.int32)
+    start, vectors, out, bias = w.level_point, w.level_near, w.level_out, w.level_bias
+    for i in range(height):
+        if mode == _ENCODE:
+            buffer = _grown(state, buffer, _ROOM * width)
+        elif mode == _DECODE and past_the_end(state, buffer):
+            return buffer, False
+        for j in range(width):
+            site = (i + REACH) * wide + j + REACH
+            total[:] = 0
+            _add(total, start, point)
+            for k in range(_OWNS):
+                at = site + _UP[k] * wide + _RIGHT[k]
+                _add(total, vectors, k * (LEVELS + 1) + level[at])
+            _clip(total, feature)
+            node, symbol = 1, np.int64(level[site]) - 1
+            for shift in range(3, -1, -1):
+                logit = _dot(feature, out, node) + bias[node, point]
+                chance = _looked_up(logit, chances)
+                bit = _decide(mode, state, buffer, cost, chance, symbol >> shift & 1)
+                node = 2 * node + bit
+            level[site] = node - LEVELS + 1
+    return buffer, True
+
+
+@njit(cache=True)
+def _tile(  # type: ignore[no-untyped-def]
+    mode, w, chances, means, point, height, width,
+    v, level, state, buffer, cost, adapted, speed, escapes,
+):  # fmt: skip
+    """Code the numbers of a tile, `v`, M x sites with a border, and the levels of its sites.
+
+    Returns
+    -------
+    The buffer, and whether all is well: a decoder may have found what no encoder writes.
     """
-    groups: list[dict[int, int]] = []
-    for place, (down, right) in enumerate(NEAR):
-        residue = (ROW_STEP * down + right) % CHANNEL_STEP
-        for group in groups:
-            if residue not in group:
-                group[residue] = place
-                break
-        else:
-            groups.append({residue: place})
-    return [list(group.values()) for group in groups]
+    buffer, sound = _levels(mode, w, chances, point, height, width, level, state, buffer, cost[:1])
+    if not sound:
+        return buffer, False
+    channels, count, wide = v.shape[0], v.shape[1], width + 2 * REACH
+    relations = w.related.shape[1]
+    near, own = np.empty(_PLACES, np.int64), np.empty(_OWNS, np.int64)
+    for k in range(_PLACES):
+        near[k] = (k // 3 - 1) * wide + k % 3 - 1
+    for k in range(_OWNS):
+        own[k] = _UP[k] * wide + _RIGHT[k]
+    # A tuple's arrays cost more than a variable's.
+    table, fed, weights, activity = w.table, w.fed, w.near, w.activity
+    channel_vectors, bucket, within, related = w.channel, w.bucket, w.within, w.related
+    out, bias, bucket_bias, reach, groups = w.out, w.bias, w.bucket_bias, w.reach, w.group
+    predict, own_weights, lows = w.predict, w.own, len(w.predict) // _PLACES
+    # What is known so far adds to the features of each site, sizes and numbers apart, and to the
+    # predictions there.
+    sums = np.zeros((2 * count, _WIDTH), np.int32)
+    predictions = np.zeros((count, channels), np.int32)
+    rest = np.zeros((max(means, 1), count), np.int32)
+    for i in range(height):
+        for j in range(width):
+            site = (i + REACH) * wide + j + REACH
+            _feed(sums, 2 * site, w.point, point, 1)
+            for k in range(_PLACES):
+                _feed(sums, 2 * site, w.around, k * (LEVELS + 1) + level[site + near[k]], 1)
+    total, feature = np.empty(_WIDTH, np.int32), np.empty(_WIDTH, np.int32)
+    four = np.zeros(BEFORE, np.int32)
+    rows = np.empty(_OWNS + relations * _PLACES + 4, np.int64)
+    for c in range(channels):
+        is_mean, group = c < means, groups[c]
+        spent = cost[1 + c : 2 + c]
+        for i in range(height):
+            if mode == _ENCODE:
+                buffer = _grown(state, buffer, _ROOM * width)
+            elif mode == _DECODE and past_the_end(state, buffer):
+                return buffer, False
+            for j in range(width):
+                site = (i + REACH) * wide + j + REACH
+                if level[site] <= group:
+                    continue
+                # The prediction, its sign, and the class of its size.
+                prediction, whole, active = predictions[site, c], 0, 0
+                if is_mean:
+                    for k in range(BEFORE):
+                        four[k] = v[c, site + near[k]]
+                    if i == 0:
+                        four[0] = four[1] = four[2] = four[3]
+                    if j == 0:
+                        four[0] = four[3] = four[1]
+                    if j == width - 1:
+                        four[2] = four[1]
+                    for k in range(BEFORE):
+                        prediction += own_weights[k, c] * (four[k] - four[1])
+                    prediction += four[1] * _UNIT
+                    bound = reach[c] * _UNIT
+                    prediction = min(max(prediction, -bound), bound)
+                    whole = (prediction + _UNIT // 2) >> PREDICTION_BITS
+                    active = abs(four[3] - four[0]) + abs(four[0] - four[1])
+                    active = _class_of(active + abs(four[1] - four[2]), _ACTIVITY_BOUNDS)
+                else:
+                    for k in range(BEFORE):
+                        prediction += own_weights[k, c] * v[c, site + near[k]]
+                off = prediction - whole * _UNIT
+                flip = 1 if off >= 0 else -1
+                kind = _class_of(abs(off), _BUCKET_BOUNDS)
+                # The hidden layer.
+                _begin(
+                    total, sums, site, flip, channel_vectors, c, bucket, kind, within,
+                    level[site] - group - 1,
+                )  # fmt: skip
+                if is_mean:
+                    _add(total, activity, active)
+                    for k in range(_OWNS):
+                        even = _SIZES[abs(rest[c, site + own[k]])]
+                        if even:
+                            _add_scaled(total, weights, 2 * k, even)
+                        if k < BEFORE:
+                            # In eighths, as the weights of numbers are.
+                            away = (four[k] * _UNIT - prediction) >> (PREDICTION_BITS - _SIZE_BITS)
+                            _add_scaled(total, weights, 2 * k + 1, flip * away)
+                # Rows to add, those of numbers other than 0: listed without a branch, for there is
+                # no guessing them.
+                listed = 0
+                if not is_mean:
+                    for k in range(_OWNS):
+                        x = np.int64(v[c, site + own[k]])
+                        rows[listed] = k * _NUMBERS + LARGEST + flip * x
+                        listed += x != 0
+                for r in range(relations):
+                    other = related[c, r]
+                    if other < 0:
+                        break
+                    first = _OWNS + r * _PLACES
+                    if other < means:
+                        for k in range(_PLACES):
+                            at = site + near[k]
+                            if level[at]:
+                                x = rest[other, at]
+                                if x:
+                                    _add_scaled(total, weights, 2 * (first + k), _SIZES[abs(x)])
+                                odd = np.int32(x)
+                                if k != CENTRE:
+                                    odd = np.int32(v[other, at] - v[other, site])
+                                if odd:
+                                    odd = np.int32((flip * odd) << _SIZE_BITS)
+                                    _add_scaled(total, weights, 2 * (first + k) + 1, odd)
+                    else:
+                        for k in range(_PLACES):
+                            x = np.int64(v[other, site + near[k]])
+                            rows[listed] = (first + k) * _NUMBERS + LARGEST + flip * x
+                            listed += x != 0
+                rows[listed : listed + 3] = LARGEST  # that is 0
+                for k in range(0, listed, 4):
+                    _add_four(total, fed, rows, k)
+                _clip(total, feature)
+                # The decisions.
+                number = np.int64(v[c, site]) - whole
+                size = abs(number)
+                top = HEADS if is_mean else min(HEADS, reach[c] + 1)
+                found = 0
+                negative = number * flip < 0
+                head = 0
+                while head < top:
+                    logit = _dot(feature, out, c * HEADS + head) + bias[c, head, point]
+                    logit += bucket_bias[c, head, kind] + adapted[c, head]
+                    chance = _looked_up(logit, chances)
+                    told = not negative if head == 1 else bool(size >= max(head, 1))
+                    bit = _decide(mode, state, buffer, spent, chance, int(told))
+                    surprise = (bit << PROBABILITY_BITS) - chance
+                    adapted[c, head] += (surprise * speed) >> _SPEED_SHIFT
+                    if head == 1:
+                        negative = bit == 0
+                    elif bit == 0:
+                        break
+                    else:
+                        found = max(head, 1)
+                    head += 1
+                if found == HEADS - 1 and (is_mean or reach[c] > found):
+                    found += _escape(mode, state, buffer, spent, escapes, size - found)
+                    if found > 2 * LARGEST:
+                        return buffer, False
+                if mode == _DECODE:
+                    number = np.int64(whole + (-flip * found if negative else flip * found))
+                    if abs(number) > reach[c]:
+                        return buffer, False
+                    v[c, site] = number
+                if found == 0:
+                    continue
+                # What the number tells of others.
+                number = np.int64(v[c, site])
+                even = _SIZES[found]
+                if is_mean:
+                    rest[c, site] = number - whole
+                    for k in range(_PLACES):
+                        at = site - near[k]
+                        if level[at]:
+                            _feed(sums, 2 * at, table, 2 * (c * _PLACES + k), even)
+                    continue
+                for k in range(_PLACES):
+                    at = site - near[k]
+                    if level[at] > group:
+                        row = c * _PLACES + k
+                        _feed_both(sums, 2 * at, table, 2 * row, even, number << _SIZE_BITS)
+                        if c < lows:
+                            _predict(predictions, at, predict, row, number)
+        if is_mean:
+            _tell_mean(table, predict, c, height, width, v, rest, level, near, sums, predictions)
+    return buffer, True
+
+
+@njit(cache=True)
+def _predict(predictions, at, weights, row, number):  # type: ignore[no-untyped-def]
+    """Add a number's part to the predictions of a site."""
+    number = np.int32(number)
+    for k in range(predictions.shape[1]):
+        predictions[at, k] += number * weights[row, k]
+
+
+@njit(cache=True)
+def _tell_mean(table, predict, c, height, width, v, rest, level, near, sums, predictions):  # type: ignore[no-untyped-def]
+    """Add what a mean tells of the channels after it: how it differs from those around."""
+    wide = width + 2 * REACH
+    for i in range(height):
+        for j in range(width):
+            site = (i + REACH) * wide + j + REACH
+            for k in range(_PLACES):
+                at = site + near[k]
+                number = np.int32(rest[c, site])
+                if k != CENTRE:
+                    number = np.int32(v[c, at] - v[c, site])
+                if number and level[at]:
+                    row = c * _PLACES + k
+                    _feed(sums, 2 * site + 1, table, 2 * row + 1, number << _SIZE_BITS)
+                    _predict(predictions, site, predict, row, number)
+
+
+@njit(cache=True)
+def _escape(mode, state, buffer, cost, escapes, rest):  # type: ignore[no-untyped-def]
+    """Code a number from 0 on by an adaptive Exp-Golomb code; returns it."""
+    length, whole = 0, rest + 1
+    while length < _ESCAPES - 1:
+        chance = escapes[0, length]
+        bit = _decide(mode, state, buffer, cost, chance, 1 if whole >> (length + 1) else 0)
+        escapes[0, length] += ((bit << PROBABILITY_BITS) - bit - chance) >> 4
+        if not bit:
+            break
+        length += 1
+    result = 1
+    for shift in range(length - 1, -1, -1):
+        bit = _decide(mode, state, buffer, cost, _HALF, whole >> shift & 1)
+        result = 2 * result + bit
+    return result - 1
 
 
 def _rounded(values: NDArray[Any], places: int) -> NDArray[np.int64]:
@@ -295,52 +577,97 @@ def _rounded(values: NDArray[Any], places: int) -> NDArray[np.int64]:
     return rounded
 
 
+def _integers(context: Mapping[str, NDArray[Any]], form: Structure) -> _Weights:
+    """The weights in integers.
+
+    Raises
+    ------
+    ValueError
+        Where sums could exceed 32 bits.
+    """
+    x = {
+        name: _rounded(context[name], _SUM_BITS)
+        for name in (
+            "around", "within", "bucket", "activity", "channel", "point", "level_near",
+            "level_point",
+        )
+    }  # fmt: skip
+    fed = {
+        name: _rounded(context[name], _WEIGHT_BITS)
+        for name in ("even", "odd", "near_even", "near_odd")
+    }
+    out, level_out = (_rounded(context[name], _OUT_BITS) for name in ("out", "level_out"))
+    biases = {
+        name: _rounded(context[name], _FEATURE_BITS + _OUT_BITS)
+        for name in ("bias", "bucket_bias", "level_bias")
+    }
+    predict, own = (_rounded(context[name], PREDICTION_BITS) for name in ("predict", "own"))
+    related, reach = context["related"], np.array(form.reach)
+    if not ((related >= -1) & (related < np.arange(len(reach))[:, None])).all():
+        raise ValueError("a channel is related to one that is not coded before it")
+    if reach.min() < 1 or reach.max() > LARGEST or not 0 <= form.means <= form.bounds[0]:
+        raise ValueError("the channels are none that the context model can code")
+    # Of a mean's differences and of its rest, none is larger than twice its reach.
+    number = np.where(np.arange(len(reach)) < form.means, 2 * reach, reach)
+    size, most = int(_SIZES[-1]), 2 * LARGEST << _SIZE_BITS
+    feature = size * np.abs(fed["even"]).sum((0, 1))
+    feature += np.einsum("pmh,m->h", np.abs(fed["odd"]), number << _SIZE_BITS)
+    feature += (size * np.abs(fed["near_even"]) + most * np.abs(fed["near_odd"])).sum(0)
+    feature += np.abs(x["around"]).max(1).sum(0)
+    feature += sum(
+        np.abs(x[name]).max(0) for name in ("within", "bucket", "activity", "channel", "point")
+    )
+    levels = np.abs(x["level_near"]).max(1).sum(0) + np.abs(x["level_point"]).max(0)
+    logits = (CLIP << _FEATURE_BITS) * np.abs(out).sum(-1)
+    logits += np.abs(biases["bias"]).max(-1) + np.abs(biases["bucket_bias"]).max(-1)
+    level_logits = (CLIP << _FEATURE_BITS) * np.abs(level_out).sum(-1)
+    level_logits += np.abs(biases["level_bias"]).max(-1)
+    predicted = np.einsum("plm,l->m", np.abs(predict), number[: predict.shape[1]])
+    predicted += (np.abs(own) * 2 * reach).sum(0) + (reach << PREDICTION_BITS)
+    largest = max(int(part.max()) for part in (feature, levels, logits, level_logits, predicted))
+    if largest >= _EXACT >> 1:
+        raise ValueError("the weights of the context model are too large to be exact")
+    numbers = np.arange(-LARGEST, LARGEST + 1)
+    sized, signed = _SIZES[np.abs(numbers)][:, None], (numbers << _SIZE_BITS)[:, None]
+    vectors = {
+        "table": np.stack([fed["even"], fed["odd"]], 2).transpose(1, 0, 2, 3),
+        "near": np.stack([fed["near_even"], fed["near_odd"]], 1),
+        "fed": sized * fed["near_even"][:, None] + signed * fed["near_odd"][:, None],
+        "out": out.transpose(1, 0, 2),
+        "level_out": level_out,
+        **x,
+    }
+    hidden = out.shape[-1]
+    if hidden > _WIDTH:
+        raise ValueError(f"{hidden} hidden features are more than {_WIDTH}")
+    others = {
+        "bias": biases["bias"].transpose(1, 0, 2),
+        "bucket_bias": biases["bucket_bias"].transpose(1, 0, 2),
+        "level_bias": biases["level_bias"],
+        "related": related,
+        "predict": predict.transpose(1, 0, 2).reshape(-1, len(reach)),
+        "own": own,
+        "reach": reach,
+        "group": np.searchsorted(form.bounds, np.arange(len(reach)), side="right"),
+    }
+    rows = {
+        name: np.pad(part.reshape(-1, hidden), ((0, 0), (0, _WIDTH - hidden)))
+        for name, part in vectors.items()
+    }
+    return _Weights(
+        **{
+            name: np.ascontiguousarray(part, dtype=np.int32)
+            for name, part in {**rows, **others}.items()
+        }
+    )
+
+
 @lru_cache(maxsize=1)
-def _chance_table() -> NDArray[np.int64]:
+def _chance_table() -> Integers:
     """Logits to chances in 2^-16. `Decimal` rounds correctly, hence alike, on every machine."""
-    scale, bound = Decimal(1 << _PROBABILITY_BITS), _LARGEST_LOGIT << _LOGIT_BITS
+    scale = Decimal(1 << PROBABILITY_BITS)
     values = [
         int((scale / (1 + (Decimal(-q) / (1 << _LOGIT_BITS)).exp())).to_integral_value())
-        for q in range(-bound, bound + 1)
+        for q in range(-_LOGIT_BOUND, _LOGIT_BOUND + 1)
     ]
-    return np.array(values, np.int64).clip(1, (1 << _PROBABILITY_BITS) - 1)
-
-
-def _probability(logits: Floats) -> Floats64:
-    """The chance of a 1: exact in float64, and constriction's own 24 binary digits hold it too."""
-    bound = _LARGEST_LOGIT << _LOGIT_BITS
-    index = logits.astype(np.int64) >> (_FEATURE_BITS + _OUT_BITS - _LOGIT_BITS)
-    index = index.clip(-bound, bound) + bound
-    chances: Floats64 = _chance_table()[index] / float(1 << _PROBABILITY_BITS)
-    return chances
-
-
-def _bits(symbols: NDArray[Any], p: Floats64) -> float:
-    """What symbols cost at least whose chances to be 1 are given."""
-    return float(-np.log2(np.where(symbols == 1, p, 1 - p)).sum())
-
-
-@lru_cache(maxsize=1)
-def _thread_pools() -> ThreadpoolController:
-    """For the products of a wave, which are small: threads would wait for each other longer."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
-@lru_cache(maxsize=1)
-def _bernoulli() -> Any:
-    import constriction
-
-    return constriction.stream.model.Bernoulli(perfect=False)
-
-
-def map_and_code_gates(levels: int, n: int) -> Gates:
-    """The gates of an importance map in L - 1 planes and the n code channels that it masks.
-
-    Plane l says that the level exceeds l + 1: it is coded where the plane before it is 1. Code
-    channel k is in group g = k // (n / L), which is kept where the level exceeds g.
-    """
-    group = n // levels
-    planes: Sequence[int] = range(-1, levels - 2)
-    return Gates((*planes, *(k // group - 1 for k in range(n))))
+    return np.array(values).clip(1, (1 << PROBABILITY_BITS) - 1).astype(np.int32)

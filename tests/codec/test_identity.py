@@ -122,7 +122,8 @@ EDITS = {
     "lic_bench/codecs/jpeg.py": ('"quality": point', '"quality": 50', {"jpeg", "like"}),
     "lic_bench/codecs/pillow_codec.py": ("import io", "", {"jpeg", "like"}),
     "lic_bench/codecs/ycbcr.py": ("0.299", "0.298", {"hevc"}),
-    "lic_bench/learned/entropy.py": ("import numpy as np", "import numpy", {"content-weighted"}),
+    "lic_bench/learned/entropy.py": ("_SPEED = 128", "_SPEED = 129", {"content-weighted"}),
+    "lic_bench/learned/rangecoder.py": ("AT = 0, 1, 2", "AT = 1, 0, 2", {"content-weighted"}),
     "lic_bench/learned/bitstream.py": ("import zlib", "", {"content-weighted", "compressai"}),
     "like_jpeg.py": ("name = 'like'", "name = 'like'; point_range = (2, 99)", {"like"}),
 }

@@ -143,13 +143,20 @@ def test_without_the_map_everything_is_kept_and_the_map_costs_nothing(photograph
     model = Model(path, "cpu")
     image = photographs.images[0].numpy()
     for point in range(2):
-        symbols = model.symbols(image[None], point)
-        assert symbols[0, :15].all()
-        assert np.array_equal(symbols, model.symbols(image[None], point, with_map=False))
-        _, chances = model.coder._predicted(symbols[0], point)
-        # As many symbols as there are in 15 planes of 144 sites are next to certain.
-        assert -np.log2(np.sort(chances)[-15 * 144 :]).sum() < 1
-        assert model.coder.cost(symbols[0], point) > 100
+        values = model.values(image[None], point)
+        assert np.array_equal(values, model.values(image[None], point, with_map=False))
+        assert (model.level(image, point) == 16).all()
+        assert model.coder.cost(values[0], point) > 100
+
+
+def test_the_context_model_learns_the_codes_of_the_network(photographs, tmp_path):
+    """From its start, the frequencies of the numbers, on: the bits fall."""
+    plan = replace(fast(), steps=(("code", 1), ("context", 60)), hidden=16)
+    made = session(plan, photographs, tmp_path)
+    made.run(Clock(None), lambda text: None, every=10)
+    with (tmp_path / "log.csv").open(newline="") as file:
+        bpp = [float(row["bpp"]) for row in csv.DictReader(file) if row["stage"] == "context"]
+    assert bpp[-1] < 0.9 * bpp[0]
 
 
 def test_the_decoder_is_trained_without_touching_the_code(photographs, tmp_path):
@@ -306,6 +313,53 @@ def test_the_command_leaves_weights_that_work(folder, large, tmp_path, capsys):
         train(replace(onwards, recipe="paper", target_bpp=(0.3,)))
 
 
+def test_what_cannot_be_trained_is_refused_in_a_line(folder, large, tmp_path):
+    options = TrainingOptions((large,), tmp_path / "out", recipe="fast", width=8)
+    with pytest.raises(SpecError, match="no such folder"):
+        train(replace(options, images=(tmp_path / "none",)))
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(folder.iterdir())[:3]:
+        (few / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(SpecError, match="3 photographs are too few"):
+        train(replace(options, images=(few,)))
+    for channels in (8, 0, 401):
+        with pytest.raises(SpecError, match=f"--code-channels {channels}: a multiple of 16"):
+            train(replace(options, code_channels=channels))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_training_is_kept(photographs, tmp_path):
+    made = session(paper(), photographs, tmp_path)
+    said = []
+
+    def say(text):
+        said.append(text)
+        if len(said) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made.run(Clock(None), say, every=1)
+    made.save()
+    again = session(paper(), photographs, tmp_path)
+    assert again.share() == made.share() == 5 / 13
+    assert all("of all" in line and "to go" in line for line in said)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 9, 13])
+def test_an_unfinished_training_has_weights_that_work(steps, photographs, tmp_path):
+    made = session(fast(), photographs, tmp_path)
+    made.run(Limit(steps), lambda text: None)
+    before = {key: x.clone() for key, x in made.codec.state_dict().items()}
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(made.preliminary())
+    assert all(torch.equal(x, before[key]) for key, x in made.codec.state_dict().items())
+    image = photographs.images[0].numpy()
+    codec = ContentWeighted(weights=str(path))
+    decoded = codec.decode(codec.encode(image, 2))
+    assert np.square(decoded.astype(float) - image).mean() < 0.2 * image.astype(float).var()
+
+
 def test_one_rate_is_enough(large, tmp_path):
     options = TrainingOptions(
         (large,), tmp_path, recipe="fast", width=8, code_channels=64, batch=2, steps=8,
@@ -351,7 +405,7 @@ def test_training_runs_without_the_rest_of_lic_bench(large, tmp_path):
     """`python -m lic_bench.codecs.content_weighted` where only four packages are to be had."""
     script = (
         "import runpy, sys\n"
-        "for name in ('typer', 'msgspec', 'pandas', 'matplotlib', 'constriction', 'skimage', 'cv2',"
+        "for name in ('typer', 'msgspec', 'pandas', 'matplotlib', 'numba', 'skimage', 'cv2',"
         " 'rich', 'loky', 'pyarrow'): sys.modules[name] = None\n"
         "runpy.run_module('lic_bench.codecs.content_weighted', run_name='__main__')"
     )

@@ -1,0 +1,337 @@
+"""The decoder in whole numbers: the same pixels on every machine, with any number of threads.
+
+The network is that of `model`. Its weights and activations become multiples of powers of two, so
+few and so small that every sum of products is a whole number below 2^24 of its unit: float32 holds
+it without rounding, in whatever order it is added up. After each layer it is rounded. What looks at
+the code, which is nearly all 0, is added up in 32-bit integers, one digit after the other.
+
+Convolutions that take a short cut (Winograd, FFT, TF32, bfloat16) would round. PyTorch's on a CPU
+do not; `_proven` makes sure. Elsewhere they are matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import conv2d, pixel_shuffle, unfold
+
+from lic_bench.codecs.content_weighted.model import STRIDE, Settings
+from lic_bench.errors import UnavailableError
+
+_UNIT_BITS = 6  # binary places of an activation
+_MOST = (16 << _UNIT_BITS) - 1  # and the largest, in units
+_EXACT = 1 << 24
+_WEIGHT_UNITS = 4  # that the weights of a layer have in the mean, at least
+_FIRST_BITS = 16  # binary places of the sums of the first layer
+_PIXEL_BITS = 12  # and of those that make a pixel, in 8-bit steps
+_GAIN_BITS = 20
+# Larger images are put together from tiles of so many sites a side. A margin wider than what a
+# site can see (7.6 sites) makes the seams vanish.
+_TILE = 128
+_MARGIN = 10
+
+
+class _Layer(NamedTuple):
+    """A convolution in whole numbers."""
+
+    weights: list[Tensor]
+    """For one part of the inputs after the other, each so few that sums are exact."""
+    bias: Tensor
+    scale: Tensor
+    """Powers of two that turn its sums into units of the result."""
+    padding: int
+
+
+class ExactDecoder:
+    """The decoder of one network.
+
+    Parameters
+    ----------
+    net
+        The parameters of a `ContentWeightedNet` by name, of at most 12 binary digits each.
+    settings
+        Its settings.
+    device
+        Where the layers run. What looks at the code runs on the CPU.
+
+    Raises
+    ------
+    ValueError
+        Where the weights are so large that sums would not be exact.
+    """
+
+    def __init__(self, net: Mapping[str, Tensor], settings: Settings, device: torch.device) -> None:
+        self._net, self._settings, self._device = dict(net), settings, device
+        if settings.coefficients:
+            # The first channel of each coefficient, that of its highest digit.
+            coefficient, place = (net[f"digits.{key}"].numpy() for key in ("coefficient", "place"))
+            self._first = np.searchsorted(coefficient, np.arange(settings.coefficients))
+            self._places = place[self._first] + 1
+        else:
+            self._first = np.arange(settings.n)
+            self._places = np.ones(settings.n, np.int64)
+        last = "decoder.13"
+        self._layers = {
+            name: _layer(net[f"{name}.weight"], net[f"{name}.bias"], _UNIT_BITS, device)
+            for name in (
+                "decoder.2.a", "decoder.2.b", "decoder.3", "decoder.5.a", "decoder.5.b",
+                "decoder.7", "decoder.9.a", "decoder.9.b", "decoder.11",
+            )
+        }  # fmt: skip
+        weight, bias = (127.5 * net[f"{last}.{part}"].double() for part in ("weight", "bias"))
+        self._layers[last] = _layer(weight, bias + 127.5, _PIXEL_BITS, device)
+        self._check_first()
+        _proven(device)
+
+    def _check_first(self) -> None:
+        """Refuse weights with which the sums over the code could exceed 32 bits."""
+        net = self._net
+        gain = torch.ones(1, self._settings.n, dtype=torch.float64)
+        if self._settings.steered:
+            gain = net["log_code_gain"].double().exp()
+        first = net["decoder.0.weight"].double().abs().sum((2, 3)) @ gain.T
+        largest = float(first.max() + net["decoder.0.bias"].abs().max()) * (1 << _FIRST_BITS)
+        if self._settings.coefficients:
+            # Of the windows, four overlap.
+            windows = net["synthesis.weight"].double().abs().flatten(1).T @ gain.T
+            largest = max(largest, 4 * 127.5 * float(windows.max()) * (1 << _PIXEL_BITS))
+        if not largest < 1.9 * (1 << 30):
+            raise ValueError("the weights of the decoder are too large to be exact")
+
+    def pixels(self, v: NDArray[np.int8], point: int) -> NDArray[np.uint8]:
+        """From whole numbers, M x H x W, at an operating point: 8H x 8W x 3."""
+        _, rows, columns = v.shape
+        image = np.empty((rows * STRIDE, columns * STRIDE, 3), np.uint8)
+        for top in range(0, rows, _TILE):
+            for left in range(0, columns, _TILE):
+                bottom, right = min(top + _TILE, rows), min(left + _TILE, columns)
+                above, before = max(top - _MARGIN, 0), max(left - _MARGIN, 0)
+                part = v[:, above : bottom + _MARGIN, before : right + _MARGIN]
+                tile = self._tile(part, point)
+                image[top * STRIDE : bottom * STRIDE, left * STRIDE : right * STRIDE] = tile[
+                    (top - above) * STRIDE : (bottom - above) * STRIDE,
+                    (left - before) * STRIDE : (right - before) * STRIDE,
+                ]
+        return image
+
+    def _tile(self, v: NDArray[np.int8], point: int) -> NDArray[np.uint8]:
+        _, rows, columns = v.shape
+        first, bias, windows = self._looking_at_the_code(point)
+        features = np.zeros(((rows + 2) * (columns + 2), first.shape[1]), np.int32)
+        canvas = np.zeros((STRIDE * (rows + 1), STRIDE * (columns + 1), 3), np.int32)
+        flat = canvas.reshape(len(canvas), -1)
+        numbers = np.ascontiguousarray(v)
+
+        def add(rows: tuple[int, int]) -> None:
+            _add_code(numbers, *rows, self._first, self._places, first, features, windows, flat)
+
+        # Strips of rows at once; those between them, which reach into both, afterwards.
+        cuts = np.linspace(0, rows, max(min(torch.get_num_threads(), rows // 8), 1) + 1).astype(int)
+        strips = [(int(a) + (a > 0), int(b) - (b < rows)) for a, b in pairwise(cuts)]
+        if len(strips) > 1:
+            with ThreadPoolExecutor(len(strips)) as pool:
+                list(pool.map(add, strips))
+        else:
+            add(strips[0])
+        for cut in cuts[1:-1]:
+            add((int(cut) - 1, int(cut) + 1))
+        shift = _FIRST_BITS - _UNIT_BITS
+        inner = features.reshape(rows + 2, columns + 2, -1)[1:-1, 1:-1]
+        x = torch.from_numpy(((inner + bias) >> shift).clip(0, _MOST).astype(np.float32))
+        with torch.inference_mode():
+            y = self._run(x.permute(2, 0, 1)[None].to(self._device))
+            y = y.to(torch.int32).cpu()
+        half = STRIDE // 2
+        inside = canvas[half : half + STRIDE * rows, half : half + STRIDE * columns]
+        inside += y[0].permute(1, 2, 0).numpy() + (1 << (_PIXEL_BITS - 1))
+        inside >>= _PIXEL_BITS
+        return inside.clip(0, 255).astype(np.uint8)
+
+    def _run(self, x: Tensor) -> Tensor:
+        """All but the first layer: 1 x C x H x W to 1 x 3 x 8H x 8W, in units of a pixel."""
+        x = self._residual(x, "decoder.2")
+        x = self._residual(self._rectified(x, "decoder.3"), "decoder.5")
+        x = self._residual(self._rectified(pixel_shuffle(x, 2), "decoder.7"), "decoder.9")
+        x = self._rectified(pixel_shuffle(x, 4), "decoder.11")
+        return self._sums(x, "decoder.13").round_()
+
+    def _residual(self, x: Tensor, name: str) -> Tensor:
+        y = self._rectified(self._rectified(x, f"{name}.a"), f"{name}.b")
+        return y.add_(x).clamp_max_(_MOST)
+
+    def _rectified(self, x: Tensor, name: str) -> Tensor:
+        return self._sums(x, name).round_().clamp_(0, _MOST)
+
+    def _sums(self, x: Tensor, name: str) -> Tensor:
+        """What a layer adds up, in units of its result, not rounded."""
+        layer = self._layers[name]
+        if len(layer.weights) == 1:
+            return _convolved(x, layer.weights[0], layer.bias, layer.padding).mul_(layer.scale)
+        taken, total = 0, torch.zeros((), dtype=torch.int64, device=x.device)
+        for weight in layer.weights:
+            part = x[:, taken : taken + weight.shape[1]]
+            total = total + _convolved(part, weight, None, layer.padding).long()
+            taken += weight.shape[1]
+        total = total + layer.bias.long()[:, None, None]
+        return (total.double() * layer.scale.double()).float()
+
+    @lru_cache(maxsize=32)  # noqa: B019 - a decoder lives as long as the process
+    def _looking_at_the_code(
+        self, point: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """What a 1 of each code channel adds: to the first layer, 9 n x C, and to the pixels.
+
+        The places of the first are those of the sites that it reaches; with the bias of the first
+        layer. The windows of the second are 16 n x 48: 16 x 16 pixels of three samples.
+        """
+        net, n = self._net, self._settings.n
+        gain = np.ones(n)
+        if self._settings.steered:
+            gain = _exponentials(net["log_code_gain"][point].double().numpy())
+        weight = net["decoder.0.weight"].double().numpy() * gain[:, None, None]
+        first = np.rint(weight[:, :, ::-1, ::-1] * (1 << _FIRST_BITS)).transpose(1, 2, 3, 0)
+        first = first.reshape(n, 9, -1)
+        bias = np.rint(net["decoder.0.bias"].double().numpy() * (1 << _FIRST_BITS))
+        windows = np.zeros((n, 16, 48))
+        if self._settings.coefficients:
+            windows = net["synthesis.weight"].double().numpy() * gain[:, None, None, None]
+            windows = np.rint(windows * (127.5 * (1 << _PIXEL_BITS))).transpose(0, 2, 3, 1)
+            windows = windows.reshape(n, 16, 48)
+        bias += 1 << (_FIRST_BITS - _UNIT_BITS - 1)
+        vectors = (first.reshape(9 * n, -1), bias, windows.reshape(16 * n, 48))
+        return tuple(np.ascontiguousarray(x, np.int32) for x in vectors)  # type: ignore[return-value]
+
+
+def _layer(weight: Tensor, bias: Tensor, bits: int, device: torch.device) -> _Layer:
+    """A layer's weights in whole numbers, as fine as exact sums allow for each of its outputs.
+
+    `bits` are the binary places of the result.
+    """
+    weight, bias = weight.double(), bias.double() * (1 << _UNIT_BITS)
+    mean = weight.abs().flatten(1).mean(1)
+    for parts in range(1, weight.shape[1] + 1):
+        pieces = list(weight.chunk(parts, 1))
+        most = torch.stack([piece.abs().flatten(1).sum(1) for piece in pieces]).amax(0)
+        # Rounding adds up to half a unit to each weight.
+        room = _EXACT - 1 - _MOST * pieces[0][0].numel() / 2
+        fits = (room / (most * _MOST + bias.abs() + 1e-9)).clamp_max(2.0**16)
+        places = torch.tensor([int(np.frexp(float(x))[1]) - 1 for x in fits])
+        if room > 0 and bool((2.0**places * mean >= _WEIGHT_UNITS * (mean > 0)).all()):
+            break
+    else:
+        raise ValueError("the weights of the decoder are too large to be exact")
+    scale = 2.0 ** places.double()
+    return _Layer(
+        [(piece * scale[:, None, None, None]).round().float().to(device) for piece in pieces],
+        (bias * scale).round().float().to(device),
+        (2.0 ** (bits - _UNIT_BITS) / scale).float().to(device)[:, None, None],
+        weight.shape[-1] // 2,
+    )
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+    if x.device.type == "cpu":
+        return conv2d(x, weight, bias, padding=padding)
+    # As a product in float64, which no library computes otherwise than by adding up.
+    side, (_, _, height, width) = weight.shape[-1], x.shape
+    rows = unfold(x, side, padding=padding).double()
+    product = weight.flatten(1).double() @ rows
+    if bias is not None:
+        product = product + bias.double()[:, None]
+    return product.view(len(x), -1, height, width).float()
+
+
+@lru_cache(maxsize=4)
+def _proven(device: torch.device) -> None:
+    """Make sure that sums of whole numbers are exact here.
+
+    Raises
+    ------
+    UnavailableError
+        Where they are not.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, _MOST + 1, (1, 32, 20, 24))
+    weight = rng.integers(-56, 57, (64, 32, 3, 3))  # 1023 x 56 x 288 < 2^24
+    padded = np.pad(x[0], ((0, 0), (1, 1), (1, 1)))
+    expected = sum(
+        np.einsum("oi,ihw->ohw", weight[:, :, i, j], padded[:, i : i + 20, j : j + 24])
+        for i in range(3)
+        for j in range(3)
+    )
+    given, weights = (torch.from_numpy(values).float().to(device) for values in (x, weight))
+    with torch.inference_mode():
+        found = _convolved(given, weights, None, 1)[0].cpu().numpy()
+    if not np.array_equal(found, expected):
+        raise UnavailableError(
+            "PyTorch rounds the sums of its convolutions on this machine, so that pictures would "
+            "not be those of other machines"
+        )
+
+
+def _exponentials(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """exp, in multiples of 2^-20. `Decimal` rounds correctly, hence alike, on every machine."""
+    scale = 1 << _GAIN_BITS
+    return np.array([int((Decimal(float(y)).exp() * scale).to_integral_value()) for y in x]) / scale
+
+
+@njit(cache=True, nogil=True)
+def _add_code(v, top, bottom, first, places, vectors, features, windows, canvas) -> Any:  # type: ignore[no-untyped-def]
+    """Add what each digit of some rows of numbers adds to the first layer and to the pixels.
+
+    Parameters
+    ----------
+    v
+        M x H x W.
+    top, bottom
+        The first row, and the one after the last.
+    first, places
+        Of each number the first code channel, and how many digits it has.
+    vectors, features
+        9 n x C, and (H + 2) (W + 2) x C.
+    windows, canvas
+        16 n x 48, and 8 (H + 1) x 24 (W + 1).
+    """
+    width, across = v.shape[2], v.shape[2] + 2
+    # Channel by channel: what one of them adds stays in the cache.
+    for c in range(len(v)):
+        for i in range(top, bottom):
+            for j in range(width):
+                rest = np.int64(v[c, i, j])
+                channel = first[c] + 2 * places[c]
+                while rest:
+                    # Balanced ternary, the lowest digit first.
+                    digit = (rest + 1) % 3 - 1
+                    rest = (rest - digit) // 3
+                    channel -= 2
+                    if not digit:
+                        continue
+                    k = channel + (1 if digit < 0 else 0)
+                    for place in range(9):
+                        at = (i + place // 3) * across + j + place % 3
+                        _add_row(features, at, vectors, 9 * k + place)
+                    for y in range(16):
+                        _add_line(canvas, 8 * i + y, 24 * j, windows, 16 * k + y)
+
+
+@njit(cache=True, nogil=True)
+def _add_row(total, at, vectors, row) -> None:  # type: ignore[no-untyped-def]
+    for h in range(vectors.shape[1]):
+        total[at, h] += vectors[row, h]
+
+
+@njit(cache=True, nogil=True)
+def _add_line(canvas, y, start, windows, row) -> None:  # type: ignore[no-untyped-def]
+    line = canvas[y, start : start + 48]
+    for x in range(48):
+        line[x] += windows[row, x]
