@@ -15,15 +15,17 @@ from torch import Tensor
 from lic_bench.errors import SpecError
 
 # For a loss, multipliers and the rates that they led to, in bpp: means over the 24 Kodak images,
-# real bytes, of weights trained with them at a width of 32 (MODEL_CARD.md).
+# real bytes, of the weights that come along (MODEL_CARD.md).
 _RATES = {
     "mse": (
-        (2400.0, 0.0538), (1450.0, 0.0731), (880.0, 0.0993), (530.0, 0.1350), (320.0, 0.1836),
-        (195.0, 0.2471), (120.0, 0.3288), (72.0, 0.4314), (44.0, 0.5383), (28.0, 0.6489),
+        (2400.0, 0.0357), (1450.0, 0.0527), (880.0, 0.0757), (530.0, 0.1077), (320.0, 0.1494),
+        (195.0, 0.2055), (120.0, 0.2759), (72.0, 0.3663), (44.0, 0.4587), (28.0, 0.5566),
+        (18.0, 0.6507),
     ),
     "mse+ms-ssim": (
-        (3152.0, 0.0349), (1500.0, 0.0609), (850.0, 0.0893), (480.0, 0.1299), (270.0, 0.1807),
-        (150.0, 0.2549), (85.0, 0.3415), (45.0, 0.4719), (24.0, 0.6180), (15.1, 0.7012),
+        (3152.0, 0.0265), (1500.0, 0.0473), (850.0, 0.0710), (480.0, 0.1043), (270.0, 0.1490),
+        (150.0, 0.2098), (85.0, 0.2887), (45.0, 0.4037), (24.0, 0.5332), (15.1, 0.6095),
+        (10.75, 0.6669),
     ),
 }  # fmt: skip
 _OTHERS = "mse+ms-ssim"  # whose rates are taken for losses that were not measured

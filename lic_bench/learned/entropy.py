@@ -163,9 +163,9 @@ class ValueCoder:
         Raises
         ------
         BitstreamError
-            Where the stream is too long, or cut short by more than six bytes: as soon as that
-            shows, since whoever makes streams up can claim any size. Other damage is for a
-            checksum to find.
+            Where the stream is too long, or so short that it ends before the numbers do: as soon
+            as that shows, since whoever makes streams up can claim any size. Other damage is for
+            a checksum to find.
         """
         code = np.frombuffer(stream, np.uint8).copy()  # numba tells what is read-only apart
         v = np.zeros((self.form.channels, height, width), np.int8)
