@@ -167,7 +167,7 @@ def plot(
 def _add_published(
     axes: Axes, name: str, dataset: str, metric: str, span: tuple[float, float], index: int
 ) -> str | None:
-    """Draw the part of a published curve that lies in a span of rates; return its source and year."""
+    """Draw the part of a published curve in a span of rates; return its source and year."""
     try:
         line = published_curves.curve(name, dataset, metric)
     except UndefinedError as error:
