@@ -6,7 +6,7 @@ congruency: P. Kovesi, "Image features from phase congruency", Videre, 1999: log
 four scales and four orientations. 0 to 1, higher is better. Symmetric. What the JPEG AI common test
 conditions call FSIM is FSIMc.
 
-Largest difference from piq 0.8.0 over 48 pairs of Kodak images: see docs/metrics.md.
+How far it is from piq 0.8.0: docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def fsim(reference: Image, distorted: Image) -> tuple[float, float] | None:
     if min(reference.shape[:2]) < SIDE:
         return None
     size = max(1, round(min(reference.shape[:2]) / 256))
-    first, second = ([_shrunk(plane, size) for plane in yiq(each)] for each in (reference, distorted))
+    first, second = (
+        [_shrunk(plane, size) for plane in yiq(each)] for each in (reference, distorted)
+    )
     x, y = _phase_congruency(first[0]), _phase_congruency(second[0])
     strongest = np.maximum(x, y)
     similar = _similarity(x, y, _T1) * strongest

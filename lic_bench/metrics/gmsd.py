@@ -5,7 +5,7 @@ perceptual image quality index", IEEE Transactions on Image Processing, 2014, se
 2x2 means, Prewitt gradients, the standard deviation of their similarity. 0 where images are alike;
 lower is better. Symmetric.
 
-Largest difference from piq 0.8.0 over 48 pairs of Kodak images: see docs/metrics.md.
+How far it is from piq 0.8.0: docs/metrics.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ R. Reisenhofer, S. Bosse, G. Kutyniok, T. Wiegand, "A Haar wavelet-based percept
 for image quality assessment", Signal Processing: Image Communication, 2018, equations 9 to 13, in
 colour, with C = 30 and alpha = 4.2. 0 to 1, higher is better. Symmetric.
 
-Largest difference from piq 0.8.0 over 48 pairs of Kodak images: see docs/metrics.md.
+How far it is from piq 0.8.0: docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -46,19 +46,21 @@ def haarpsi(reference: Image, distorted: Image) -> float | None:
     first, second = ([halved(plane) for plane in yiq(image)] for image in (reference, distorted))
     similarities, weights = [], []
     for vertical in (False, True):
-        x, y = ([_haar(planes[0], scale, vertical) for scale in (2, 4, 8)] for planes in (first, second))
+        x, y = (
+            [_haar(planes[0], scale, vertical) for scale in (2, 4, 8)] for planes in (first, second)
+        )
         similarities.append(_similarity(x[0], y[0]) + _similarity(x[1], y[1]))
         weights.append(np.maximum(x[2], y[2]))
-    chroma = [
-        _similarity(_means(x), _means(y)) for x, y in zip(first[1:], second[1:], strict=True)
-    ]
+    chroma = [_similarity(_means(x), _means(y)) for x, y in zip(first[1:], second[1:], strict=True)]
     similarities.append(chroma[0] + chroma[1])
     weights.append((weights[0] + weights[1]) / 2)
     pairs = list(zip(similarities, weights, strict=True))
     total = sum(float(weight.sum()) for weight in weights)
     if total == 0:  # both images are flat
         return float(np.mean([similarity.mean() / 2 for similarity in similarities]))
-    share = sum(float((weight / (1 + np.exp(-_ALPHA / 2 * s))).sum()) for s, weight in pairs) / total
+    share = (
+        sum(float((weight / (1 + np.exp(-_ALPHA / 2 * s))).sum()) for s, weight in pairs) / total
+    )
     return float((np.log(share / (1 - share)) / _ALPHA) ** 2)
 
 
@@ -67,9 +69,7 @@ def _haar(plane: Plane, size: int, vertical: bool) -> Plane:
     step, mean = np.repeat([1.0, -1.0], size // 2) / size, np.ones(size)
     taps = (mean, step) if vertical else (step, mean)
     anchor, border = (size // 2 - 1, size // 2 - 1), cv2.BORDER_CONSTANT
-    return np.abs(
-        cv2.sepFilter2D(plane, cv2.CV_64F, *taps, anchor=anchor, borderType=border)
-    )
+    return np.abs(cv2.sepFilter2D(plane, cv2.CV_64F, *taps, anchor=anchor, borderType=border))
 
 
 def _means(plane: Plane) -> Plane:

@@ -6,8 +6,8 @@ JPEG AI common test conditions take it: of luma in 0 to 1 (`jpeg_ai_luma`), six 
 which is bilinear interpolation; the root mean square of each level, and the mean of these.
 0 where images are alike; lower is better. Symmetric.
 
-Largest difference from IQA-pytorch 0.1, which the JPEG AI reference software uses, over 48 pairs of
-Kodak images: see docs/metrics.md. plenoptic's NLPD (of the authors' laboratory) is up to 0.03 away.
+How far it is from IQA-pytorch 0.1, which the JPEG AI reference software uses: docs/metrics.md.
+plenoptic's NLPD (of the authors' laboratory) is up to 0.03 away.
 """
 
 from __future__ import annotations

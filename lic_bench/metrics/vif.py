@@ -3,9 +3,10 @@
 H. R. Sheikh, A. C. Bovik, "Image information and visual quality", IEEE Transactions on Image
 Processing, 2006; in the pixel domain as its authors released it afterwards (VIFp): four scales with
 Gaussian windows of 17, 9, 5 and 3 samples (standard deviation a fifth of that), and noise of the
-eye of variance 2. Usually 0 to 1, higher is better; above 1 where contrast was raised. Not symmetric.
+eye of variance 2. Usually 0 to 1, higher is better; above 1 where contrast was raised. Not
+symmetric.
 
-Largest difference from piq 0.8.0 (of BT.601 luma) over 48 pairs of Kodak images: see docs/metrics.md.
+How far it is from piq 0.8.0 (of BT.601 luma): docs/metrics.md.
 The JPEG AI common test conditions use it of `lic_bench.metrics.colour.jpeg_ai_luma`.
 """
 
