@@ -36,7 +36,7 @@ def fused(a: Any, b: Any, c: Any) -> NDArray[np.float32]:
     """
     product = np.multiply(a, b, dtype=np.float64)
     product += c
-    return product.astype(np.float32)
+    return np.asarray(product, dtype=np.float32)
 
 
 def windowed(planes: Planes) -> Planes:
