@@ -158,14 +158,14 @@ def curve(name: str, dataset: str, metric: str = "psnr_rgb") -> PublishedCurve:
             f"no curve called {name!r} is published on {dataset}; {hint}"
             f"lic-bench published --dataset {dataset} lists what there is"
         )
-    others = dict.fromkeys(
+    elsewhere = dict.fromkeys(
         other
         for known in listing()
         if known.dataset == dataset and name in (known.codec, known.name)
         for other in known.metrics
     )
     raise UndefinedError(
-        f"{name} was not published in {metric} on {dataset}, but in {', '.join(others)}."
+        f"{name} was not published in {metric} on {dataset}, but in {', '.join(elsewhere)}."
     )
 
 

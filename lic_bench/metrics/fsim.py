@@ -80,11 +80,10 @@ def _similarity(x: Plane, y: Plane, constant: float) -> Plane:
 def _gradients(plane: Plane) -> Plane:
     """The magnitudes of Scharr's gradients, with zeros beyond the border."""
     step, mean = np.array([-1.0, 0, 1]), np.array([3.0, 10, 3]) / 16
-    along, across = (
-        cv2.sepFilter2D(plane, cv2.CV_64F, *taps, borderType=cv2.BORDER_CONSTANT)
-        for taps in ((step, mean), (mean, step))
-    )
-    return np.hypot(along, across)
+    border = cv2.BORDER_CONSTANT
+    along = cv2.sepFilter2D(plane, cv2.CV_64F, step, mean, borderType=border)
+    across = cv2.sepFilter2D(plane, cv2.CV_64F, mean, step, borderType=border)
+    return np.asarray(np.hypot(along, across))
 
 
 class _Filters(NamedTuple):

@@ -59,8 +59,7 @@ def halved(plane: Plane) -> Plane:
 def _gradients(plane: Plane) -> Plane:
     """The magnitudes of the gradients, with zeros beyond the border."""
     step, mean = np.array([-1.0, 0, 1]), np.full(3, 1 / 3)
-    along, across = (
-        cv2.sepFilter2D(plane, cv2.CV_64F, *taps, borderType=cv2.BORDER_CONSTANT)
-        for taps in ((step, mean), (mean, step))
-    )
-    return np.hypot(along, across)
+    border = cv2.BORDER_CONSTANT
+    along = cv2.sepFilter2D(plane, cv2.CV_64F, step, mean, borderType=border)
+    across = cv2.sepFilter2D(plane, cv2.CV_64F, mean, step, borderType=border)
+    return np.asarray(np.hypot(along, across))

@@ -67,15 +67,17 @@ def haarpsi(reference: Image, distorted: Image) -> float | None:
 def _haar(plane: Plane, size: int, vertical: bool) -> Plane:
     """The magnitudes of the coefficients of a Haar filter of size x size."""
     step, mean = np.repeat([1.0, -1.0], size // 2) / size, np.ones(size)
-    taps = (mean, step) if vertical else (step, mean)
+    along, across = (mean, step) if vertical else (step, mean)
     anchor, border = (size // 2 - 1, size // 2 - 1), cv2.BORDER_CONSTANT
-    return np.abs(cv2.sepFilter2D(plane, cv2.CV_64F, *taps, anchor=anchor, borderType=border))
+    filtered = cv2.sepFilter2D(plane, cv2.CV_64F, along, across, anchor=anchor, borderType=border)
+    return np.asarray(np.abs(filtered))
 
 
 def _means(plane: Plane) -> Plane:
     """The magnitudes of the means of 2x2 samples, with zeros beyond the border."""
     taps, border = np.array([0.5, 0.5]), cv2.BORDER_CONSTANT
-    return np.abs(cv2.sepFilter2D(plane, cv2.CV_64F, taps, taps, anchor=(0, 0), borderType=border))
+    filtered = cv2.sepFilter2D(plane, cv2.CV_64F, taps, taps, anchor=(0, 0), borderType=border)
+    return np.asarray(np.abs(filtered))
 
 
 def _similarity(x: Plane, y: Plane) -> Plane:

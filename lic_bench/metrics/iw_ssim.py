@@ -145,4 +145,4 @@ def _enlarged(plane: Plane) -> Plane:
     share = (at - before)[:, None]
     inner = plane[before] * (1 - share) + plane[np.minimum(before + 1, rows - 1)] * share
     ends = 2 * inner[[0, -1]] - inner[[1, -2]]
-    return np.concatenate([ends[:1], inner, ends[1:]])[::2]
+    return np.asarray(np.concatenate([ends[:1], inner, ends[1:]])[::2])
