@@ -38,14 +38,15 @@ _APART = 0.5  # per cent of rate: images nearer to the median than this are no o
 class Side:
     """What is compared: the measurements of one codec, or a published curve.
 
-    A curve that was imported as averages is compared as a published one is: without images.
+    A curve that was imported as averages, and a published one of averages, is compared without
+    images.
     """
 
     label: str
     codec: str
     """The spec, or the name of the published curve."""
     measurements: pd.DataFrame | None = field(default=None, repr=False)
-    """Of this codec, on all data sets; nothing for a published curve."""
+    """Of this codec, on all data sets; nothing for a published curve: see `_with_images`."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Comparison:
     dataset: str
     metric: str
     images: int
-    """How many; 0 beside a published curve, or an imported one, of averages."""
+    """How many; 0 beside a curve of averages, published or imported."""
     rate: Delta
     quality: Delta
     overlap: float
@@ -220,6 +221,7 @@ def compare_sides(
     for side, other in ((anchor, test), (test, anchor)):
         if side.measurements is None and other.measurements is not None:
             published.check_images(other.measurements, dataset)
+    anchor, test = (_with_images(side, dataset, metric) for side in (anchor, test))
     tables, notes = _paired(anchor, test, dataset)
     mean_curves = [
         _curve(side, table, dataset, metric)
@@ -269,6 +271,13 @@ def _delta(
         overlap,
         reason,
     )
+
+
+def _with_images(side: Side, dataset: str, metric: str) -> Side:
+    """A side with what was published of every image, where that is so."""
+    if side.measurements is not None:
+        return side
+    return replace(side, measurements=published.image_figures(side.codec, dataset, metric))
 
 
 def _dataset(anchor: Side, test: Side, wanted: str | None) -> str:

@@ -22,6 +22,7 @@ from lic_bench.cli import (
     export,
     import_results,
     plot,
+    published,
     report,
     run,
     runs,
@@ -62,6 +63,7 @@ app.command()(compare.compare)
 app.command()(report.report)
 app.command()(time.time)
 app.command()(verify.verify)
+app.command()(published.published)
 app.command()(codecs.codecs)
 app.command()(check.check)
 app.add_typer(datasets.app, name="datasets", invoke_without_command=True)

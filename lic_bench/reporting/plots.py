@@ -167,7 +167,7 @@ def plot(
 def _add_published(
     axes: Axes, name: str, dataset: str, metric: str, span: tuple[float, float], index: int
 ) -> str | None:
-    """Draw the part of a published curve that lies in a span of rates; return its source."""
+    """Draw the part of a published curve in a span of rates; return its source and year."""
     try:
         line = published_curves.curve(name, dataset, metric)
     except UndefinedError as error:
@@ -193,7 +193,7 @@ def _add_published(
         markevery=list(true[:: -(-len(true) // _PUBLISHED_MARKERS) or 1]),
         **_PUBLISHED,
     )
-    return line.source
+    return f"{line.source} {line.year}"
 
 
 def _add_legend(figure: Figure, axes: Axes) -> None:

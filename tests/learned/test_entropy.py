@@ -176,7 +176,7 @@ def test_weights_too_large_to_be_exact_are_refused():
 def test_a_payload_of_another_length_is_refused():
     v, made = draw(16, 16), coder(model())
     stream = made.encode(v, 0)
-    # That the last few bytes are missing is for a checksum to find: any bytes stand for some numbers.
+    # That the last few bytes are missing is for a checksum to find.
     for wrong in (stream[: len(stream) // 2], b"", stream + bytes(8)):
         with pytest.raises(BitstreamError):
             made.decode(wrong, 16, 16, 0)

@@ -153,10 +153,10 @@ def test_published_curves_are_drawn_as_what_they_are() -> None:
     (axes,) = figure.axes
     names = ["jpeg", "jpeg2000", "vtm (published)", "webp@tfc (published)"]
     assert texts(figure) == names
-    assert "grey: published (compressai, tfc), not measured here" in axes.get_title()
+    assert "grey: published (compressai 2020, tfc 2018), not measured" in axes.get_title()
     drawn = lines(figure)
     for name in names[2:]:
-        theirs = published.curve(name.removesuffix(" (published)"), "kodak")
+        theirs = published.curve(name.split(" (")[0], "kodak")
         at, values = drawn[name].get_data()
         marked = np.array(drawn[name].get_markevery())
         assert np.isin(at[marked], theirs.bpp).all()  # markers are points that were published
