@@ -64,6 +64,7 @@ _ENCODE, _DECODE, _COST = 0, 1, 2
 _WIDTH = 64  # hidden features; loops of a known length take half of the time
 _ROOM = 96  # bytes, more than a number takes
 _ESCAPES = 16  # places of a number beyond the heads, at most
+_RAREST = 1 << 8  # the least chance of such a place, and its most from 1
 
 _UP, _RIGHT = (np.array(steps) for steps in zip(*OWN, strict=True))
 _PLACES, _OWNS = len(NEAR), len(OWN)
@@ -184,7 +185,7 @@ class ValueCoder:
         cost = np.zeros(1 + channels)
         buffer = np.zeros(1 << 16, np.uint8) if mode == _ENCODE else code
         adapted = np.zeros((channels, HEADS), np.int32)
-        escapes = np.full((2, _ESCAPES), _HALF, np.int32)
+        escapes = np.full(_ESCAPES, _HALF, np.int32)
         for top in range(0, height, _TILE):
             for left in range(0, width, _TILE):
                 part = v[:, top : top + _TILE, left : left + _TILE]
@@ -558,9 +559,10 @@ def _escape(mode, state, buffer, cost, escapes, rest):  # type: ignore[no-untype
     """Code a number from 0 on by an adaptive Exp-Golomb code; returns it."""
     length, whole = 0, rest + 1
     while length < _ESCAPES - 1:
-        chance = escapes[0, length]
+        chance = escapes[length]
         bit = _decide(mode, state, buffer, cost, chance, 1 if whole >> (length + 1) else 0)
-        escapes[0, length] += ((bit << PROBABILITY_BITS) - bit - chance) >> 4
+        moved = chance + (((bit << PROBABILITY_BITS) - chance) >> 4)
+        escapes[length] = min(max(moved, _RAREST), (1 << PROBABILITY_BITS) - _RAREST)
         if not bit:
             break
         length += 1

@@ -82,6 +82,18 @@ def test_any_numbers_come_back(seed, height, width, share):
     assert np.array_equal(made.decode(made.encode(v, 1), height, width, 1), v)
 
 
+def test_numbers_beyond_the_heads_come_back_however_many():
+    """Means that jump from end to end: their escapes are seen often, and are never impossible."""
+    made, rng = coder(model()), np.random.default_rng(0)
+    v = np.zeros((len(REACH), 60, 60), np.int8)
+    for size in (40, 15, 40):
+        v[:2] = np.where(rng.random((2, 60, 60)) < 0.5, -size, size)
+        v[:2, 30] = rng.integers(-40, 41, (2, 60))
+        stream = made.encode(v, 0)
+        assert np.isfinite(made.cost(v, 0)) and 8 * len(stream) < made.cost(v, 0) + 16
+        assert np.array_equal(made.decode(stream, 60, 60, 0), v)
+
+
 def test_the_bytes_cost_what_the_model_says():
     v, made = draw(64, 96), coder(model())
     real = 8 * len(made.encode(v, 0))
@@ -176,7 +188,7 @@ def test_weights_too_large_to_be_exact_are_refused():
 def test_a_payload_of_another_length_is_refused():
     v, made = draw(16, 16), coder(model())
     stream = made.encode(v, 0)
-    # That the last few bytes are missing is for a checksum to find.
+    # That a few bytes are missing is for a checksum to find: any bytes stand for some numbers.
     for wrong in (stream[: len(stream) // 2], b"", stream + bytes(8)):
         with pytest.raises(BitstreamError):
             made.decode(wrong, 16, 16, 0)
