@@ -99,13 +99,7 @@ def finish(state: State, buffer: Bytes) -> bytes:
 
     `buffer` must have room for seven bytes more.
     """
-    low, width = int(state[LOW]), int(state[RANGE])
-    # The number with the fewest binary places that lies in the interval.
-    for places in range(_WHOLE + 1):
-        unit = 1 << (_WHOLE - places)
-        value = -(-low // unit) * unit
-        if value < low + width:
-            break
+    value = _shortest(int(state[LOW]), int(state[RANGE]))
     state[LOW], written = value, int(state[AT])
     for _ in range(_BYTES):
         state[RANGE] = 0
@@ -114,6 +108,16 @@ def finish(state: State, buffer: Bytes) -> bytes:
     while end > written and not buffer[end - 1]:
         end -= 1
     return buffer[:end].tobytes()
+
+
+def _shortest(low: int, width: int) -> int:
+    """The number with the fewest binary places that lies in an interval."""
+    for places in range(_WHOLE + 1):
+        unit = 1 << (_WHOLE - places)
+        value = -(-low // unit) * unit
+        if value < low + width:
+            break
+    return value
 
 
 def check_end(state: State, code: Bytes) -> None:
@@ -127,8 +131,13 @@ def check_end(state: State, code: Bytes) -> None:
     needed = int(state[AT]) - _BYTES
     if len(code) < needed:
         raise BitstreamError("the payload ends before its last symbol")
-    if len(code) > needed and (len(code) > needed + _BYTES or not code[-1]):
-        raise BitstreamError("the payload goes on after its last symbol")
+    last = int.from_bytes(bytes(code[needed : needed + _BYTES]).ljust(_BYTES, b"\0"), "big")
+    # From the code's distance to it follows the low end of the encoder's interval.
+    distance = int(state[LOW])
+    low = (last - distance) % (1 << _WHOLE)
+    beyond = len(code) > needed + _BYTES or (len(code) > needed and not code[-1])
+    if beyond or _shortest(low, int(state[RANGE])) != low + distance:
+        raise BitstreamError("the payload ends otherwise than after its last symbol")
 
 
 @njit(cache=True)

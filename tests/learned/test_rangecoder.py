@@ -63,6 +63,6 @@ def test_nothing_is_an_empty_code_and_any_byte_more_is_seen():
     assert coded([], []) == b""
     bits, chances = [1, 0, 1, 1] * 50, [30_000] * 200
     stream = coded(bits, chances)
-    for wrong in (stream + bytes(1), stream + bytes(7), stream[:-7]):
+    for wrong in (stream + bytes(1), stream + bytes(7), stream + b"\1", stream[:-7]):
         with pytest.raises(BitstreamError):
             read(wrong, chances)
