@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv2d, pixel_shuffle, unfold
 
 from lic_bench.codecs.content_weighted.model import STRIDE, Settings
 from lic_bench.errors import UnavailableError
+from lic_bench.learned.compiled import compiled
 
 _UNIT_BITS = 6  # binary places of an activation
 _MOST = (16 << _UNIT_BITS) - 1  # and the largest, in units
@@ -285,7 +285,7 @@ def _exponentials(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([int((Decimal(float(y)).exp() * scale).to_integral_value()) for y in x]) / scale
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_code(v, top, bottom, first, places, vectors, features, windows, canvas) -> Any:  # type: ignore[no-untyped-def]
     """Add what each digit of some rows of numbers adds to the first layer and to the pixels.
 
@@ -324,13 +324,13 @@ def _add_code(v, top, bottom, first, places, vectors, features, windows, canvas)
                         _add_line(canvas, 8 * i + y, 24 * j, windows, 16 * k + y)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_row(total, at, vectors, row) -> None:  # type: ignore[no-untyped-def]
     for h in range(vectors.shape[1]):
         total[at, h] += vectors[row, h]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_line(canvas, y, start, windows, row) -> None:  # type: ignore[no-untyped-def]
     line = canvas[y, start : start + 48]
     for x in range(48):
