@@ -95,7 +95,7 @@ class _Weights(NamedTuple):
     near: Integers
     """`near_even` and `near_odd` in turns: (inputs x 2) x hidden."""
     fed: Integers
-    """What each input adds for each number, -`LARGEST` to `LARGEST`: (inputs x 81) x hidden."""
+    """What each input adds for each number, -`LARGEST` to `LARGEST`: (inputs x 243) x hidden."""
     around: Integers
     within: Integers
     bucket: Integers
