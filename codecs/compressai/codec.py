@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -116,9 +117,15 @@ class CompressAI(Codec):
         """
         index = self._index(point)
         try:
-            self._fetch(index)
+            weights = self._fetch(index)
         except UnavailableError as error:
             raise UnavailableError(f"{self.name}: {error}\n{self._missing()}") from error
+        if not weights.is_published():
+            warnings.warn(
+                f"{self.name}: {weights.path} is not what {weights.url} holds; it is used, and "
+                f"what is measured stands under its own hash, {weights.digest()}",
+                stacklevel=2,
+            )
         if self._checkpoint:
             self._model(index)
 

@@ -59,6 +59,11 @@ class Digits(nn.Module):
         zero, other = self.threshold[point][..., None, None].unbind(1)
         return _Quantiser.apply(z, zero, other, self)  # type: ignore[no-any-return,no-untyped-call]
 
+    def whole(self, z: Tensor, point: Tensor) -> Tensor:
+        """Coefficients in steps as whole numbers of them, whether digits reach these or not."""
+        zero, other = self.threshold[point][..., None, None].unbind(1)
+        return _whole(z, zero, other)
+
     def of(self, v: Tensor) -> Tensor:
         """The bits of whole numbers of steps; those out of reach become the nearest in reach."""
         reach = v.new_zeros(self.coefficients)
@@ -73,6 +78,11 @@ class Digits(nn.Module):
         return table.view(-1)[number]
 
 
+def _whole(z: Tensor, zero: Tensor, other: Tensor) -> Tensor:
+    size = z.abs()
+    return z.sign() * torch.floor(size - other + 1).clamp_min(1) * (size > zero)
+
+
 class _Quantiser(torch.autograd.Function):
     """Quantises, with a gradient written by hand: that of a smoothed loss.
 
@@ -85,8 +95,7 @@ class _Quantiser(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, zero: Tensor, other: Tensor, digits: Digits) -> Tensor:
-        size = z.abs()
-        v = z.sign() * torch.floor(size - other + 1).clamp_min(1) * (size > zero)
+        v = _whole(z, zero, other)
         ctx.save_for_backward(z, zero, other, v)
         ctx.digits = digits
         return digits.of(v)

@@ -20,13 +20,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv2d, pixel_shuffle, unfold
 
 from lic_bench.codecs.content_weighted.model import STRIDE, Settings
 from lic_bench.errors import UnavailableError
+from lic_bench.learned.compiled import compiled
+from lic_bench.learned.surroundings import LARGEST
 
 _UNIT_BITS = 6  # binary places of an activation
 _MOST = (16 << _UNIT_BITS) - 1  # and the largest, in units
@@ -99,6 +100,11 @@ class ExactDecoder:
         gain = torch.ones(1, self._settings.n, dtype=torch.float64)
         if self._settings.steered:
             gain = net["log_code_gain"].double().exp()
+        if self._settings.coefficients:
+            # The highest digit of a mean takes what the others do not reach.
+            most = torch.from_numpy(1 + LARGEST // 3 ** (self._places[:3] - 1)).double()
+            for sign in (0, 1):
+                gain[:, self._first[:3] + sign] *= most
         first = net["decoder.0.weight"].double().abs().sum((2, 3)) @ gain.T
         largest = float(first.max() + net["decoder.0.bias"].abs().max()) * (1 << _FIRST_BITS)
         if self._settings.coefficients:
@@ -285,7 +291,7 @@ def _exponentials(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([int((Decimal(float(y)).exp() * scale).to_integral_value()) for y in x]) / scale
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_code(v, top, bottom, first, places, vectors, features, windows, canvas) -> Any:  # type: ignore[no-untyped-def]
     """Add what each digit of some rows of numbers adds to the first layer and to the pixels.
 
@@ -310,28 +316,30 @@ def _add_code(v, top, bottom, first, places, vectors, features, windows, canvas)
                 rest = np.int64(v[c, i, j])
                 channel = first[c] + 2 * places[c]
                 while rest:
-                    # Balanced ternary, the lowest digit first.
-                    digit = (rest + 1) % 3 - 1
-                    rest = (rest - digit) // 3
+                    # Balanced ternary, the lowest digit first; the highest takes what is left.
                     channel -= 2
+                    digit = rest if channel == first[c] else (rest + 1) % 3 - 1
+                    rest = (rest - digit) // 3
                     if not digit:
                         continue
                     k = channel + (1 if digit < 0 else 0)
                     for place in range(9):
                         at = (i + place // 3) * across + j + place % 3
-                        _add_row(features, at, vectors, 9 * k + place)
+                        _add_row(features, at, vectors, 9 * k + place, np.int32(abs(digit)))
                     for y in range(16):
-                        _add_line(canvas, 8 * i + y, 24 * j, windows, 16 * k + y)
+                        _add_line(
+                            canvas, 8 * i + y, 24 * j, windows, 16 * k + y, np.int32(abs(digit))
+                        )
 
 
-@njit(cache=True, nogil=True)
-def _add_row(total, at, vectors, row) -> None:  # type: ignore[no-untyped-def]
+@compiled
+def _add_row(total, at, vectors, row, factor) -> None:  # type: ignore[no-untyped-def]
     for h in range(vectors.shape[1]):
-        total[at, h] += vectors[row, h]
+        total[at, h] += factor * vectors[row, h]
 
 
-@njit(cache=True, nogil=True)
-def _add_line(canvas, y, start, windows, row) -> None:  # type: ignore[no-untyped-def]
+@compiled
+def _add_line(canvas, y, start, windows, row, factor) -> None:  # type: ignore[no-untyped-def]
     line = canvas[y, start : start + 48]
     for x in range(48):
-        line[x] += windows[row, x]
+        line[x] += factor * windows[row, x]

@@ -27,6 +27,7 @@ from lic_bench.errors import UnavailableError
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
 from lic_bench.learned.entropy import ValueCoder
 from lic_bench.learned.safe_weights import check_shapes, read_header
+from lic_bench.learned.surroundings import LARGEST
 
 if TYPE_CHECKING:
     from lic_bench.images.image import Image
@@ -113,7 +114,13 @@ class Model:
         def run(part: Tensor, index: Tensor) -> Tensor:
             codes = self.net.encode(part, index)
             code = codes.bits * self.net.mask(codes.p) if with_map else codes.bits
-            return torch.einsum("mn,bnhw->bmhw", worth, code).to(torch.int8)
+            values = torch.einsum("mn,bnhw->bmhw", worth, code)
+            means = self.coder.form.means
+            if means:
+                # Of very dark and very bright blocks, what the digits do not reach.
+                whole = self.net.digits.whole(codes.z, index)[:, :means]
+                values[:, :means] = whole.clamp(-LARGEST, LARGEST)
+            return values.to(torch.int8)
 
         return self._seen(run, images, point).numpy()
 

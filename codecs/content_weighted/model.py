@@ -81,6 +81,8 @@ class Codes(NamedTuple):
     """B(e), 0 or 1: B x n x H/8 x W/8."""
     p: Tensor
     """Importance in (0, 1): B x 1 x H/8 x W/8."""
+    z: Tensor
+    """What was quantised: coefficients in steps, B x M x H/8 x W/8, or features."""
 
 
 class Windows(nn.Module):
@@ -182,7 +184,7 @@ class ContentWeightedNet(nn.Module):
         importance = self.importance(feature)
         if self.settings.steered:
             importance = importance + self.importance_bias[point][:, None, None, None]
-        return Codes(bits, torch.sigmoid(importance))
+        return Codes(bits, torch.sigmoid(importance), z)
 
     def mask(self, p: Tensor) -> Tensor:
         """The mask over the code channels of an importance: B x 1 x H x W to B x n x H x W."""

@@ -18,7 +18,7 @@ from lic_bench.codecs.content_weighted.model import ContentWeightedNet, Settings
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.rate import RateModel
 from lic_bench.learned.safe_weights import check_finite
-from lic_bench.learned.surroundings import LEVELS, Structure
+from lic_bench.learned.surroundings import LARGEST, LEVELS, Structure
 
 if TYPE_CHECKING:
     from lic_bench.learned.context import ContextModel
@@ -40,7 +40,8 @@ def structure(net: Mapping[str, Tensor], settings: Settings) -> Structure:
     first = np.searchsorted(coefficient, np.arange(settings.coefficients))
     digits = np.bincount(coefficient, minlength=settings.coefficients) // 2
     reach = tuple(int(3**count - 1) // 2 for count in digits)
-    # The first three are the means of Y, Cb and Cr.
+    # The first three are the means of Y, Cb and Cr, which go beyond their digits.
+    reach = (*(LARGEST,) * 3, *reach[3:])
     bounds = tuple(int(x) for x in np.maximum(np.searchsorted(first, ends), 3))
     return Structure(reach, 3, bounds)
 

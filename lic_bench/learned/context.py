@@ -84,7 +84,7 @@ class Codes:
         self.v = torch.from_numpy(padded).to(device)
         # 0: outside.
         self.level = torch.from_numpy(np.pad(form.levels(v), border)).to(device)
-        self.rest = self.v.new_zeros((*padded.shape[:3], form.means))
+        self.rest = self.v.new_zeros((*padded.shape[:3], form.means), dtype=torch.int16)
 
     def windows(self, sites: Tensor) -> Windows:
         """What lies around sites: S x 3 (image, row, column)."""
@@ -429,6 +429,7 @@ def begin(model: ContextModel, codes: Codes) -> None:
     """Set the biases to the frequencies in codes whose `rest` is set."""
     form, inside = model.form, slice(REACH, -REACH)
     v, level = codes.v[:, inside, inside].clone(), codes.level[:, inside, inside]
+    v = v.to(torch.int16)
     v[..., : form.means] = codes.rest[:, inside, inside]
     bounds = torch.tensor(form.bounds, device=v.device)
     channels = torch.arange(form.channels, device=v.device)
@@ -456,7 +457,7 @@ def set_rest(model: ContextModel, codes: Codes) -> None:
         at = [(image, i + REACH + down, j + REACH + right) for down, right in NEAR]
         v = torch.stack([codes.v[place][:, :d] for place in at], 1).float()
         level = torch.stack([codes.level[place] for place in at], 1)
-        rests = _rests(model, v, level).to(torch.int8).view(height, width, d)
+        rests = _rests(model, v, level).to(torch.int16).view(height, width, d)
         codes.rest[image, REACH:-REACH, REACH:-REACH] = rests
 
 

@@ -16,10 +16,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from lic_bench.errors import BitstreamError
+from lic_bench.learned.compiled import compiled
 from lic_bench.learned.rangecoder import (
     AT,
     PROBABILITY_BITS,
@@ -95,7 +95,7 @@ class _Weights(NamedTuple):
     near: Integers
     """`near_even` and `near_odd` in turns: (inputs x 2) x hidden."""
     fed: Integers
-    """What each input adds for each number, -`LARGEST` to `LARGEST`: (inputs x 81) x hidden."""
+    """What each input adds for each number, -`LARGEST` to `LARGEST`: (inputs x 243) x hidden."""
     around: Integers
     within: Integers
     bucket: Integers
@@ -210,7 +210,7 @@ class ValueCoder:
         return state, cost, buffer, True
 
 
-@njit(cache=True)
+@compiled
 def _decide(mode, state, buffer, cost, chance, bit):  # type: ignore[no-untyped-def]
     """Code one decision; returns it."""
     if mode == _ENCODE:
@@ -223,14 +223,14 @@ def _decide(mode, state, buffer, cost, chance, bit):  # type: ignore[no-untyped-
     return bit
 
 
-@njit(cache=True)
+@compiled
 def _looked_up(logit, chances):  # type: ignore[no-untyped-def]
     """The chance of a 1, in 2^-16, of a logit."""
     index = (logit + _LOGIT_HALF) >> _LOGIT_SHIFT
     return chances[min(max(index, -_LOGIT_BOUND), _LOGIT_BOUND) + _LOGIT_BOUND]
 
 
-@njit(cache=True)
+@compiled
 def _dot(feature, out, row):  # type: ignore[no-untyped-def]
     total = np.int32(0)
     for k in range(_WIDTH):
@@ -238,7 +238,7 @@ def _dot(feature, out, row):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True)
+@compiled
 def _clip(total, feature):  # type: ignore[no-untyped-def]
     """Sums to features."""
     for k in range(_WIDTH):
@@ -246,14 +246,14 @@ def _clip(total, feature):  # type: ignore[no-untyped-def]
         feature[k] = min(max(x, np.int32(0)), np.int32(_FEATURE_MOST))
 
 
-@njit(cache=True)
+@compiled
 def _add(total, vectors, row):  # type: ignore[no-untyped-def]
     """Add a row of some vectors."""
     for k in range(_WIDTH):
         total[k] += vectors[row, k]
 
 
-@njit(cache=True)
+@compiled
 def _add_scaled(total, vectors, row, factor):  # type: ignore[no-untyped-def]
     """Add a row of some vectors times a factor."""
     factor = np.int32(factor)
@@ -261,7 +261,7 @@ def _add_scaled(total, vectors, row, factor):  # type: ignore[no-untyped-def]
         total[k] += factor * vectors[row, k]
 
 
-@njit(cache=True)
+@compiled
 def _feed(total, at, vectors, row, factor):  # type: ignore[no-untyped-def]
     """Add a row of some vectors times a factor to a row of the sums."""
     factor = np.int32(factor)
@@ -269,7 +269,7 @@ def _feed(total, at, vectors, row, factor):  # type: ignore[no-untyped-def]
         total[at, k] += factor * vectors[row, k]
 
 
-@njit(cache=True)
+@compiled
 def _feed_both(total, at, vectors, row, even, odd):  # type: ignore[no-untyped-def]
     """Do so with two rows, each with a factor of its own."""
     even, odd = np.int32(even), np.int32(odd)
@@ -278,7 +278,7 @@ def _feed_both(total, at, vectors, row, even, odd):  # type: ignore[no-untyped-d
         total[at + 1, k] += odd * vectors[row + 1, k]
 
 
-@njit(cache=True)
+@compiled
 def _add_four(total, vectors, rows, k):  # type: ignore[no-untyped-def]
     """Add four rows of some vectors."""
     a, b, c, d = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
@@ -288,7 +288,7 @@ def _add_four(total, vectors, rows, k):  # type: ignore[no-untyped-def]
         total[k] += np.int32(x + y)
 
 
-@njit(cache=True)
+@compiled
 def _begin(total, sums, at, flip, channel, c, bucket, kind, within, rest):  # type: ignore[no-untyped-def]
     """The sums of a number's hidden layer without what its channel alone looks at."""
     flip = np.int32(flip)
@@ -299,7 +299,7 @@ def _begin(total, sums, at, flip, channel, c, bucket, kind, within, rest):  # ty
         total[k] = x + bucket[kind, k] + within[rest, k]
 
 
-@njit(cache=True)
+@compiled
 def _class_of(value, bounds):  # type: ignore[no-untyped-def]
     index = 0
     while index < len(bounds) and value >= bounds[index]:
@@ -307,7 +307,7 @@ def _class_of(value, bounds):  # type: ignore[no-untyped-def]
     return index
 
 
-@njit(cache=True)
+@compiled
 def _grown(state, buffer, room):  # type: ignore[no-untyped-def]
     """The buffer, with room for so many bytes more."""
     if np.int64(state[AT]) + room <= len(buffer):
@@ -317,7 +317,7 @@ def _grown(state, buffer, room):  # type: ignore[no-untyped-def]
     return larger
 
 
-@njit(cache=True)
+@compiled
 def _levels(mode, w, chances, point, height, width, level, state, buffer, cost):  # type: ignore[no-untyped-def]
     """Code the levels of a tile."""
     wide = width + 2 * REACH
@@ -346,7 +346,7 @@ def _levels(mode, w, chances, point, height, width, level, state, buffer, cost):
     return buffer, True
 
 
-@njit(cache=True)
+@compiled
 def _tile(  # type: ignore[no-untyped-def]
     mode, w, chances, means, point, height, width,
     v, level, state, buffer, cost, adapted, speed, escapes,
@@ -528,7 +528,7 @@ def _tile(  # type: ignore[no-untyped-def]
     return buffer, True
 
 
-@njit(cache=True)
+@compiled
 def _predict(predictions, at, weights, row, number):  # type: ignore[no-untyped-def]
     """Add a number's part to the predictions of a site."""
     number = np.int32(number)
@@ -536,7 +536,7 @@ def _predict(predictions, at, weights, row, number):  # type: ignore[no-untyped-
         predictions[at, k] += number * weights[row, k]
 
 
-@njit(cache=True)
+@compiled
 def _tell_mean(table, predict, c, height, width, v, rest, level, near, sums, predictions):  # type: ignore[no-untyped-def]
     """Add what a mean tells of the channels after it: how it differs from those around."""
     wide = width + 2 * REACH
@@ -554,7 +554,7 @@ def _tell_mean(table, predict, c, height, width, v, rest, level, near, sums, pre
                     _predict(predictions, site, predict, row, number)
 
 
-@njit(cache=True)
+@compiled
 def _escape(mode, state, buffer, cost, escapes, rest):  # type: ignore[no-untyped-def]
     """Code a number from 0 on by an adaptive Exp-Golomb code; returns it."""
     length, whole = 0, rest + 1

@@ -17,10 +17,10 @@ The state of a coder is an array of uint64, which the functions below change:
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from lic_bench.errors import BitstreamError
+from lic_bench.learned.compiled import compiled
 
 LOW, RANGE, AT = 0, 1, 2
 PROBABILITY_BITS = 16
@@ -35,7 +35,7 @@ State = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
 
 
-@njit(cache=True)
+@compiled
 def put(state: State, buffer: Bytes, bit: int, chance: int) -> None:
     """Write a decision; `buffer` must have room for three bytes more."""
     part = (state[RANGE] >> _SHIFT) * np.uint64(chance)
@@ -48,7 +48,7 @@ def put(state: State, buffer: Bytes, bit: int, chance: int) -> None:
         _shift_out(state, buffer)
 
 
-@njit(cache=True)
+@compiled
 def _shift_out(state: State, buffer: Bytes) -> None:
     low, at = state[LOW], np.int64(state[AT])
     if low >= _CARRY:
@@ -64,7 +64,7 @@ def _shift_out(state: State, buffer: Bytes) -> None:
     state[RANGE] <<= _EIGHT
 
 
-@njit(cache=True)
+@compiled
 def take(state: State, code: Bytes, chance: int) -> int:
     """Read a decision. Beyond the end of the code there are zeros."""
     part = (state[RANGE] >> _SHIFT) * np.uint64(chance)
@@ -140,7 +140,7 @@ def check_end(state: State, code: Bytes) -> None:
         raise BitstreamError("the payload ends otherwise than after its last symbol")
 
 
-@njit(cache=True)
+@compiled
 def past_the_end(state: State, code: Bytes) -> bool:
     """Whether a decoder has read more than any encoder wrote."""
     return bool(np.int64(state[AT]) > len(code) + _BYTES)

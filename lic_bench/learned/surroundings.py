@@ -36,7 +36,7 @@ BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 2.0, 4.0)
 """Bounds of the classes that the size of a prediction falls into."""
 ACTIVITIES = (1, 2, 3, 4, 6, 8, 11, 15, 20, 30, 50)
 """Bounds of the classes that the differences of the means around fall into."""
-LARGEST = 40
+LARGEST = 121
 """The largest number that a channel may hold."""
 
 

@@ -71,6 +71,20 @@ def photograph() -> np.ndarray:
     return np.ascontiguousarray(astronaut()[60:156, 180:308])
 
 
+def code_of(net: ContentWeightedNet, values: np.ndarray) -> torch.Tensor:
+    """Balanced ternary, of which the highest digit takes what the others do not reach."""
+    digits, (batch, _, height, width) = net.digits, values.shape
+    code = torch.zeros(batch, net.settings.n, height, width)
+    for c in range(net.settings.coefficients):
+        rest = torch.from_numpy(values[:, c].astype(np.int64))
+        channels = torch.nonzero(digits.coefficient == c)[:, 0].tolist()
+        for plus, minus in zip(channels[-2::-2], channels[::-2], strict=True):
+            digit = rest if plus == channels[0] else (rest + 1) % 3 - 1
+            rest = (rest - digit) // 3
+            code[:, plus], code[:, minus] = digit.clamp_min(0), (-digit).clamp_min(0)
+    return code
+
+
 def ternary(places: list[int]) -> Digits:
     """The digits of a few coefficients, each with so many places."""
     channels = [
@@ -270,8 +284,27 @@ class TestExactDecoder:
             with torch.no_grad():
                 codes = model.net.encode(x, torch.tensor([point]))
                 masked = codes.bits * model.net.mask(codes.p)
-            values = torch.from_numpy(model.values(image[None], point)).float()
-            assert torch.equal(model.net.digits.of(values), masked)
+            values = model.values(image[None], point)
+            assert np.abs(values).max() > 1
+            assert torch.equal(code_of(model.net, values), masked)
+
+    def test_means_go_beyond_their_digits(self, small):
+        """Black and white come back as such, though four digits do not reach them."""
+        model = load_model(small, "cpu")
+        image = np.zeros((64, 64, 3), np.uint8)
+        image[:, 32:] = 255
+        with torch.no_grad():
+            model.net.log_gain += np.log(3.0)  # finer steps, more of them
+            values = model.values(image[None], 2)
+            model.net.log_gain -= np.log(3.0)
+        assert 40 < np.abs(values[:, :3]).max() <= 121
+        assert np.array_equal(
+            model.coder.decode(model.coder.encode(values[0], 2), 8, 8, 2), values[0]
+        )
+        with torch.no_grad():
+            y = model.net.decode(code_of(model.net, values), torch.tensor([2]))[0]
+        expected = y.permute(1, 2, 0).numpy().round().clip(0, 255)
+        assert np.abs(model.decoder.pixels(values[0], 2) - expected).mean() < 0.5
 
     @pytest.mark.parametrize("metric", WEIGHTS)
     def test_it_is_the_network_to_within_its_rounding(self, metric):
@@ -283,7 +316,7 @@ class TestExactDecoder:
             net = ContentWeightedNet(model.settings)
             net.load_state_dict(model.net.state_dict())
             with torch.no_grad():
-                code = net.digits.of(torch.from_numpy(values[None]).float())
+                code = code_of(net, values[None])
                 y = net.decode(code, torch.tensor([point]))[0].permute(1, 2, 0).numpy()
             floating = y.round().clip(0, 255)
             assert np.abs(exact - floating).mean() < 0.2
