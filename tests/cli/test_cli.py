@@ -149,8 +149,8 @@ def test_encode_and_decode(photo: Image, tmp_path: Path) -> None:
         (["run", "-c", "jpeg:quality=3"], "jpeg has no option 'quality'; it has: subsampling"),
         (["run", "-p", "jpeg=0:9:0"], "'0:9:0' is no operating point"),
         (
-            ["run", "-c", "content-weighted", "-p", "11"],
-            "11 is no rate level: a whole number from 1 to 10",
+            ["run", "-c", "content-weighted", "-p", "12"],
+            "12 is no rate level: a whole number from 1 to 11",
         ),
         (["run", "--anchor", "webp"], "'webp' is none of the run's codecs"),
         (["run", "--plugin", "no.py"], "no.py"),

@@ -448,7 +448,9 @@ def fetching(m, setup=""):
 def test_an_interrupted_fetch(server, home, blow):
     server.files, server.stalls = {"a.png": png(1), "b.png": png(2)}, ["b.png"]
     m = manifest(server.address, server.files)
-    with subprocess.Popen(fetching(m), stderr=subprocess.DEVNULL) as process:
+    # What runs the tests in the background may have had SIGINT ignored.
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    with subprocess.Popen(fetching(m, heeds), stderr=subprocess.DEVNULL) as process:
         assert server.stalled.wait(30)
         process.send_signal(blow)
         process.wait(30)
