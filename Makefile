@@ -19,10 +19,10 @@ test: check  ## the linters and every test
 	$(BIN)/python -m pytest $(TOGETHER)
 
 # Without the trained codecs, the import of whose libraries alone takes longer than most tests.
-quick: $(VENV)/dev.stamp  ## the tests that take moments: no training, no browser, no cluster
+quick: $(VENV)/dev.stamp  ## the tests that take moments: no training, browser, cluster or attack
 	$(BIN)/ruff check
-	$(BIN)/python -m pytest $(TOGETHER) -m "not slow" --ignore tests/learned \
-		$(foreach name,compressai content_weighted torch hostile_bitstreams,--ignore-glob '*/test_$(name)*')
+	$(BIN)/python -m pytest $(TOGETHER) -m "not slow" --ignore tests/learned --ignore tests/fuzz \
+		$(foreach name,compressai content_weighted torch hostile terminal matching,--ignore-glob '*/test_$(name)*')
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check
