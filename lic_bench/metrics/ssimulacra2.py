@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lic_bench.images.image import Image
+from lic_bench.metrics.colour import check_alike
 from lic_bench.metrics.recursive_gaussian import Planes, fused, recursive, windowed
 
 SIDE = 8
@@ -104,8 +105,7 @@ def ssimulacra2(reference: Image, distorted: Image) -> float | None:
     ValueError
         Where the shapes differ.
     """
-    if reference.shape != distorted.shape:
-        raise ValueError(f"distorted has shape {distorted.shape}, the reference {reference.shape}")
+    check_alike(reference, distorted)
     # The planes of both images at each scale. The side is looked at before it is halved: at the
     # last scale it may be of four samples.
     pairs: list[tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]] = []
