@@ -23,6 +23,7 @@ from lic_bench.cli import (
     import_results,
     plot,
     published,
+    rate,
     report,
     run,
     runs,
@@ -61,6 +62,7 @@ app.command()(plot.plot)
 app.command()(table.table)
 app.command()(compare.compare)
 app.command()(report.report)
+app.add_typer(rate.app, name="rate")
 app.command()(time.time)
 app.command()(verify.verify)
 app.command()(published.published)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lic_bench.errors import StoreError
+from lic_bench.store import rating_tables
 from lic_bench.store.safety import Bound, Schema, connect
 
 FILE_NAME = "store.sqlite"
@@ -94,7 +95,7 @@ CREATE TABLE imported_curves (
     CHECK ({_RULES["imported_curves"]})
 ) STRICT;
 """
-_SCHEMA = Schema(_TABLES, _RULES, version=4)
+_SCHEMA = Schema(_TABLES + rating_tables.TABLES, _RULES | rating_tables.RULES, version=5)
 
 
 class StoreFile:
