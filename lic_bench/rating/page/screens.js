@@ -115,7 +115,7 @@ function setUp() {
     html("h2", {}, "Zoom"),
     paragraph(
       "Pictures are shown pixel by pixel. Set your browser’s zoom to 100 % (Ctrl and 0; ⌘ and 0 on " +
-        "a Mac), and leave it there." +
+        "a Mac), and leave it there; do not magnify the page with two fingers." +
         (guess && Math.abs(guess - 100) > 8 ? ` It looks like ${guess} % now.` : ""),
     ),
     html("label", { class: "check" }, zoomed, html("span", {}, "The zoom is 100 %.")),

@@ -64,10 +64,12 @@ const fit = (width, height) => {
 };
 const observer = new ResizeObserver(([entry]) => {
   const [exact] = entry.devicePixelContentBoxSize || [];
-  const ratio = window.devicePixelRatio;
-  if (exact) fit(exact.inlineSize, exact.blockSize);
-  else
-    fit(Math.round(entry.contentRect.width * ratio), Math.round(entry.contentRect.height * ratio));
+  const sides = [entry.contentRect.width, entry.contentRect.height];
+  const about = sides.map((side) => side * window.devicePixelRatio);
+  // Rounding aside the two agree, but where a browser is made to imitate another screen.
+  const agrees = exact && Math.abs(exact.inlineSize - about[0]) <= 2;
+  if (agrees) fit(exact.inlineSize, exact.blockSize);
+  else fit(...about.map(Math.round));
 });
 try {
   observer.observe(stage, { box: "device-pixel-content-box" });

@@ -37,7 +37,7 @@ async function begin() {
 
 function label() {
   const counted = order().length - data.counted,
-    at = position();
+    at = position() - Number(trial.feedback);
   const training = at < TRAINING;
   $("progress").textContent = training
     ? `Training ${at + 1} of ${TRAINING}`
