@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,7 +20,7 @@ from lic_bench.cli.options import (
     Plugins,
     Timeout,
 )
-from lic_bench.errors import DatasetError, ImportedResultsError, LicBenchError, SpecError
+from lic_bench.errors import DatasetError, ImportedResultsError, SpecError
 
 if TYPE_CHECKING:
     from lic_bench.images.dataset import ImageFile
@@ -221,13 +221,166 @@ def add(
 def show(
     folder: Folder = RESULTS,
     study: StudyName = None,
+    screen: Annotated[
+        bool,
+        typer.Option(
+            "--screen",
+            help="Also without raters who miss catches, or are far from the others.",
+        ),
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the scores: .png, .pdf or .svg."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Everything as JSON."),
+    ] = None,
+    trials: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Every trial, with the reason where it does not count: .csv."
+        ),
+    ] = None,
+    remarks: Annotated[
+        bool, typer.Option("--remarks", help="Show what the raters remarked.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
 ) -> None:
-    """Show what people judged."""
+    """Show what people judged: scores, differences, and which metric they agree with.
+
+    Scores are in JOD (1 JOD: 75 % of the answers that prefer one prefer it) and as Elo, with
+    intervals of 95 % over raters and images; docs/rating.md says how they are made.
+
+    - `lic-bench rate show`
+    - `lic-bench rate show results/mine --screen --plot scores.pdf --out scores.json`
+    - `lic-bench rate show --trials trials.csv`
+    """
     from lic_bench.cli import show_ratings
-    from lic_bench.rating import judged, scores
+    from lic_bench.files import atomic_write, write_json
+    from lic_bench.rating import judged, results
+    from lic_bench.rating.screening import screened
+    from lic_bench.store.database import Store
     from lic_bench.store.ratings import Ratings
+    from lic_bench.store.table import frame
 
     with Ratings.open(folder) as ratings:
         found = judged.judged(ratings, judged.find(ratings, study))
     show_ratings.answered(found)
-    show_ratings.scored(scores.scores(scores.tally(found.counted)))
+    if trials is not None:
+        with atomic_write(trials) as part:
+            found.trials.to_csv(part, index=False)
+        console.say(trials)
+    if remarks:
+        show_ratings.remarked(found)
+    with Store.open(folder) as store:
+        measurements = frame(store, found.study.codecs)
+    of = results.result(found, measurements, seed=seed)
+    show_ratings.shown(of)
+    reasons = screened(found) if screen else {}
+    if screen:
+        show_ratings.screened(reasons, len(found.raters))
+    content = results.as_json(of)
+    if reasons:
+        without = results.result(found.without(reasons), measurements, seed=seed)
+        show_ratings.shown(without, "Without them")
+        content["screened"] = {"reasons": reasons, **results.as_json(without)}
+    if plot is not None:
+        from lic_bench.rating.plots import plot as draw
+        from lic_bench.reporting.plots import save_plot
+
+        save_plot(draw(of.scores, show_ratings.caption(of)), plot)
+        console.say(plot)
+    if out is not None:
+        write_json(out, content)
+        console.say(out)
+
+
+@app.command()
+def plan(
+    codecs: Annotated[int, typer.Option(min=2, max=50, help="How many are compared.")] = 6,
+    images: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 12,
+    pairs: Annotated[
+        int, typer.Option(min=4, max=1000, help="Pairs that a rater is asked, catches included.")
+    ] = 60,
+    raters: Annotated[
+        str, typer.Option(metavar="N,...", help="Numbers of raters to try.")
+    ] = "6,12,24,48",
+    spread: Annotated[
+        float, typer.Option(metavar="JOD", min=0, help="From the worst codec to the best.")
+    ] = 2.0,
+    ties: Annotated[
+        float,
+        typer.Option(min=0, max=0.95, help="How often nobody can tell two equal codecs apart."),
+    ] = 0.2,
+    image_sd: Annotated[
+        float, typer.Option(metavar="JOD", min=0, help="By how much images differ in a codec.")
+    ] = 0.4,
+    studies: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Studies that are simulated for each number.")
+    ] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 0,
+) -> None:
+    """Say how many raters give which interval, by simulation.
+
+    - `lic-bench rate plan`
+    - `lic-bench rate plan --codecs 4 --images 24 --raters 10,20,40 --spread 1`
+    """
+    from lic_bench.cli import show_ratings
+    from lic_bench.rating.orders import counted
+    from lic_bench.rating.planning import World, forecast
+
+    numbers = _whole_numbers("--raters", raters)
+    asked = counted(codecs * (codecs - 1) // 2 * images, pairs)[0]
+    world = World(codecs, images, asked, spread, ties, image_sd)
+    with console.bar("simulating") as report:
+        forecasts = forecast(world, numbers, studies=studies, seed=seed, report=report)
+    show_ratings.planned(world, forecasts)
+
+
+def _whole_numbers(option: str, text: str) -> list[int]:
+    try:
+        numbers = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        numbers = []
+    if not numbers or not all(2 <= number <= 10_000 for number in numbers):
+        raise SpecError(f"{option} {text}: whole numbers from 2 to 10000 are wanted, as in 6,12,24")
+    return numbers
+
+
+@app.command()
+def serve(
+    page: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The page, as `lic-bench rate make` wrote it.")
+    ],
+    folder: InFolder = RESULTS,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0: any that is free.")
+    ] = 0,
+) -> None:
+    """Show the page from this machine, with answers straight into the store.
+
+    After 50 answers that count, pairs are chosen where they tell most. It is reached from this
+    machine alone; Ctrl-C ends it, and no answer that was handed in is lost.
+
+    - `lic-bench rate serve study.html --in results/mine`
+    """
+    from lic_bench.rating import judged, serving
+    from lic_bench.rating.page.html import study_in
+    from lic_bench.store.file import store_in
+    from lic_bench.store.ratings import Ratings
+
+    identifier = study_in(page)
+    with Ratings.open(folder) as ratings:
+        found = judged.find(ratings, identifier)
+    desk = serving.Desk(store_in(folder), found)
+    try:
+        server, address = serving.server(page, desk, port)
+    except OSError as error:
+        raise SpecError(f"--port {port} cannot be used: {error.strerror}; take another") from error
+    console.say(f"{address}\nCtrl-C ends it.")
+    with server:
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            console.say("Stopped. What was handed in is kept.", err=True)

@@ -6,7 +6,7 @@ adds nothing; a session that has grown adds what is new in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ import msgspec
 
 from lic_bench.errors import ImportedResultsError
 from lic_bench.printable import printable, printable_lines
-from lic_bench.rating.study import TRAINING, WARMUPS, Answer, Study, study_of
+from lic_bench.rating.study import Answer, Study, study_of
 from lic_bench.store.ratings import KeptTrial, Ratings
 
 LARGEST = 2_000_000
@@ -40,7 +40,7 @@ class Answered(msgspec.Struct, forbid_unknown_fields=True):
     scale: Annotated[float, msgspec.Meta(gt=0, le=100)] = 1.0
 
 
-class About(msgspec.Struct, forbid_unknown_fields=True):
+class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a rater said, or the browser told, of screen and room."""
 
     width: _Amount | None = None
@@ -143,7 +143,8 @@ def add(
     study: Study,
     answers: Answers,
     name: str,
-    asked: Mapping[int, tuple[int, int]] | None = None,
+    *,
+    chosen: bool = False,
 ) -> Added:
     """Check answers against their study, and keep what is new in them.
 
@@ -151,9 +152,9 @@ def add(
     ----------
     name
         What errors call them.
-    asked
-        Trials, by their position, that were chosen for this session by a server, and so differ from
-        its order: pictures by their numbers.
+    chosen
+        Whether a server chose pairs while the session went on: where its order has a pair of
+        codecs, any pair of the study may then stand.
 
     Raises
     ------
@@ -164,8 +165,8 @@ def add(
     existing = next((one for one in sessions if one.session == answers.session), None)
     known = ratings.trials(existing.id) if existing else []
     # What a server chose for a session is kept with it, and stands for its order.
-    chosen = {one.position: (study.numbers[one.left], study.numbers[one.right]) for one in known}
-    _check(study, answers, name, {**(asked or {}), **chosen})
+    asked = {one.position: (study.numbers[one.left], study.numbers[one.right]) for one in known}
+    _check(study, answers, name, asked, study.pairs if chosen else frozenset())
     rater = printable(answers.rater.strip())
     trials = [_kept(one) for one in answers.trials]
     if existing and (existing.rater, existing.number) != (rater, answers.order):
@@ -221,7 +222,11 @@ def _about(answers: Answers) -> str:
 
 
 def _check(
-    study: Study, answers: Answers, name: str, asked: Mapping[int, tuple[int, int]]
+    study: Study,
+    answers: Answers,
+    name: str,
+    asked: Mapping[int, tuple[int | None, int | None]],
+    allowed: Collection[frozenset[int]],
 ) -> None:
     """Refuse what was not asked, or not answered as the page lets one answer."""
     if answers.order >= len(study.orders):
@@ -239,7 +244,8 @@ def _check(
         if None in shown:
             raise ImportedResultsError(f"{at} is of pictures that are not in the study")
         wanted = asked.get(number, (order[number].left, order[number].right))
-        if shown != wanted:
+        free = number not in asked and order[number].kind == "pair" and set(shown) in allowed
+        if shown != wanted and not free:
             raise ImportedResultsError(f"{at} is of other pictures than were asked for")
     if answers.finished and len(answers.trials) < len(order):
         raise ImportedResultsError(
@@ -248,7 +254,3 @@ def _check(
         )
     if not answers.rater.strip():
         raise ImportedResultsError(f"{name}: the rater has no name")
-
-
-COUNTED = TRAINING + WARMUPS
-"""The first trial that counts."""

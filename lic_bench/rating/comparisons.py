@@ -175,7 +175,9 @@ def _equal(pairs: list[Pair], mark: bool) -> tuple[list[Pair], list[str]]:
     if not unequal:
         return pairs, []
     most = 100 * (max(pair.ratio for pair in unequal) - 1)
-    share = f"{len(unequal)} of {len(pairs)} pairs differ in rate by more than 5 % (up to {most:.0f} %)"
+    share = (
+        f"{len(unequal)} of {len(pairs)} pairs differ in rate by more than 5 % (up to {most:.0f} %)"
+    )
     if mark:
         return pairs, [f"{share}: they are shown, and marked in the scores"]
     kept = [pair for pair in pairs if pair.ratio <= UNEQUAL]

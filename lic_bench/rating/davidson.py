@@ -105,9 +105,7 @@ def _derivatives(counts: Array, design: Array, x: Array, ridge: Array) -> tuple[
     total = counts.sum(axis=2)
     lead = p[..., 0] - p[..., 2]
     gradient = np.empty_like(x)
-    gradient[:, :number] = (
-        (counts[..., 0] - counts[..., 2] - total * lead) / 2
-    ) @ design
+    gradient[:, :number] = ((counts[..., 0] - counts[..., 2] - total * lead) / 2) @ design
     gradient[:, number] = (counts[..., 1] - total * p[..., 1]).sum(axis=1)
     gradient -= ridge * x
     of_difference = total * (p[..., 0] + p[..., 2] - lead**2) / 4

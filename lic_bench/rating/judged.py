@@ -1,4 +1,4 @@
-"""The trials of a study as a table, each with the reason why it is left out of the scores, if it is.
+"""The trials of a study as a table, each with the reason why it does not count, if that is so.
 
 ================  ==================================================================================
 rater, session    pseudonym, and number of the session in the store
@@ -116,8 +116,7 @@ def judged(ratings: Ratings, study: Study) -> Judged:
         rows += [
             (rater, session.id, *_row(study, trial, str(order[trial.position].kind)))
             for trial in trials
-            if trial.position < len(order)
-            and {trial.left, trial.right} <= study.numbers.keys()
+            if trial.position < len(order) and {trial.left, trial.right} <= study.numbers.keys()
         ]
         try:
             remark = json.loads(session.about).get("remark")

@@ -14,7 +14,7 @@ from lic_bench.errors import UnavailableError
 from lic_bench.execution.faults import FaultError
 from lic_bench.execution.runner import Limits, Runners
 from lic_bench.images.dataset import ImageFile
-from lic_bench.rating.comparisons import Candidate, Comparisons, UNEQUAL
+from lic_bench.rating.comparisons import UNEQUAL, Candidate, Comparisons, Pair
 from lic_bench.rating.orders import PAIRS, Material, make_orders
 from lic_bench.rating.pictures import ShowDecoded, ShowOriginal
 from lic_bench.rating.study import Role, Shown, Study, StudyImage
@@ -22,6 +22,8 @@ from lic_bench.store.database import Store
 
 ORDERS = 100
 """Different orders in a page; each rater gets one of them by chance."""
+
+_RANDOM = SystemRandom()
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def put_together(
     pairs: int = PAIRS,
     orders: int = ORDERS,
     seed: int = 0,
-    shuffle: Callable[[list[int]], None] = SystemRandom().shuffle,
+    shuffle: Callable[[list[int]], None] = _RANDOM.shuffle,
 ) -> tuple[Study, list[bytes]]:
     """Give pictures their tokens and raters their orders.
 
@@ -138,8 +140,8 @@ def put_together(
             )
         )
 
-    def numbers(pair: object) -> tuple[int, int]:
-        first, second = pair.first, pair.second  # type: ignore[attr-defined]
+    def numbers(pair: Pair) -> tuple[int, int]:
+        first, second = pair.first, pair.second
         return (
             number_of[first.image, "codec", first.codec],
             number_of[second.image, "codec", second.codec],

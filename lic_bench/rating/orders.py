@@ -9,8 +9,9 @@ codecs, images and sides are balanced. No image is shown twice running, where th
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -128,7 +129,7 @@ def _turned(trial: Trial, turned: bool) -> Trial:
 
 
 def _training(material: Material, cycle: _Cycle, rng: np.random.Generator) -> list[Trial]:
-    """Easy ones, whose answer is known: two against the original, two of them with doubt allowed."""
+    """Easy ones, whose answer is known; of one that nobody can tell."""
     first, second, third, fourth = cycle.take(TRAINING)
     trials = [
         Trial(material.original[first], material.low[first], "training"),
@@ -136,9 +137,7 @@ def _training(material: Material, cycle: _Cycle, rng: np.random.Generator) -> li
         Trial(material.best[third], material.best[third], "training"),
         Trial(material.best[fourth], material.low[fourth], "training"),
     ]
-    return [
-        _turned(trial, side) for trial, side in zip(trials, _sides(TRAINING, rng), strict=True)
-    ]
+    return [_turned(trial, side) for trial, side in zip(trials, _sides(TRAINING, rng), strict=True)]
 
 
 def _balanced(
@@ -236,8 +235,11 @@ def _next(
     following: Trial | None,
     rng: np.random.Generator,
 ) -> int:
-    """One of the pool that is of another image than its neighbours: of the image most are left of."""
-    image: Callable[[Trial], int] = lambda trial: material.image[trial.left]  # noqa: E731
+    """One of the pool, of another image than its neighbours, and rather of one with many left."""
+
+    def image(trial: Trial) -> int:
+        return material.image[trial.left]
+
     near = {image(trial) for trial in (*row[-1:], *([following] if following else []))}
     left = Counter(map(image, pool))
     by_image: dict[int, list[int]] = defaultdict(list)
@@ -255,7 +257,7 @@ def _faults(
     material: Material, row: Sequence[Trial], again: Sequence[Trial], back: Sequence[Trial]
 ) -> int:
     images = [material.image[trial.left] for trial in row]
-    twice = sum(a == b for a, b in zip(images, images[1:], strict=False))
+    twice = sum(a == b for a, b in pairwise(images))
     close = sum(
         row.index(late) - row.index(first) <= _APART
         for first, late in zip(again, back, strict=True)

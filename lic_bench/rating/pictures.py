@@ -59,5 +59,5 @@ class ShowDecoded(Request[bytes]):
 def png(image: Image) -> bytes:
     """An image as PNG: its samples, and nothing else."""
     stream = io.BytesIO()
-    PIL.Image.fromarray(image).save(stream, "PNG", compress_level=9)
+    PIL.Image.fromarray(image).save(stream, "PNG", compress_level=6)
     return stream.getvalue()

@@ -182,9 +182,9 @@ def scores(counted: Tally, *, resamples: int = RESAMPLES, seed: int = 0) -> Scor
         ties[a, b] = ties[b, a] = neither
     nu = math.exp(float(found.log_ties))
     grid = np.ix_(order, order)
-    covariance = np.array(
-        [[spread.covariance(eye[i], eye[j]) for j in order] for i in order]
-    ) / JOD**2
+    covariance = (
+        np.array([[spread.covariance(eye[i], eye[j]) for j in order] for i in order]) / JOD**2
+    )
     return Scores(
         codecs=names,
         jod=tuple(jod),
@@ -233,6 +233,7 @@ class Spread:
 
     def parts(self, one: Array, other: Array) -> tuple[float, float, float]:
         """Covariances of two sums of scores: over raters, images, answers. One cluster has none."""
+
         def of(replicates: Array, size: int) -> float:
             if size < 2:
                 return 0.0
@@ -256,11 +257,11 @@ class Spread:
         """Standard error of a sum of scores, and the degrees of freedom of its estimate."""
         raters, images, answers = self.parts(weights, weights)
         variance = max(self.covariance(weights, weights), answers, 1e-300)
-        # After Satterthwaite: what clusters add to the variance of single answers is known as well
-        # as there are clusters.
-        of_raters, of_images = max(raters - answers, 0.0), max(images - answers, 0.0)
+        # After Satterthwaite, so far as a clustering adds to the variance of single answers.
+        of_raters = raters * max(raters - answers, 0.0)
+        of_images = images * max(images - answers, 0.0)
         inverse = (
-            of_raters**2 / max(self.sizes[0] - 1, 1) + of_images**2 / max(self.sizes[1] - 1, 1)
+            of_raters / max(self.sizes[0] - 1, 1) + of_images / max(self.sizes[1] - 1, 1)
         ) / variance**2
         return math.sqrt(variance), 1 / max(inverse, 1e-6)
 

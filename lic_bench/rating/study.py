@@ -121,6 +121,16 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         """The number of each picture, by its token."""
         return {shown.token: number for number, shown in enumerate(self.pictures)}
 
+    @cached_property
+    def pairs(self) -> frozenset[frozenset[int]]:
+        """The pairs of codecs' pictures that are asked about, whichever is on the left."""
+        return frozenset(
+            frozenset((trial.left, trial.right))
+            for order in self.orders
+            for trial in order
+            if trial.kind == "pair"
+        )
+
     @property
     def codecs(self) -> list[str]:
         """The codecs that are compared, by name."""

@@ -4,7 +4,9 @@ import base64
 import hashlib
 import io
 import math
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,3 +118,17 @@ def seen_db(original: Pixels, picture: Pixels) -> float:
 
 def luma(pixels: Pixels) -> Any:
     return pixels.astype(np.float64) @ [0.299, 0.587, 0.114]
+
+
+def save(page: Page, folder: Path) -> Path:
+    """Save the answers to a file, as the page's button does."""
+    before = set(folder.iterdir())
+    where = {"behavior": "allow", "downloadPath": str(folder)}
+    page.call("Browser.setDownloadBehavior", **where)
+    page.click("#save")
+    end = time.monotonic() + 30
+    while not (new := set(folder.glob("*.json")) - before):
+        if time.monotonic() > end:
+            raise TimeoutError("no file was saved")
+        time.sleep(0.05)
+    return new.pop()

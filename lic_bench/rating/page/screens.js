@@ -194,8 +194,6 @@ function pause() {
 }
 
 function end() {
-  if (!session.finished) session.finished = new Date().toISOString();
-  keep();
   const remark = html("textarea", { id: "remark", maxlength: 2000 });
   remark.value = session.remark;
   remark.addEventListener("input", () => {

@@ -17,6 +17,7 @@ function newSession() {
     remark: "",
     trials: [],
     resting: 0,
+    next: null,
   };
 }
 
@@ -41,10 +42,11 @@ function kept() {
 
 const order = () => data.orders[session.order];
 const token = (picture) => data.pictures[picture][0];
+const numberOf = (name) => data.pictures.findIndex(([known]) => known === name);
 
 /** The answers as they are handed in. */
 function answers() {
-  const { resting, ...handed } = session;
+  const { resting, next, ...handed } = session;
   return handed;
 }
 
@@ -63,19 +65,25 @@ function saveFile() {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-// Where the page is served, answers go to the server: those that cannot be taken back any more.
-const server = { problem: "", next: null };
+// Where the page is served, answers go to the server, but for the last one, which can be taken back;
+// and the server may say what is asked next.
+const server = { problem: "" };
 
 async function handIn(trials) {
   if (!SERVED) return;
+  const at = session.trials.length;
+  const pending = session.trials
+    .slice(trials)
+    .flatMap((one) => [one.left, one.right].map((name) => `&pending=${numberOf(name)}`));
   try {
-    const reply = await fetch("answers", {
+    const reply = await fetch(`answers?position=${at}${pending.join("")}`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ ...answers(), trials: session.trials.slice(0, trials) }),
     });
     if (!reply.ok) throw new Error(await reply.text());
-    server.next = (await reply.json()).next;
+    const { next } = await reply.json();
+    session.next = { position: at, pair: next || order()[at] };
     server.problem = "";
   } catch (error) {
     server.problem = String(error.message || error);

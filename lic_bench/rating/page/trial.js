@@ -11,8 +11,8 @@ const trial = {
 const TRAINING = data.training[0].length;
 
 const position = () => session.trials.length;
-const current = () =>
-  server.next && position() >= data.counted ? server.next : order()[position()];
+const asked = () => session.next?.position === position();
+const current = () => (asked() ? session.next.pair : order()[position()]);
 const mayAnswer = () =>
   trial.ready && !trial.feedback && trial.switches >= SWITCHES && trial.seen.size === 2;
 // What was saved or handed in before a break, and training, which has told the answer, stay.
@@ -25,6 +25,8 @@ async function begin() {
   $("screen").hidden = true;
   $("trial").hidden = false;
   label();
+  if (SERVED && !asked()) await handIn(Math.max(session.resting, position() - 1, 0));
+  keep();
   const pictures = await load(current());
   put(pictures);
   trial.ready = true;
@@ -109,12 +111,12 @@ async function goOn() {
     counted = at - data.counted,
     total = order().length;
   const rest = at === total || (counted > 0 && counted % data.pause === 0);
-  if (SERVED) {
-    Object.assign(trial, { ready: false });
-    label();
-    await handIn(rest ? at : at - 1);
+  if (rest) {
+    trial.ready = false;
+    session.resting = at;
+    if (at === total) session.finished = new Date().toISOString();
+    await handIn(at);
   }
-  if (rest) session.resting = at;
   keep();
   if (at === total) end();
   else if (rest) pause();
@@ -126,11 +128,7 @@ function undo() {
   if (!mayUndo()) return;
   const last = session.trials.pop();
   trial.undone = last.first;
-  server.next = null;
-  if (SERVED)
-    server.next = [last.left, last.right].map((one) =>
-      data.pictures.findIndex(([name]) => name === one),
-    );
+  session.next = { position: position(), pair: [last.left, last.right].map(numberOf) };
   keep();
   begin();
 }
