@@ -84,6 +84,7 @@ def report(
     from lic_bench.cli.arguments import names, specs
     from lic_bench.execution.memory import most_memory_gb
     from lic_bench.execution.runner import Limits
+    from lic_bench.rating import results
     from lic_bench.reporting.page import data
     from lic_bench.reporting.page import html as page
     from lic_bench.store.database import Store
@@ -96,10 +97,11 @@ def report(
     with Store.open(folder) as store:
         chosen = specs(codecs)
         measurements, runs, store_path = frame(store, chosen), store.runs(), store.path
+        people = results.of_store(store)
     measured = sorted(set(measurements["dataset"]))
     sets = _datasets(dataset, measured) if viewer or dataset else dict.fromkeys(measured)
     measurements = _chosen(measurements, list(sets), chosen)
-    content = data.gather(measurements, runs, names(published))
+    content = data.gather(measurements, runs, names(published)) | {"people": people}
     scenes, missing = _scenes(content, measurements, wanted_rates, images if viewer else 0, sets)
     budget = int(max_size * _MB) - len(page.as_json(content)) - _PAGE
     memory = most_memory_gb() if memory is None else memory

@@ -12,16 +12,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from lic_bench.metrics.builtin import METRICS
+from lic_bench.rating.davidson import Array
 from lic_bench.rating.judged import Judged
 from lic_bench.rating.scores import Estimate, Scores
 
 LOWER_IS_BETTER = frozenset({"mse_rgb"})
 _DRAWS = 2000
+
+Names = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def _agreement(
     return Agreement(metric, share, _rank(judged, scores, of_picture, seed), len(agrees))
 
 
-def two_way_mean(values: np.ndarray, raters: np.ndarray, images: np.ndarray) -> Estimate:
+def two_way_mean(values: Array, raters: Names, images: Names) -> Estimate:
     """A mean, with an interval of 95 % that takes account of two clusterings of the values.
 
     The variances of `lic_bench.rating.scores`, of which a mean has a closed form.
@@ -105,7 +110,7 @@ def two_way_mean(values: np.ndarray, raters: np.ndarray, images: np.ndarray) -> 
     away = (values - mean) / len(values)
     single = float((away**2).sum())
 
-    def clustered(names: np.ndarray) -> tuple[float, int]:
+    def clustered(names: Names) -> tuple[float, int]:
         sums = pd.Series(away).groupby(names).sum()
         size = len(sums)
         return (float((sums**2).sum()) * size / (size - 1), size) if size > 1 else (single, 1)
@@ -120,7 +125,7 @@ def two_way_mean(values: np.ndarray, raters: np.ndarray, images: np.ndarray) -> 
     return Estimate(mean, max(mean - reach, 0.0), min(mean + reach, 1.0))
 
 
-def _rank(judged: Judged, scores: Scores, of_picture: np.ndarray, seed: int) -> Estimate:
+def _rank(judged: Judged, scores: Scores, of_picture: Array, seed: int) -> Estimate:
     nothing = Estimate(math.nan, math.nan, math.nan)
     codecs = scores.codecs
     if len(codecs) < 3:
@@ -151,7 +156,7 @@ def _rank(judged: Judged, scores: Scores, of_picture: np.ndarray, seed: int) -> 
     return Estimate(float(value), float(low), float(high))
 
 
-def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def spearman(a: Array, b: Array) -> Array:
     """Spearman's rank correlation of each row of one table with that of another."""
     from scipy.stats import rankdata  # type: ignore[import-untyped]
 

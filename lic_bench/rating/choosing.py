@@ -28,9 +28,11 @@ def gains(counts: Array, pairs: Indices, number: int) -> Array:
     counts, pairs, number
         The answers so far; see `davidson.fit`.
     """
+    from scipy.special import roots_hermitenorm  # type: ignore[import-untyped]
+
     found = fit(counts, pairs, number)
     spread = covariance(counts, pairs, found)[:number, :number]
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+    nodes, weights = roots_hermitenorm(_NODES)
     weights = weights / weights.sum()
     variance = np.diag(spread)[:, None] + np.diag(spread)[None] - 2 * spread
     mean = found.scores[:, None] - found.scores[None]
@@ -39,7 +41,7 @@ def gains(counts: Array, pairs: Indices, number: int) -> Array:
     expected = (p * weights[:, None]).sum(axis=-2)
     gain = _entropy(expected) - (_entropy(p) * weights).sum(axis=-1)
     np.fill_diagonal(gain, 0)
-    return np.maximum(gain, 0)
+    return np.asarray(np.maximum(gain, 0))
 
 
 def batch(gain: Array, allowed: Indices) -> list[tuple[int, int]]:

@@ -87,7 +87,7 @@ def _repeats(trials: pd.DataFrame) -> list[bool]:
     }
     turned = {"left": "right", "right": "left", "same": "same"}
     return [
-        turned[row.answer] == before
+        turned[str(row.answer)] == before
         for row in trials[trials["kind"] == "repeat"].itertuples()
         if (before := first.get((row.session, row.right_number, row.left_number)))
     ]
@@ -142,7 +142,7 @@ def _numbers(one: Estimate, digits: int = 4) -> Mapping[str, float | None]:
     }
 
 
-def of_store(store: Store, measurements: pd.DataFrame | None = None) -> list[Json]:
+def of_store(store: Store) -> list[Json]:
     """What came of each study of a store, for the report; a study without scores says why."""
     found = []
     with Ratings(store.path, reading=True) as ratings:
@@ -151,7 +151,7 @@ def of_store(store: Store, measurements: pd.DataFrame | None = None) -> list[Jso
             of = judged(ratings, study)
             if not of.sessions:
                 continue
-            table = frame(store, study.codecs) if measurements is None else measurements
+            table = frame(store, study.codecs)
             try:
                 found.append(as_json(result(of, table)))
             except UndefinedError as error:

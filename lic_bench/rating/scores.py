@@ -168,7 +168,7 @@ def scores(counted: Tally, *, resamples: int = RESAMPLES, seed: int = 0) -> Scor
     number = len(counted.codecs)
     found = fit(counted.counts, counted.pairs, number)
     spread = Spread.of(counted, found, resamples, seed)
-    order = np.argsort(-found.scores, kind="stable")
+    order = [int(i) for i in np.argsort(-found.scores, kind="stable")]
     names = tuple(counted.codecs[i] for i in order)
     eye = np.eye(number)
     jod = [_estimate(found, spread, eye[i], JOD) for i in order]
@@ -224,10 +224,10 @@ class Spread:
             counts = np.tensordot(drawn.astype(np.float64), clusters, axes=1)
             replicates.append(fit(counts, counted.pairs, number).scores)
         total = counted.counts
-        drawn = rng.multinomial(
+        answers = rng.multinomial(
             int(total.sum()), total.ravel() / total.sum(), size=resamples
         ).astype(np.float64)
-        single = fit(drawn.reshape(resamples, *total.shape), counted.pairs, number).scores
+        single = fit(answers.reshape(resamples, *total.shape), counted.pairs, number).scores
         sizes = len(counted.by_rater), len(counted.by_image)
         return cls(replicates[0], replicates[1], single, sizes)
 
@@ -275,7 +275,7 @@ def _estimate(found: Fit, spread: Spread, weights: Array, unit: float) -> Estima
 
 
 def _differences(
-    found: Fit, spread: Spread, order: Array, names: Sequence[str]
+    found: Fit, spread: Spread, order: Sequence[int], names: Sequence[str]
 ) -> tuple[Difference, ...]:
     from scipy.special import stdtr
 

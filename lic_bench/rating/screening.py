@@ -12,7 +12,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from lic_bench.rating.davidson import chances, fit
+from lic_bench.rating.davidson import Array, chances, fit
 from lic_bench.rating.judged import Judged
 from lic_bench.rating.scores import Tally, tally
 
@@ -50,7 +50,7 @@ def _by_distance(counted: Tally, raters: list[str]) -> dict[str, str]:
     return reasons
 
 
-def _distance(counted: Tally, scores: np.ndarray, log_ties: float, rater: int) -> float:
+def _distance(counted: Tally, scores: Array, log_ties: float, rater: int) -> float:
     """How much less likely a rater's answers are than the model lets one expect."""
     given = counted.by_rater[rater]
     p = chances(scores[counted.pairs[:, 0]] - scores[counted.pairs[:, 1]], log_ties)

@@ -59,7 +59,7 @@ class Ratings(StoreFile):
 
     def studies(self) -> list[tuple[str, str]]:
         """Id and time of making of each study, the oldest first."""
-        return list(self._rows("SELECT id, made FROM studies ORDER BY made, id"))  # type: ignore[arg-type]
+        return list(self._rows("SELECT id, made FROM studies ORDER BY made, id"))
 
     def study(self, identifier: str) -> str | None:
         """What is remembered of a study; nothing where it is not known."""

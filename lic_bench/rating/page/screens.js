@@ -11,13 +11,13 @@ function screen(...content) {
 const heading = (text) => html("h1", {}, text);
 const paragraph = (text, attributes = {}) => html("p", attributes, text);
 const list = (...items) => html("ul", {}, ...items.map((item) => html("li", {}, item)));
-const button = (text, onclick, attributes = {}) =>
+const push = (text, onclick, attributes = {}) =>
   html("button", { type: "button", onclick, ...attributes }, text);
 const actions = (...buttons) => html("div", { class: "actions" }, ...buttons);
 
 function welcome() {
   const agreed = html("input", { type: "checkbox", id: "agreed" });
-  const go = button("Begin", () => {
+  const go = push("Begin", () => {
     session.consent = new Date().toISOString();
     setUp();
   });
@@ -75,12 +75,12 @@ function setUp() {
   const size = html("input", { type: "range", id: "size", min: 150, max: 900, step: 1 });
   size.value = 324;
   const fits = html("input", { type: "checkbox", id: "fits" });
-  const draw = () => {
+  const resize = () => {
     card.style.width = `${size.value}px`;
     card.style.height = `${(size.value * 53.98) / CARD_MM}px`;
   };
-  size.addEventListener("input", draw);
-  draw();
+  size.addEventListener("input", resize);
+  resize();
   const distance = html("input", { id: "distance", type: "number", min: 10, max: 300, value: 60 });
   const light = html(
     "select",
@@ -88,7 +88,7 @@ function setUp() {
     ...["dim", "ordinary room light", "bright daylight"].map((text) => html("option", {}, text)),
   );
   light.selectedIndex = 1;
-  const go = button("Go on", () => {
+  const go = push("Go on", () => {
     session.rater = name.value.trim();
     session.about = {
       width: window.screen.width,
@@ -151,7 +151,7 @@ function beforeTraining() {
       "Undo (Backspace) takes the last answer back.",
     ),
     paragraph(`First ${TRAINING} pairs for training, after which you are told the answer.`),
-    Object.assign(actions(button("Begin the training", begin, { id: "train", class: "main" }))),
+    Object.assign(actions(push("Begin the training", begin, { id: "train", class: "main" }))),
   );
 }
 
@@ -162,7 +162,7 @@ function afterTraining() {
       "From now on you are not told whether an answer is right, and mostly nobody knows. Take the " +
         "time that you need. Some pairs are hard to tell apart, some are not.",
     ),
-    actions(button("Begin", begin, { id: "earnest", class: "main" })),
+    actions(push("Begin", begin, { id: "earnest", class: "main" })),
   );
 }
 
@@ -187,8 +187,8 @@ function pause() {
             "those that you have given so far.",
     ),
     actions(
-      button("Carry on", begin, { id: "carry-on", class: "main" }),
-      button("Save answers so far", saveFile, { id: "save" }),
+      push("Carry on", begin, { id: "carry-on", class: "main" }),
+      push("Save answers so far", saveFile, { id: "save" }),
     ),
   );
 }
@@ -212,8 +212,8 @@ function end() {
         : "Save your answers to a file, and send it to whoever asked you to take part.",
     ),
     actions(
-      button(SERVED ? "Save a copy" : "Save answers", saveFile, { id: "save", class: "main" }),
-      button("Another person answers", another, { id: "another" }),
+      push(SERVED ? "Save a copy" : "Save answers", saveFile, { id: "save", class: "main" }),
+      push("Another person answers", another, { id: "another" }),
     ),
   );
 }
@@ -230,9 +230,9 @@ function comeBack() {
     heading("Welcome back"),
     paragraph(`${session.rater} has answered ${position()} of ${total} pairs in this browser.`),
     actions(
-      button("Carry on", begin, { id: "carry-on", class: "main" }),
-      button("Save answers so far", saveFile, { id: "save" }),
-      button("Another person answers", another, { id: "another" }),
+      push("Carry on", begin, { id: "carry-on", class: "main" }),
+      push("Save answers so far", saveFile, { id: "save" }),
+      push("Another person answers", another, { id: "another" }),
     ),
   );
 }

@@ -46,7 +46,7 @@ const numberOf = (name) => data.pictures.findIndex(([known]) => known === name);
 
 /** The answers as they are handed in. */
 function answers() {
-  const { resting, next, ...handed } = session;
+  const { resting: _resting, next: _next, ...handed } = session;
   return handed;
 }
 

@@ -20,7 +20,7 @@ from lic_bench.files import atomic_write
 from lic_bench.reporting.page.pictures import BLOCK, QUALITY, STEPS, Picture
 
 # `dom` first: the others use it.
-_SCRIPTS = ("dom.js", "chart.js", "tables.js", "viewer.js", "main.js")
+_SCRIPTS = ("dom.js", "chart.js", "tables.js", "viewer.js", "people.js", "main.js")
 
 
 def write(path: Path, data: dict[str, Any], pictures: Sequence[Picture]) -> None:

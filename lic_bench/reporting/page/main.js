@@ -214,6 +214,7 @@ function start() {
   drawLegend();
   drawFailures();
   drawProvenance();
+  drawPeople();
   startViewer();
   setUpDataset();
   let width = window.innerWidth;

@@ -1,0 +1,41 @@
+"""A small study: two photographs, three codecs at about equal rate."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import command
+
+from lic_bench import Image, write_image
+from lic_bench.execution.matching import match
+from lic_bench.execution.plan import plan
+from lic_bench.execution.workers import Processes
+from lic_bench.execution.runner import Limits
+from lic_bench.metrics.targets import parse_target
+
+CODECS = ("jpeg", "jpeg2000", "webp")
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory, large_photo: Image) -> Path:
+    """A folder with measurements of three codecs, matched to 0.8 bpp, on three images."""
+    folder = tmp_path_factory.mktemp("rated")
+    (folder / "photos").mkdir()
+    for i in range(3):
+        part = large_photo[100 * i : 100 * i + 190, 200 * i : 200 * i + 242]
+        write_image(folder / "photos" / f"{i}.png", np.ascontiguousarray(part))
+    points = {"jpeg": ["5", "20"], "jpeg2000": ["160", "30"], "webp": ["0", "20"]}
+    planned = plan(list(CODECS), [str(folder / "photos")], points=points)
+    match(planned, [parse_target("bpp=0.8")], folder, workers=Processes(1, Limits()))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def page(measured: Path) -> Path:
+    """The page of a study of them, of 12 counted pairs a rater."""
+    path = measured / "study.html"
+    command(
+        *("rate", "make", measured, "-c", ",".join(CODECS), "-d", measured / "photos"),
+        *("--match", "bpp=0.8", "--unequal", "mark", "--pairs", "12", "-j", "1", "-o", path),
+    )
+    return path
