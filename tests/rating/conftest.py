@@ -9,8 +9,8 @@ from command import command
 from lic_bench import Image, write_image
 from lic_bench.execution.matching import match
 from lic_bench.execution.plan import plan
-from lic_bench.execution.workers import Processes
 from lic_bench.execution.runner import Limits
+from lic_bench.execution.workers import Processes
 from lic_bench.metrics.targets import parse_target
 
 CODECS = ("jpeg", "jpeg2000", "webp")

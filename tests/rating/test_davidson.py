@@ -37,6 +37,20 @@ def test_baseball_is_scored_as_agresti_scores_it() -> None:
     assert found - found[-1] == pytest.approx(published, abs=0.02)
 
 
+def test_puddings_are_scored_as_davidson_scored_them() -> None:
+    """R. R. Davidson, 1970, example 2, with his estimates, which R's PlackettLuce gives, too."""
+    pairs = np.array([[j, i] for i in range(6) for j in range(i)])
+    first = [19, 16, 19, 18, 23, 19, 13, 16, 16, 17, 18, 22, 13, 14, 11]
+    second = [22, 19, 19, 23, 19, 20, 19, 20, 15, 14, 21, 20, 18, 19, 21]
+    neither = [16, 12, 10, 13, 9, 15, 18, 12, 17, 16, 12, 12, 10, 18, 12]
+    found = fit(np.array([first, neither, second]).T, pairs, 6)
+    worth = np.exp(found.scores)
+    published = [0.1388005, 0.1729985, 0.1617420, 0.1653930, 0.1586805, 0.2023855]
+    # The weak prior moves them by a little.
+    assert worth / worth.sum() == pytest.approx(published, abs=2e-4)
+    assert np.exp(found.log_ties) == pytest.approx(0.7468147, abs=1e-3)
+
+
 def test_what_fits_is_likelier_than_anything_else() -> None:
     """Against SciPy's optimiser, which knows nothing of the derivatives."""
     rng = np.random.default_rng(0)
