@@ -70,7 +70,10 @@ class EncodeAll(Request[list[Measurement]]):
 
 @dataclass(frozen=True)
 class DecodeAll(Request[list[Measurement]]):
-    """Decode the streams that tasks have kept, and compare; the value are the measurements."""
+    """Decode the streams that tasks have kept, and compare.
+
+    The value are the measurements without their streams, which whoever asks has already.
+    """
 
     tasks: tuple[Task, ...]
 
@@ -80,7 +83,8 @@ class DecodeAll(Request[list[Measurement]]):
 
     def execute(self) -> list[Measurement]:
         together = self.tasks[0].batch_size > 1
-        return decode_batch(self.tasks) if together else list(map(decode, self.tasks))
+        measured = decode_batch(self.tasks) if together else map(decode, self.tasks)
+        return [replace(measurement, stream=None) for measurement in measured]
 
 
 def encode(task: Task) -> Measurement:

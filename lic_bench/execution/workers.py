@@ -23,6 +23,9 @@ Label = TypeVar("Label")
 Bundle = list[tuple[Label, Task]]
 
 _BUNDLE_S = 1.0
+_TURN = 2
+"""How many steps one process of a worker does before it is the other's turn: with more, they wait
+for each other less often, but what is encoded and not decoded is lost when a run is killed."""
 
 
 class Workers(Protocol):
@@ -89,31 +92,26 @@ class _Part(NamedTuple, Generic[Label]):
 
     label: Label
     task: Task
-    measurement: Measurement | None = None
+    measurement: Measurement
     """What is known by now."""
     seconds: float = 0.0
     """What it has taken."""
 
-    @property
-    def has_failed(self) -> bool:
-        return self.measurement is not None and self.measurement.error is not None
 
-
-_Step = list[
-    _Part[Label]
-]  # parts that are done together: a batch is one, and so is each other task
+_Step = list[_Part[Label]]
+"""Parts that are done together: a batch is one, and so is each other task."""
 
 
 class Worker(Generic[Label]):
-    """One that measures bundle after bundle: first all of it is encoded, then all decoded.
+    """One that measures bundle after bundle; its two processes work by turns.
 
-    So only one of its two processes works at a time, and a worker takes one core; and neither waits
-    for anybody from one task of the bundle to the next.
+    So a worker takes one core.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._encoder = _Half[Label](EncodeAll, limits)
         self._decoder = _Half[Label](DecodeAll, limits)
+        self._steps: deque[_Step[Label]] = deque()
         self._encoded: list[_Step[Label]] = []
 
     @property
@@ -138,23 +136,33 @@ class Worker(Generic[Label]):
         """Take the next bundle if there is nothing left to do; say whether there was one."""
         if self.busy or not (bundle := next(bundles, None)):
             return False
-        parts = [_Part(label, task, task.kept) for label, task in bundle]
+        parts = [_Part(label, task, task.kept or Measurement()) for label, task in bundle]
         together = bundle[0][1].batch_size > 1
-        self._encoder.give([parts] if together else [[part] for part in parts])
+        self._steps.extend([parts] if together else ([part] for part in parts))
         self._decoder.start()  # meanwhile
+        self._next_turn()
         return True
 
     def done(self) -> list[tuple[Label, Task, Measurement, float]]:
         """What is done, with the seconds that it took; often nothing yet."""
-        if not self._encoder.steps:
-            return _results(self._decoder.done())
-        step = self._encoder.done()
-        if rest := [part for part in step if not part.has_failed]:
-            self._encoded.append(rest)
-        if not self._encoder.steps:
+        if self._encoder.steps:
+            step = self._encoder.done()
+            done = [part for part in step if part.measurement.error]
+            if rest := [part for part in step if not part.measurement.error]:
+                self._encoded.append(rest)
+        else:
+            done = self._decoder.done()
+        if not self.busy:
+            self._next_turn()
+        return [(part.label, part.task, part.measurement, part.seconds) for part in done]
+
+    def _next_turn(self) -> None:
+        if self._encoded:
             self._decoder.give(self._encoded)
             self._encoded = []
-        return _results(part for part in step if part.has_failed)
+        else:
+            turn = min(_TURN, len(self._steps))
+            self._encoder.give([self._steps.popleft() for _ in range(turn)])
 
     def close(self) -> None:
         """End its processes."""
@@ -212,8 +220,7 @@ class _Half(Generic[Label]):
         step = self.steps.popleft()
         failed = []
         if self._tried:
-            known = step[0].measurement or Measurement()
-            error = replace(known, error=fault.advice())
+            error = replace(step[0].measurement, error=fault.advice())
             failed = [step[0]._replace(measurement=error, seconds=_BUNDLE_S)]
         else:
             self.steps.extendleft([part] for part in reversed(step))
@@ -222,18 +229,15 @@ class _Half(Generic[Label]):
         return failed
 
 
-def _results(parts: Iterable[_Part[Label]]) -> list[tuple[Label, Task, Measurement, float]]:
-    return [
-        (part.label, part.task, part.measurement or Measurement(), part.seconds) for part in parts
-    ]
-
-
 def _measurements(reply: Reply, step: _Step[Label]) -> list[Measurement]:
     """What came of a step: a fault is one of our own making, since measuring raises no other."""
+    known = [part.measurement for part in step]
     if isinstance(reply.value, FaultError):
-        return [Measurement(error=reply.value.advice())] * len(step)
-    measurements: list[Measurement] = reply.value
-    return measurements
+        return [replace(before, error=reply.value.advice()) for before in known]
+    return [
+        replace(measurement, stream=measurement.stream or before.stream)
+        for measurement, before in zip(reply.value, known, strict=True)
+    ]
 
 
 class Bundles(Iterator[Bundle[Label]]):
