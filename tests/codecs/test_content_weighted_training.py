@@ -4,6 +4,7 @@ import csv
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import PIL.Image
@@ -103,6 +104,7 @@ def session(plan, photographs, out):
     return Session(plan, photographs, out, torch.device("cpu"))
 
 
+@cache
 def plan_with_layout(plan, photographs):
     found = layout(blocks(photographs.images, 100_000, plan.seed), plan.settings.n)
     return replace(plan, settings=replace(plan.settings, coefficients=len(found.coefficients)))
