@@ -23,6 +23,9 @@ Label = TypeVar("Label")
 Bundle = list[tuple[Label, Task]]
 
 _BUNDLE_S = 1.0
+_SOON_S = 0.005
+"""A worker that has something to be passed on comes before what is done: to store that may take
+longer than to encode, and would keep the decoder waiting."""
 _TURN = 2
 """How many steps one process of a worker does before it is the other's turn: with more, they wait
 for each other less often, but what is encoded and not decoded is lost when a run is killed."""
@@ -79,12 +82,16 @@ def measure_with(
     workers: Sequence[Worker[Label]], bundles: Iterator[Bundle[Label]]
 ) -> Iterator[tuple[Label, Task, Measurement, float]]:
     """Have workers measure bundle after bundle; each measurement comes with its seconds."""
+    done: list[tuple[Label, Task, Measurement, float]] = []
     while busy := [worker for worker in workers if worker.busy or worker.draw(bundles)]:
-        wait([worker.connection for worker in busy], PATIENCE_S)
-        for worker in busy:
-            done = worker.done()
-            worker.draw(bundles)
+        ready = wait([worker.connection for worker in busy], _SOON_S if done else PATIENCE_S)
+        if not ready or len(done) > len(workers):
             yield from done
+            done = []
+        for worker in busy:
+            done += worker.done()
+            worker.draw(bundles)
+    yield from done
 
 
 class _Part(NamedTuple, Generic[Label]):
