@@ -4,7 +4,6 @@ import csv
 import subprocess
 import sys
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import PIL.Image
@@ -104,10 +103,15 @@ def session(plan, photographs, out):
     return Session(plan, photographs, out, torch.device("cpu"))
 
 
-@cache
+LAYOUTS = {}  # of the same photographs
+
+
 def plan_with_layout(plan, photographs):
-    found = layout(blocks(photographs.images, 100_000, plan.seed), plan.settings.n)
-    return replace(plan, settings=replace(plan.settings, coefficients=len(found.coefficients)))
+    n, seed = plan.settings.n, plan.seed
+    if (n, seed) not in LAYOUTS:
+        LAYOUTS[n, seed] = layout(blocks(photographs.images, 100_000, seed), n)
+    coefficients = len(LAYOUTS[n, seed].coefficients)
+    return replace(plan, settings=replace(plan.settings, coefficients=coefficients))
 
 
 @pytest.mark.parametrize("plan", [paper(), fast()], ids=["paper", "fast"])
