@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -238,10 +237,10 @@ class TestBitstream:
         assert len(set(streams)) == 3
         assert codec.batch_size == 1 and ContentWeighted(device="cuda").batch_size > 1
 
-    def test_damage_is_found_quickly(self, codec):
+    def test_damage_is_found_before_a_picture_is_made(self, codec, monkeypatch):
         stream = codec.encode(picture(48, 48), 2)
         rng = np.random.default_rng(0)
-        start_time = time.perf_counter()
+        monkeypatch.setattr(ExactDecoder, "pixels", None)
         for _ in range(200):
             damaged = bytearray(stream)
             if rng.random() < 0.5:
@@ -250,7 +249,6 @@ class TestBitstream:
                 damaged[rng.integers(len(damaged))] ^= 1 << int(rng.integers(8))
             with pytest.raises(BitstreamError):
                 codec.decode(bytes(damaged))
-        assert time.perf_counter() - start_time < 5
 
     def test_streams_of_other_weights_are_refused(self, codec, tmp_path):
         net = ContentWeightedNet(Settings(8, 64, 16, 3))
