@@ -202,22 +202,24 @@ class ContentWeightedNet(nn.Module):
         return worth
 
     def unrounded(self, code: Tensor, z: Tensor) -> Tensor:
-        """What is coded: the numbers whose digits a masked code is; of means, what `coded` rounds.
+        """The numbers whose digits a masked code is; means in 2^-6 of a step: int16, B x M x H x W.
 
         The mask keeps high digits before low ones. So what it leaves are again the digits of a
         whole number.
         """
         values = torch.einsum("mn,bnhw->bmhw", self.worths().to(code), code)
         if self.settings.coefficients:
-            values[:, :MEANS] = z[:, :MEANS]
-        return values
+            fine, most = 1 << FRACTION_BITS, torch.iinfo(torch.int16).max
+            values[:, :MEANS] = (z[:, :MEANS] * fine).round().clamp(-most, most)
+        return values.to(torch.int16)
 
     def coded(self, values: Tensor) -> NDArray[np.int8]:
-        """The numbers that are coded of the `unrounded` ones of whole images."""
+        """What is coded of the `unrounded` numbers of whole images."""
         found = values.cpu().numpy()
-        numbers = found.astype(np.int8)
+        numbers: NDArray[np.int8] = found.astype(np.int8)
         if self.settings.coefficients:
-            numbers[:, :MEANS] = quantise(found[:, :MEANS]).numbers
+            means = found[:, :MEANS].astype(np.float64) / (1 << FRACTION_BITS)
+            numbers[:, :MEANS] = quantise(means).numbers
         return numbers
 
     @property
