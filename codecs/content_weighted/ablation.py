@@ -67,7 +67,8 @@ def figures(model: Model, images: list[Image], without: str) -> NDArray[np.float
             quality = [measured[column] for column in _METRICS.values()]
             found[point, i] = bits / (height * width), *quality
     model.coder.speed = speed
-    return found.mean(1)
+    means: NDArray[np.float64] = found.mean(1)
+    return means
 
 
 def table(folder: Path, weights: Path, without_map: Path) -> str:
