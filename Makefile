@@ -66,7 +66,7 @@ results-large: $(VENV)/dev.stamp  ## the same on 14 large images: a quarter of a
 		--points content-weighted:metric=mse=$(FOUR) --dataset $(LIC_BENCH_DATA)/clic2025-valid \
 		--out results/clic2025-valid
 	for metric in psnr_rgb ms_ssim_rgb ssim_y; do \
-		$(BIN)/lic-bench plot results/clic2025-valid --metric $$metric --xlim 0,1 --wide \
+		$(BIN)/lic-bench plot results/clic2025-valid --metric $$metric --xlim 0,0.6 --wide \
 			--out results/clic2025-valid/$$metric.png || exit; \
 	done
 	$(BIN)/lic-bench table results/clic2025-valid --anchor jpeg2000 --interval \
