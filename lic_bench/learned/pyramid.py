@@ -14,6 +14,7 @@ compression of medical images", IEEE Transactions on Medical Imaging 7, 1988.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,15 +32,17 @@ _FINE = 8  # larger numbers go in whole steps: where a plane jumps, precision is
 _DEAD = 0.55  # a remainder of so much of a step is rounded up
 
 Sites = tuple[NDArray[np.intp], NDArray[np.intp]]
+Steps = list[tuple[int, int]]
 
 
+@lru_cache(maxsize=16)
 def phases(height: int, width: int) -> NDArray[np.uint8]:
     """The phase of each site, in the order in which they are predicted: H x W."""
     found = np.zeros((height, width), np.uint8)
     for tile in tiles(height, width):
         part = found[tile]
-        for phase, at, _ in _visits(*part.shape):
-            part[np.ix_(*at)] = phase
+        for visit in _visits(*part.shape):
+            part[np.ix_(*visit.at)] = visit.phase
     return found
 
 
@@ -116,20 +119,12 @@ def _rebuilt(numbers: NDArray[np.int8]) -> NDArray[np.int32]:
 def _planes(
     shape: tuple[int, ...], number_at: Callable[[Sites, NDArray[np.int32], int], NDArray[np.int32]]
 ) -> NDArray[np.int32]:
-    *_, height, width = shape
     plane = np.zeros(shape, np.int32)
     most = LARGEST * _UNIT
-    for phase, at, around in _visits(height, width):
-        total, count = np.zeros(1, np.int32), np.zeros((1, 1), np.int32)
-        for down, right in around:
-            (i, inside_i), (j, inside_j) = (
-                (index.clip(0, side - 1), (index >= 0) & (index < side))
-                for index, side in ((at[0] + down, height), (at[1] + right, width))
-            )
-            known = (inside_i[:, None] & inside_j).astype(np.int32)
-            total = total + known * plane[_here((i, j))]
-            count = count + known
-        count = np.maximum(count, 1)
+    for phase, at, around, count in _visits(*shape[-2:]):
+        total = np.zeros((1, 1), np.int32)
+        for neighbours, known in around:
+            total = total + known * plane[_here(neighbours)]
         predicted = (2 * total + count) // (2 * count)
         number, step = number_at(at, predicted, _STEPS[phase]), _STEPS[phase]
         size = np.abs(number)
@@ -144,22 +139,43 @@ def _here(at: Sites) -> Any:
     return (..., *np.ix_(*at))
 
 
-def _visits(height: int, width: int) -> Iterator[tuple[int, Sites, list[tuple[int, int]]]]:
-    """Phase, sites, and steps to those that they are predicted from."""
+class _Visit(NamedTuple):
+    """Sites that are predicted together, and those that they are predicted from."""
 
-    def sites(top: int, left: int, spacing: int) -> Sites:
-        return np.arange(top, height, spacing), np.arange(left, width, spacing)
+    phase: int
+    at: Sites
+    around: list[tuple[Sites, NDArray[np.int32]]]
+    """Neighbours, and 1 where there is one."""
+    count: NDArray[np.int32]
+    """How many there are; at least 1."""
 
-    rows, columns = sites(0, 0, _SPACING)
-    for i in rows:
-        for j in columns:
-            around = [(-_SPACING, 0)] * int(i > 0) + [(0, -_SPACING)] * int(j > 0)
-            yield 0, (np.array([i]), np.array([j])), around
+
+@lru_cache(maxsize=16)
+def _visits(height: int, width: int) -> list[_Visit]:
+    found: list[_Visit] = []
+
+    def add(phase: int, rows: NDArray[np.intp], columns: NDArray[np.intp], steps: Steps) -> None:
+        around = []
+        count = np.zeros((len(rows), len(columns)), np.int32)
+        for down, right in steps:
+            i, j = rows + down, columns + right
+            known = ((i >= 0) & (i < height))[:, None] & ((j >= 0) & (j < width))
+            around.append(((i.clip(0, height - 1), j.clip(0, width - 1)), known.astype(np.int32)))
+            count += known
+        found.append(_Visit(phase, (rows, columns), around, np.maximum(count, 1)))
+
+    for i in range(0, height, _SPACING):
+        for j in range(0, width, _SPACING):
+            steps = [(-_SPACING, 0)] * (i > 0) + [(0, -_SPACING)] * (j > 0)
+            add(0, np.array([i]), np.array([j]), steps)
     phase, half = 0, _SPACING // 2
     while half:
         cross = [(-half, 0), (half, 0), (0, -half), (0, half)]
         diagonal = [(down, right) for down in (-half, half) for right in (-half, half)]
-        yield phase + 1, sites(half, half, 2 * half), diagonal
-        yield phase + 2, sites(half, 0, 2 * half), cross
-        yield phase + 2, sites(0, half, 2 * half), cross
+        odd_rows, rows = np.arange(half, height, 2 * half), np.arange(0, height, 2 * half)
+        odd_columns, columns = np.arange(half, width, 2 * half), np.arange(0, width, 2 * half)
+        add(phase + 1, odd_rows, odd_columns, diagonal)
+        add(phase + 2, odd_rows, columns, cross)
+        add(phase + 2, rows, odd_columns, cross)
         phase, half = phase + 2, half // 2
+    return found
