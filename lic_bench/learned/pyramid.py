@@ -146,7 +146,7 @@ class _Visit(NamedTuple):
     at: Sites
     around: list[tuple[Sites, NDArray[np.int32]]]
     """Neighbours, and 1 where there is one."""
-    count: NDArray[np.int32]
+    among: NDArray[np.int32]
     """How many there are; at least 1."""
 
 
