@@ -10,7 +10,7 @@ PAGE := lic_bench/reporting/page
 # others have not begun; those of a file mostly stay together, and share their fixtures.
 TOGETHER := -n auto --dist worksteal
 
-.PHONY: run test quick check format results bench clean
+.PHONY: run test quick check format results results-large bench clean
 
 run: $(VENV)/run.stamp  ## measure every codec that works here on the embedded photographs
 	$(BIN)/lic-bench run --codecs all --dataset sample
@@ -56,6 +56,22 @@ results: $(VENV)/dev.stamp  ## our published results on Kodak: some minutes with
 		--metric psnr_rgb,ssim_y,ms_ssim_rgb --out results/kodak/bd-rates.md
 	$(BIN)/lic-bench table results/kodak --points --metric all --out results/kodak/points.csv
 	$(BIN)/lic-bench report results/kodak --published vtm
+
+# What results/clic2025-valid shows: images that no manifest knows, in a folder of that name.
+LARGE := content-weighted,content-weighted:metric=mse,jpeg,jpeg2000,webp
+FOUR := 1,5,9,11
+results-large: $(VENV)/dev.stamp  ## the same on 14 large images: a quarter of an hour
+	@test -d "$(LIC_BENCH_DATA)/clic2025-valid" || { echo "LIC_BENCH_DATA names no folder with clic2025-valid"; exit 1; }
+	$(BIN)/lic-bench run --codecs $(LARGE) --points content-weighted=$(FOUR) \
+		--points content-weighted:metric=mse=$(FOUR) --dataset $(LIC_BENCH_DATA)/clic2025-valid \
+		--out results/clic2025-valid
+	for metric in psnr_rgb ms_ssim_rgb ssim_y; do \
+		$(BIN)/lic-bench plot results/clic2025-valid --metric $$metric --xlim 0,0.6 --wide \
+			--out results/clic2025-valid/$$metric.png || exit; \
+	done
+	$(BIN)/lic-bench table results/clic2025-valid --anchor jpeg2000 --interval \
+		--metric psnr_rgb,ssim_y,ms_ssim_rgb --out results/clic2025-valid/bd-rates.md
+	$(BIN)/lic-bench table results/clic2025-valid --points --metric all --out results/clic2025-valid/points.csv
 
 bench: $(VENV)/dev.stamp  ## against CompressAI's bench, and what the harness itself costs
 	$(BIN)/python tests/benchmarks/against_compressai.py
