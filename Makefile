@@ -10,6 +10,9 @@ PAGE := lic_bench/reporting/page
 # others have not begun; those of a file mostly stay together, and share their fixtures.
 TOGETHER := -n auto --dist worksteal
 
+# Half of the time that tests take to begin goes for compiling their modules, where nothing is kept.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: run test quick check format results results-large bench clean
 
 run: $(VENV)/run.stamp  ## measure every codec that works here on the embedded photographs
