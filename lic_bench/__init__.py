@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lic_bench.analysis.curves import BDRate, Curve, aggregate, bd_rate, bd_rates, curve
     from lic_bench.codec.base import MAXIMUM_PIXELS, Codec, Point, ShowsImportance
-    from lic_bench.codec.checkpoints import file_digest, find_checkpoints
+    from lic_bench.codec.checkpoints import find_checkpoints
     from lic_bench.codec.registry import Registry
     from lic_bench.errors import (
         BitstreamError,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lic_bench.images.image import Image, read_image, write_image
     from lic_bench.images.manifest import known_datasets
     from lic_bench.metrics.builtin import METRICS, image_metrics
+    from lic_bench.plugins.identity import file_digest
     from lic_bench.reporting.plots import plot, save_plot
     from lic_bench.store.table import export, load
 
@@ -86,7 +87,7 @@ __all__ = [
 _HOMES = {
     "analysis.curves": ("BDRate", "Curve", "aggregate", "bd_rate", "bd_rates", "curve"),
     "codec.base": ("MAXIMUM_PIXELS", "Codec", "Point", "ShowsImportance"),
-    "codec.checkpoints": ("file_digest", "find_checkpoints"),
+    "codec.checkpoints": ("find_checkpoints",),
     "codec.registry": ("Registry",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "execution.run": ("run",),
@@ -95,6 +96,7 @@ _HOMES = {
     "images.image": ("Image", "read_image", "write_image"),
     "images.manifest": ("known_datasets",),
     "metrics.builtin": ("METRICS", "image_metrics"),
+    "plugins.identity": ("file_digest",),
     "reporting.plots": ("plot", "save_plot"),
     "store.table": ("export", "load"),
 }

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lic_bench.analysis.curves import Curve, bd_rate_percents
 from lic_bench.analysis.interpolation import Method
-from lic_bench.metrics.quality import Array, Metric, metric_named
+from lic_bench.metric.quality import Array, Metric, metric_named
 
 _UNDEFINED = 0.01  # the share of resamples without a BD-rate above which there is no interval
 _OUTLYING = 3.5

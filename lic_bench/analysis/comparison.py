@@ -22,7 +22,7 @@ from lic_bench.analysis import published_curves as published
 from lic_bench.analysis.bootstrap import Bootstrapped
 from lic_bench.analysis.curves import Curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
-from lic_bench.metrics.quality import QUALITIES, Array, metric_named
+from lic_bench.metric.quality import QUALITIES, Array, metric_named
 from lic_bench.store.database import FILE_NAME
 from lic_bench.store.table import display_names, load
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lic_bench.analysis.interpolation import Method, mean_difference
 from lic_bench.errors import UndefinedError, check_known
-from lic_bench.metrics.quality import Array, metric_named
+from lic_bench.metric.quality import Array, metric_named
 
 _KEY = ["dataset", "codec", "point"]
 _PSNR = ["psnr_rgb_db", "psnr_y_db", "psnr_y709_db"]

@@ -22,8 +22,8 @@ import pandas as pd
 from lic_bench.analysis.curves import Curve
 from lic_bench.errors import SpecError, UndefinedError
 from lic_bench.images.manifest import contents, manifests
+from lic_bench.metric.quality import metric_named
 from lic_bench.metrics.builtin import METRICS
-from lic_bench.metrics.quality import metric_named
 
 _FOLDER = resources.files("lic_bench.datasets") / "published"
 

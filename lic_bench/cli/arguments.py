@@ -7,9 +7,10 @@ from pathlib import Path
 
 from lic_bench.cli import console
 from lic_bench.codec.base import Codec, Point
+from lic_bench.codec.points import parse_points
 from lic_bench.codec.registry import Registry
-from lic_bench.codec.spec import parse_points, split_specs
 from lic_bench.errors import SpecError, UnavailableError
+from lic_bench.plugins.spec import split_specs
 
 
 def specs(texts: Iterable[str]) -> list[str]:

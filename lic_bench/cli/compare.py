@@ -60,7 +60,7 @@ def compare(
     from lic_bench.analysis import comparison
     from lic_bench.cli.arguments import names
     from lic_bench.files import write_json
-    from lic_bench.metrics.quality import metric_named
+    from lic_bench.metric.quality import metric_named
 
     conditions = [comparison.condition(text) for text in fail_if]
     metrics = [metric_named(name).name for name in names(metric)]

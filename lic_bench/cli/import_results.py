@@ -67,8 +67,8 @@ def import_results(
     - `lic-bench import decoded/ --as theirs -d kodak -o results/mine`
     """
     from lic_bench.cli import show
-    from lic_bench.codec.spec import split_specs
     from lic_bench.importers import pictures
+    from lic_bench.plugins.spec import split_specs
     from lic_bench.store import table as measurements
 
     if not source.exists():

@@ -115,7 +115,7 @@ def _about(content: Json, scenes: list[Scene], plugins: list[Path]) -> Json:
     from importlib.metadata import version
 
     from lic_bench.execution import provenance
-    from lic_bench.metrics.targets import parse_target
+    from lic_bench.metric.targets import parse_target
 
     targets = {scene.rate for scene in scenes if isinstance(scene.rate, str)}
     return {
@@ -182,7 +182,7 @@ def _scenes(
 def _unit(spec: str, plugins: list[Path]) -> str:
     """What the operating points of a codec are; nothing for one that is not known here."""
     from lic_bench.codec.registry import Registry
-    from lic_bench.codec.spec import parse_spec
+    from lic_bench.plugins.spec import parse_spec
 
     with suppress(SpecError):
         cls = Registry(plugins).entry(parse_spec(spec).name).cls

@@ -28,7 +28,7 @@ from lic_bench.errors import SpecError, UndefinedError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lic_bench.metrics.targets import Target
+    from lic_bench.metric.targets import Target
 
 
 def run(
@@ -134,7 +134,7 @@ def run(
 def _targets(texts: Sequence[str]) -> list[Target]:
     if not texts:
         return []
-    from lic_bench.metrics.targets import parse_target  # brings pandas
+    from lic_bench.metric.targets import parse_target  # brings pandas
 
     return list(dict.fromkeys(map(parse_target, texts)))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lic_bench.execution.decodes import Verdict
-    from lic_bench.metrics.targets import Target
+    from lic_bench.metric.targets import Target
 
 _BD_METRICS = ("psnr_rgb", "ms_ssim_rgb")
 _MATCH_METRICS = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb")

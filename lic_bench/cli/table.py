@@ -59,8 +59,8 @@ def table(
     from lic_bench.cli.arguments import names, numbers, specs
     from lic_bench.errors import check_known
     from lic_bench.files import atomic_write
-    from lic_bench.metrics.quality import QUALITIES
-    from lic_bench.metrics.targets import parse_target
+    from lic_bench.metric.quality import QUALITIES
+    from lic_bench.metric.targets import parse_target
     from lic_bench.reporting import tables
     from lic_bench.store.table import load
 

@@ -35,8 +35,8 @@ from lic_bench.execution.run import (
 )
 from lic_bench.execution.workers import Workers
 from lic_bench.images.dataset import ImageFile
+from lic_bench.metric.targets import RATE, Target
 from lic_bench.metrics import builtin as metrics
-from lic_bench.metrics.targets import RATE, Target
 from lic_bench.store.database import FILE_NAME, Store
 from lic_bench.store.records import Measurement
 

@@ -16,15 +16,15 @@ from functools import lru_cache
 from pathlib import Path
 
 from lic_bench.codec.base import Codec, Point
-from lic_bench.codec.identity import changes, identity
 from lic_bench.errors import ImageError, UnavailableError
 from lic_bench.execution.faults import OutOfMemoryError, lacks_memory, reason, trace_of
 from lic_bench.execution.requests import checked_image, checked_stream, codec_of
 from lic_bench.execution.runner import Request
 from lic_bench.images.dataset import ImageFile
 from lic_bench.images.image import Image, read_image
+from lic_bench.metric.device import on_device
 from lic_bench.metrics import builtin as metrics
-from lic_bench.metrics.device import on_device
+from lic_bench.plugins.identity import changes, identity
 from lic_bench.printable import printable
 from lic_bench.store.records import Measurement
 

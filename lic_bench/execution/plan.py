@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lic_bench.codec.base import Codec, Point, point_text
-from lic_bench.codec.identity import identity
+from lic_bench.codec.points import parse_points
 from lic_bench.codec.registry import Registry
-from lic_bench.codec.spec import parse_points
 from lic_bench.errors import SpecError
 from lic_bench.execution.measure import Task
 from lic_bench.images.dataset import Dataset, ImageFile, load_dataset
+from lic_bench.plugins.identity import identity
 from lic_bench.store.records import Key
 
 

@@ -21,8 +21,8 @@ from lic_bench.execution.plan import Plan, plan
 from lic_bench.execution.runner import USUAL_LIMITS, Limits, cores
 from lic_bench.execution.updates import updates
 from lic_bench.execution.workers import Processes, Workers
+from lic_bench.metric.device import check_device
 from lic_bench.metrics import builtin as metrics
-from lic_bench.metrics.device import check_device
 from lic_bench.store.database import FILE_NAME, Store
 from lic_bench.store.records import Key, Measurement
 

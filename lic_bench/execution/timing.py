@@ -28,8 +28,8 @@ from lic_bench.execution.runner import Limits, Request, Runner, Value
 from lic_bench.execution.stopwatch import CodeOnce, CountMacs, CountMemory, TimedSubject, TimeOnce
 from lic_bench.images.dataset import ImageFile
 from lic_bench.images.image import Image, read_image
+from lic_bench.metric.quality import Metric, metric_named
 from lic_bench.metrics.builtin import image_metrics
-from lic_bench.metrics.quality import Metric, metric_named
 
 BUSY = 0.5
 """A load average above which something else is at work."""

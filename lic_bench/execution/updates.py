@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from lic_bench.codec.identity import changes
 from lic_bench.execution.plan import Plan
+from lic_bench.plugins.identity import changes
 from lic_bench.store.database import Store
 
 

@@ -18,7 +18,7 @@ from lic_bench.analysis import published_curves
 from lic_bench.analysis.curves import aggregate, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.files import atomic_write
-from lic_bench.metrics.quality import metric_named
+from lic_bench.metric.quality import metric_named
 from lic_bench.store.table import display_names
 
 STYLE: dict[Any, Any] = {

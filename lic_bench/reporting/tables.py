@@ -13,8 +13,8 @@ import pandas as pd
 from lic_bench.analysis.comparison import Side, compare_sides
 from lic_bench.analysis.curves import aggregate, bd_rates, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
-from lic_bench.metrics.quality import QUALITIES, Metric, metric_named
-from lic_bench.metrics.targets import Target
+from lic_bench.metric.quality import QUALITIES, Metric, metric_named
+from lic_bench.metric.targets import Target
 from lic_bench.store.table import display_names
 
 UNDEFINED = "--"

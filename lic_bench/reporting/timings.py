@@ -12,7 +12,7 @@ from lic_bench.analysis.curves import aggregate, bd_rates
 from lic_bench.errors import check_known
 from lic_bench.execution.timing import Timing
 from lic_bench.files import atomic_write, write_json
-from lic_bench.metrics.quality import metric_named
+from lic_bench.metric.quality import metric_named
 from lic_bench.store.table import load
 
 

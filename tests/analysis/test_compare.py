@@ -14,7 +14,7 @@ from lic_bench.analysis import curves
 from lic_bench.analysis.bootstrap import ImageCurves, bootstrap, image_curves, outliers, resamples
 from lic_bench.analysis.comparison import Side, compare_sides, condition, failures, pairs, sides
 from lic_bench.analysis.curves import bd_rate_percents, curve
-from lic_bench.metrics.quality import QUALITIES, metric_named
+from lic_bench.metric.quality import QUALITIES, metric_named
 
 WORSE = """
 import struct

@@ -22,7 +22,7 @@ from lic_bench.analysis.curves import (
     curve,
 )
 from lic_bench.errors import SpecError, UndefinedError
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import QUALITIES
 
 METHODS = ["pchip", "akima"]
 

@@ -14,8 +14,8 @@ from lic_bench.analysis.comparison import Side, compare_sides
 from lic_bench.analysis.curves import bd_rate
 from lic_bench.errors import SpecError, UndefinedError
 from lic_bench.images.manifest import manifests
+from lic_bench.metric.quality import QUALITIES
 from lic_bench.metrics.builtin import METRICS
-from lic_bench.metrics.quality import QUALITIES
 from lic_bench.reporting.plots import plot
 
 

@@ -16,7 +16,7 @@ from lic_bench.cli.arguments import bounds, expand, names, numbers, points_of
 from lic_bench.cli.main import app
 from lic_bench.codec.registry import Registry
 from lic_bench.errors import SpecError
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import QUALITIES
 from lic_bench.store import table
 
 FAILS = """

@@ -26,7 +26,7 @@ from lic_bench.execution.measure import Task
 from lic_bench.execution.plan import Plan, plan
 from lic_bench.execution.run import execute
 from lic_bench.execution.workers import Processes
-from lic_bench.metrics.targets import Target, parse_target
+from lic_bench.metric.targets import Target, parse_target
 from lic_bench.reporting.tables import PaperTable, match_table
 from lic_bench.store.database import Store
 

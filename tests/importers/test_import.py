@@ -23,7 +23,7 @@ from lic_bench.analysis.comparison import compare_sides, sides
 from lic_bench.analysis.curves import curve
 from lic_bench.cli.import_results import forget, import_results
 from lic_bench.importers import figures, pictures
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import QUALITIES
 from lic_bench.reporting.page.data import gather
 from lic_bench.reporting.plots import plot
 from lic_bench.reporting.tables import bd_rate_table, points_table, rates_table

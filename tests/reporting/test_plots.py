@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from lic_bench.analysis import published_curves as published
 from lic_bench.analysis.curves import aggregate
 from lic_bench.errors import LicBenchError, SpecError, UndefinedError
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import QUALITIES
 from lic_bench.reporting.plots import plot, save_plot
 
 TWELVE = [f"codec-{i}" for i in range(12)]

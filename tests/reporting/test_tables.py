@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from scipy.interpolate import PchipInterpolator
 
 from lic_bench import Image, SpecError, aggregate, bd_rates, write_image
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import QUALITIES
 from lic_bench.reporting.tables import (
     FORMATS,
     UNDEFINED,

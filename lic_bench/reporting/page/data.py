@@ -15,7 +15,7 @@ from lic_bench.analysis import published_curves
 from lic_bench.analysis.bootstrap import ImageCurves, image_curves
 from lic_bench.analysis.curves import Curve, aggregate, bd_rate, bd_rate_percents, curve
 from lic_bench.errors import SpecError, UndefinedError
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import QUALITIES
 from lic_bench.store.table import display_names
 
 Json = dict[str, Any]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lic_bench.images.dataset import Dataset, ImageFile
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import QUALITIES
 from lic_bench.reporting.page.pictures import Picture, Rate
 from lic_bench.store.records import Key
 

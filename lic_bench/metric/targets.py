@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lic_bench.errors import SpecError, check_known
-from lic_bench.metrics.quality import QUALITIES, Array, Metric
+from lic_bench.metric.quality import QUALITIES, Array, Metric
 
 if TYPE_CHECKING:
     import pandas as pd
