@@ -7,7 +7,7 @@
 >>> figure = lic_bench.plot(measurements, metric="psnr_rgb")
 >>> lic_bench.save_plot(figure, "rd.pdf")
 
-A codec of your own is a subclass of `Codec`.
+A codec of your own is a subclass of `Codec`, a metric one of `Metric`.
 """
 
 from importlib import import_module
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lic_bench.images.fetch import fetch
     from lic_bench.images.image import Image, read_image, write_image
     from lic_bench.images.manifest import known_datasets
+    from lic_bench.metric.base import Metric, Score
     from lic_bench.metrics.builtin import METRICS, image_metrics
     from lic_bench.plugins.identity import file_digest
     from lic_bench.reporting.plots import plot, save_plot
@@ -55,9 +56,11 @@ __all__ = [
     "ImageError",
     "ImportedResultsError",
     "LicBenchError",
+    "Metric",
     "OutputError",
     "Point",
     "Registry",
+    "Score",
     "ShowsImportance",
     "SpecError",
     "StoreError",
@@ -95,6 +98,7 @@ _HOMES = {
     "images.fetch": ("fetch",),
     "images.image": ("Image", "read_image", "write_image"),
     "images.manifest": ("known_datasets",),
+    "metric.base": ("Metric", "Score"),
     "metrics.builtin": ("METRICS", "image_metrics"),
     "plugins.identity": ("file_digest",),
     "reporting.plots": ("plot", "save_plot"),

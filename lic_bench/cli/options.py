@@ -11,7 +11,8 @@ RESULTS = Path("results/mine")
 """Where results are kept unless a command says otherwise."""
 
 _METRICS = (
-    "psnr_rgb, psnr_rgb_pooled, psnr_y, psnr_y709, ssim_rgb, ssim_y, ms_ssim_rgb or ms_ssim_y"
+    "psnr_rgb, psnr_rgb_pooled, psnr_y, psnr_y709, ssim_rgb, ssim_y, ms_ssim_rgb, ms_ssim_y, or "
+    "another that was measured"
 )
 
 # Which codecs.
@@ -38,7 +39,9 @@ Points = Annotated[
 ]
 Plugins = Annotated[
     list[Path],
-    typer.Option("--plugin", metavar="FILE", help="Further codecs, in a Python or TOML file."),
+    typer.Option(
+        "--plugin", metavar="FILE", help="Further codecs and metrics, in a Python or TOML file."
+    ),
 ]
 Anchor = Annotated[
     str | None,
@@ -68,6 +71,15 @@ MetricNames = Annotated[
     list[str],
     typer.Option(
         "--metric", "-m", metavar="NAMES", help=f"{_METRICS}; several separated by commas."
+    ),
+]
+
+Metrics = Annotated[
+    list[str],
+    typer.Option(
+        "--metrics",
+        metavar="SPECS",
+        help="What is measured, separated by commas; `lic-bench metrics` lists what there is.",
     ),
 ]
 

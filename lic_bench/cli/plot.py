@@ -38,6 +38,7 @@ def plot(
     - `lic-bench plot -d kodak --published vtm,bpg_444_x265_ycbcr,webp@tfc`
     """
     from lic_bench.cli.arguments import bounds, names, specs
+    from lic_bench.metric.quality import full_name
     from lic_bench.reporting import plots
     from lic_bench.store.table import load
 
@@ -57,6 +58,6 @@ def plot(
         )
     for warning in notes:
         console.note(warning.message)
-    path = out or (folder if folder.is_dir() else folder.parent) / f"{metric}.png"
+    path = out or (folder if folder.is_dir() else folder.parent) / f"{full_name(metric)}.png"
     plots.save_plot(figure, path)
     console.say(path)

@@ -17,6 +17,7 @@ from lic_bench.cli.options import (
     Debug,
     Jobs,
     Memory,
+    Metrics,
     OnDatasets,
     Out,
     Plugins,
@@ -42,6 +43,7 @@ def run(
             help="Search the point of each image that meets this rate or quality, too.",
         ),
     ] = [],
+    metrics: Metrics = ["default"],
     jobs: Jobs = None,
     device: Annotated[
         str, typer.Option(help="Where the metrics are computed: cpu, cuda, cuda:1.")
@@ -83,24 +85,27 @@ def run(
     - `lic-bench run -c jpeg:subsampling=4:4:4 -d "~/my photos" --points 5:95:5`
     - `lic-bench run -c jpeg,jpeg2000 -p jpeg=10,50,90 -p jpeg2000=96,48,24 -o results/three`
     - `lic-bench run -c jpeg,jpeg2000 -d kodak --match bpp=0.25 --match psnr_rgb=32`
+    - `lic-bench run -c jpeg,webp -d kodak --metrics default,ssimulacra2`
     - `lic-bench run --plugin my_codec.py --codecs my-codec,jpeg`
     """
     from lic_bench.cli import show
     from lic_bench.cli.arguments import expand, points_by_spec
+    from lic_bench.cli.arguments import specs as split
     from lic_bench.execution.plan import plan
     from lic_bench.execution.run import TABLES, execute, workers_for
 
     specs = expand(codecs, plugin)
     if anchor is not None and anchor not in specs:
         raise SpecError(f"the anchor {anchor!r} is none of the run's codecs: {', '.join(specs)}")
-    targets = _targets(match)
     planned = plan(
         specs,
         [str(Path(name).expanduser()) if name.startswith("~") else name for name in dataset],
         points=points_by_spec(points),
         device=device,
         plugins=plugin,
+        metrics=[*split(metrics), *_of_targets(match)],
     )
+    targets = _targets(match)  # of metrics that are known by now
     workers = workers_for(
         planned,
         jobs=jobs,
@@ -137,6 +142,14 @@ def _targets(texts: Sequence[str]) -> list[Target]:
     from lic_bench.metric.targets import parse_target  # brings pandas
 
     return list(dict.fromkeys(map(parse_target, texts)))
+
+
+def _of_targets(texts: Sequence[str]) -> list[str]:
+    """The metrics that targets are given in, those of every run aside."""
+    from lic_bench.metric.quality import QUALITIES, full_name
+
+    named = [full_name(text.partition("=")[0]) for text in texts]
+    return [name for name in named if name not in QUALITIES and name != "bpp"]
 
 
 def _draw(table: pd.DataFrame, out: Path) -> Iterable[Path]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lic_bench.metric.targets import Target
 
 _BD_METRICS = ("psnr_rgb", "ms_ssim_rgb")
+"""Of a run's table, beside those that not every run gives."""
 _MATCH_METRICS = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb")
 _MATCH_WIDTH = 140  # rather a wrapped line than a figure that is cut
 
@@ -31,16 +32,23 @@ _MATCH_WIDTH = 140  # rather a wrapped line than a figure that is cut
 def summary(table: pd.DataFrame, anchor: str) -> None:
     """Print a table for each data set: codec, points, range of bpp, BD-rates."""
     from lic_bench.analysis import curves
+    from lic_bench.metric.quality import QUALITIES, qualities_in
 
     averages = curves.aggregate(table)
-    by_metric = [curves.bd_rates(averages, anchor, metric) for metric in _BD_METRICS]
+    chosen = [
+        one.name
+        for one in qualities_in(table)
+        if one.name in _BD_METRICS or one.name not in QUALITIES
+        if table[one.images].notna().any()
+    ]
+    by_metric = [curves.bd_rates(averages, anchor, metric) for metric in chosen or _BD_METRICS]
     output = console.output()
     for name in averages["dataset"].unique():
         rows = averages[averages["dataset"] == name]
         images, all_images = rows["images"].max(), table[table["dataset"] == name]["dataset_images"]
         of_all = "" if images == all_images.max() else f" of {all_images.max()}"
         title = f"{escape(name)}, {images}{of_all} images; BD-rate against {escape(anchor)} (PCHIP)"
-        printed = console.plain_table("codec", "points", "bpp", *_BD_METRICS, title=title)
+        printed = console.plain_table("codec", "points", "bpp", *chosen or _BD_METRICS, title=title)
         notes: dict[str, None] = {}
         for codec in rows["codec"].unique():
             rates = [
@@ -114,9 +122,16 @@ def failures(table: pd.DataFrame, *, tracebacks: Path | None = None) -> bool:
         messages.print(f"failed: {where}{more}: {error}", markup=False)
         if tracebacks is not None and (text := _traceback(first, tracebacks)):
             messages.print(text.rstrip(), markup=False)
-    if not failed.empty:
+    lacking = table[table["metric_errors"].notna()]
+    for error, rows in lacking.groupby("metric_errors", sort=False):
+        first = rows.iloc[0]
+        where = f"{first['image']}, {first['codec']} {first['point'] or ''}".strip()
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        messages.print(f"no figure: {where}{more}: {error}", markup=False)
+    wrong = not (failed.empty and lacking.empty)
+    if wrong:
         messages.print("The same command tries what failed again.", markup=False)
-    return not failed.empty
+    return wrong
 
 
 def _traceback(row: pd.Series, folder: Path) -> str | None:

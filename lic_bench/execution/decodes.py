@@ -149,7 +149,7 @@ def _compared(
         (key, task, one)
         for key, task in plan.tasks()
         for one in others[task.codec]
-        if store.metrics_version(key) is not None
+        if store.succeeded(key)
     )
     running: dict[Future[CheckedDecode], tuple[Key, Task]] = {}
 

@@ -13,7 +13,7 @@ import pandas as pd
 from lic_bench.analysis.comparison import Side, compare_sides
 from lic_bench.analysis.curves import aggregate, bd_rates, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
-from lic_bench.metric.quality import QUALITIES, Metric, metric_named
+from lic_bench.metric.quality import Quality, metric_named, qualities_in
 from lic_bench.metric.targets import Target
 from lic_bench.store.table import display_names
 
@@ -172,25 +172,26 @@ def bd_rate_table(
 def points_table(
     measurements: pd.DataFrame,
     *,
-    metrics: Sequence[str] = tuple(QUALITIES),
+    metrics: Sequence[str] | None = None,
     codecs: Sequence[str] | None = None,
     dataset: str | None = None,
 ) -> PaperTable:
     """List every operating point of each codec: its rate, and its quality in each metric.
 
-    See `bd_rate_table` for parameters and errors. SSIM and MS-SSIM stand as they are and in dB.
+    See `bd_rate_table` for parameters and errors; by default all metrics that were measured. SSIM
+    and MS-SSIM stand as they are and in dB.
     """
     averages, dataset, codecs = _chosen(measurements, dataset, codecs)
-    kinds = [metric_named(name) for name in metrics]
+    kinds = qualities_in(measurements) if metrics is None else list(map(metric_named, metrics))
     columns = [Column("codec", "Codec"), Column("point", "Point")]
     rates = dict.fromkeys(kind.rate for kind in kinds)
     if np.allclose(averages["bpp"], averages["bpp_pooled"], equal_nan=True):
         rates = {"bpp": None}  # images of one size
     columns += [Column(name, _RATES[name], 4) for name in rates]
     for kind in kinds:
-        if kind.images == kind.name:  # a mean that was put in dB
+        if kind.scale == "dB of an index":
             columns.append(Column(kind.name, _title(kind), 4))
-        columns.append(Column(kind.value, f"{_title(kind)} [dB]", 2))
+        columns.append(_column(kind, averages[kind.value]))
     rows = pd.concat([averages[averages["codec"] == codec] for codec in codecs])
     whole = rows[rows["complete"]]
     notes = [
@@ -246,7 +247,7 @@ def rates_table(
                 )
         blocks.append(block)
     columns = [Column("codec", "Codec"), Column("bpp", _RATES["bpp"], 3)]
-    columns += [Column(kind.value, f"{_title(kind)} [dB]", 2) for kind in kinds]
+    columns += [_column(kind, averages[kind.value]) for kind in kinds]
     caption = (
         f"Quality at equal rate on {_what(averages, dataset)}, interpolated by PCHIP over log "
         f"rate. {_averaging(kinds)} {_rates(averages, codecs)}"
@@ -306,9 +307,11 @@ def match_table(
         ]
         against = ""
     else:
+        of_reached = _column(reached, averages[reached.value])
+        table["worst"] *= reached.sign
         columns += [
-            Column(reached.value, f"{_title(reached)} [dB]", 2),
-            Column("worst", "Worst [dB]", 2, signed=True),
+            of_reached,
+            Column("worst", f"Worst{_unit(reached)}", of_reached.digits, signed=True),
             Column("missed", "Missed", 0),
             rate,
         ]
@@ -319,7 +322,7 @@ def match_table(
         for name, title in (("rate", "Rate"), ("least", "least"), ("most", "most")):
             columns.append(Column(f"{name}_percent", f"{title} [%]", 1, signed=True))
         against = f" Rate in %: against {anchor}, geometric mean, least and most of the images."
-    columns += [Column(kind.value, f"{_title(kind)} [dB]", 2) for kind in kinds]
+    columns += [_column(kind, averages[kind.value]) for kind in kinds]
     equal = "rate" if reached is None else "quality"
     caption = (
         f"Equal {equal}: each image of {_what(averages, dataset)} at its operating point nearest "
@@ -375,7 +378,7 @@ def _reasons(rows: pd.DataFrame, target: Target) -> str:
 def _tolerance(target: Target) -> str:
     if target.metric is None:
         return f"{100 * math.expm1(target.tolerance):.0f} %"
-    return f"{target.tolerance:g} dB"
+    return f"{target.tolerance:g} {target.metric.unit}".rstrip()
 
 
 def _span(points: pd.Series[str]) -> str:
@@ -424,12 +427,21 @@ def _what(averages: pd.DataFrame, dataset: str) -> str:
     return f"{dataset} ({what})"
 
 
-def _title(kind: Metric) -> str:
+def _title(kind: Quality) -> str:
     """A metric without its unit: ``PSNR (RGB)``."""
-    return kind.label.removesuffix(" [dB]") + (", pooled" if kind.pooled else "")
+    return kind.label + (", pooled" if kind.pooled else "")
 
 
-def _averaging(kinds: Sequence[Metric]) -> str:
+def _unit(kind: Quality) -> str:
+    return f" [{kind.unit}]" if kind.unit else ""
+
+
+def _column(kind: Quality, values: pd.Series[float]) -> Column:
+    """The column of a metric's values."""
+    return Column(kind.value, f"{_title(kind)}{_unit(kind)}", kind.digits(values))
+
+
+def _averaging(kinds: Sequence[Quality]) -> str:
     """What was averaged how: ``PSNR (RGB): mean of per-image PSNR; ...``."""
     rules: dict[str, list[str]] = {}
     for kind in kinds:

@@ -76,7 +76,7 @@ def rates_in(folder: Path, dataset: str, anchor: str | None, metric: str) -> Rat
     StoreError
         Where the folder holds no measurements.
     """
-    label = metric_named(metric).label.removesuffix(" [dB]")
+    label = metric_named(metric).label
     averages = aggregate(load(folder, [anchor or ""]))
     check_known(f"data set measured in {folder}", dataset, averages["dataset"].unique())
     averages = averages[averages["dataset"] == dataset]

@@ -205,7 +205,7 @@ class Names(StoreFile):
 
     def _drop_measurements(self, which: str, values: tuple[str, ...] = ()) -> None:
         """Delete measurements, with all that belongs to them."""
-        for table in ("bitstreams", "decodes", "matches"):
+        for table in ("bitstreams", "decodes", "matches", "scores"):
             self._db.execute(
                 f"DELETE FROM {table} WHERE measurement IN "  # noqa: S608 - ours
                 f"(SELECT id FROM measurements WHERE {which})",

@@ -61,7 +61,7 @@ def test_ms_ssim_is_in_db() -> None:
         (("vmt", "kodak"), "did you mean vtm.*lic-bench published --dataset kodak"),
         (("webp@tfd", "kodak"), "did you mean webp"),
         (("vtm", "sample"), "No curves are published on sample; .*kodak"),
-        (("vtm", "kodak", "psnr"), "no metric 'psnr'"),
+        (("vtm", "kodak", "psnt"), "no metric 'psnt'"),
     ],
 )
 def test_what_does_not_exist_is_refused(arguments: tuple[str, ...], words: str) -> None:

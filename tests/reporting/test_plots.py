@@ -64,7 +64,7 @@ def test_draws_the_aggregate_and_says_its_units(metric: Any) -> None:
     figure = plot(frame, metric=metric.name)
     (axes,) = figure.axes
     assert axes.get_xlabel() == "Rate [bpp]"
-    assert axes.get_ylabel() == metric.label
+    assert axes.get_ylabel() == metric.axis
     assert axes.get_ylabel().endswith("[dB]")
     assert axes.get_title() == f"kodak, 3 images, {metric.rule}"
     assert texts(figure) == ["jpeg", "jpeg2000"]

@@ -209,7 +209,7 @@ def test_rates_are_interpolated_and_never_extrapolated(measurements: pd.DataFram
 
 def test_what_does_not_exist_is_refused(measurements: pd.DataFrame) -> None:
     for wrong, message in (
-        ({"metrics": ["psnr"]}, "no metric 'psnr'"),
+        ({"metrics": ["psnt"]}, "no metric 'psnt'"),
         ({"codecs": ["jpg"]}, "did you mean jpeg"),
         ({"dataset": "sat"}, "did you mean set"),
     ):
