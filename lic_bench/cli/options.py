@@ -60,6 +60,16 @@ _ON_DATASET = typer.Option(
 )
 OnDataset = Annotated[str, _ON_DATASET]
 OnDatasets = Annotated[list[str], _ON_DATASET]
+OriginalsOf = Annotated[
+    list[str],
+    typer.Option(
+        "--dataset",
+        "-d",
+        metavar="NAME|PATH",
+        help="Only these data sets, as they were given to the run. The originals of a folder "
+        "are found by its path alone.",
+    ),
+]
 OfDataset = Annotated[
     str | None,
     typer.Option("--dataset", "-d", metavar="NAME", help="Needed where there are several."),
@@ -93,6 +103,7 @@ InFolder = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept.")]
 
 # How the work is done.
+Device = Annotated[str, typer.Option(help="Where the metrics are computed: cpu, cuda, cuda:1.")]
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=1, help="Worker processes; by default one for each core."),

@@ -15,6 +15,7 @@ from lic_bench.cli.options import (
     Anchor,
     Codecs,
     Debug,
+    Device,
     Jobs,
     Memory,
     Metrics,
@@ -45,9 +46,7 @@ def run(
     ] = [],
     metrics: Metrics = ["default"],
     jobs: Jobs = None,
-    device: Annotated[
-        str, typer.Option(help="Where the metrics are computed: cpu, cuda, cuda:1.")
-    ] = "cpu",
+    device: Device = "cpu",
     out: Out = RESULTS,
     plugin: Plugins = [],
     timeout: Timeout = 600,

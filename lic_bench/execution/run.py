@@ -227,6 +227,13 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
     OutputError
         Where the tables cannot be written.
     """
+    frame = write_tables(store)
+    names = [dataset.name for dataset in plan.datasets]
+    return frame[frame.dataset.isin(names) & frame.codec.isin(list(plan.codecs))]
+
+
+def write_tables(store: Store) -> pd.DataFrame:
+    """Write all measurements of a store beside it, and give them; see `results`."""
     from lic_bench.store import (
         table as measurements,  # brings pandas: not before the workers have begun
     )
@@ -234,8 +241,7 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
     frame = measurements.frame(store)
     for name in TABLES:
         measurements.export(frame, store.path.with_name(name))
-    names = [dataset.name for dataset in plan.datasets]
-    return frame[frame.dataset.isin(names) & frame.codec.isin(list(plan.codecs))]
+    return frame
 
 
 def unmeasured(
@@ -273,11 +279,13 @@ def measured(
     """
     if count:
         for key, task, measurement in workers.measure_all(work, count):
-            if task.kept is not None and measurement.error is not None:
-                # What is known of it stays: the metrics alone have failed.
-                why = dict.fromkeys(columns_of(task.metrics), measurement.error)
-                measurement = replace(task.kept, metrics={}, metric_errors=why)
-            store.add(run, key, measurement)
+            if task.kept is None:
+                store.add(run, key, measurement)
+            else:  # what is known of it stays: the metrics alone may have failed
+                if measurement.error is not None:
+                    why = dict.fromkeys(columns_of(task.metrics), measurement.error)
+                    measurement = replace(task.kept, metrics={}, metric_errors=why)
+                store.add_scores(key, measurement)
             yield task, measurement
 
 

@@ -112,6 +112,40 @@ class Scores(Names):
                 values = {columns[metric]: v for *_, metric, v in some if metric in columns}
                 yield Key(image, identity, point), {"bpp": bpp, **values}
 
+    def add_scores(self, key: Key, measurement: Measurement) -> None:
+        """Remember figures of a measurement that is there, and leave all else of it."""
+        row = self._row(f"SELECT id {OF_KEY} AND error IS NULL", key_values(key))
+        if row is not None:  # else another process took it out
+            with self.transaction():
+                self._put_scores(row[0], measurement)
+
+    def with_streams(self, codecs: Collection[str] = ()) -> list[tuple[str, str, str, Key]]:
+        """Data set, image, spec and key of what runs measured and kept the bitstream of, once each.
+
+        Of the present states of codecs, image by image.
+
+        Parameters
+        ----------
+        codecs
+            Only these specs; none: all.
+        """
+        rows = self._rows(
+            """
+            SELECT im.dataset, im.image, c.spec, m.image_key, i.text, m.point
+            FROM images im JOIN measurements m ON m.image_key = im.image_key
+            JOIN codecs c ON c.identity = m.identity AND c.latest AND c.kind = 'measured'
+            JOIN identities i ON i.id = m.identity
+            WHERE m.error IS NULL AND EXISTS (SELECT 1 FROM bitstreams WHERE measurement = m.id)
+            ORDER BY im.dataset, im.position, c.spec, m.id
+            """
+        )
+        found = {
+            Key(*key): (dataset, image, spec)
+            for dataset, image, spec, *key in rows
+            if not codecs or spec in codecs
+        }
+        return [(*names, key) for key, names in found.items()]
+
     def _shown_columns(self) -> dict[int, str]:
         shown = self.shown_scores().items()
         return {number: column for column, (_, states) in shown for number in states}
