@@ -42,7 +42,7 @@ def summary(table: pd.DataFrame, anchor: str) -> None:
         if table[one.images].notna().any()
     ]
     by_metric = [curves.bd_rates(averages, anchor, metric) for metric in chosen or _BD_METRICS]
-    output = console.output()
+    output = console.output(40 + 16 * len(chosen))
     for name in averages["dataset"].unique():
         rows = averages[averages["dataset"] == name]
         images, all_images = rows["images"].max(), table[table["dataset"] == name]["dataset_images"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from lic_bench.errors import SpecError
 from lic_bench.metric import quality
 from lic_bench.metric.base import Metric, Score, scores_of
+from lic_bench.metric.programs import ProgramMetric, load
 from lic_bench.plugins.registry import Entry, PluginRegistry
 from lic_bench.plugins.spec import parse_spec
 
@@ -28,6 +29,9 @@ class MetricRegistry(PluginRegistry[Metric]):
     base = Metric
     commands = frozenset({"compare"})
 
+    def _described(self, path: Path) -> type[ProgramMetric]:
+        return load(path)
+
     def metric(self, text: str) -> Metric:
         """Make the metric of a spec; it may be named by one of its figures, as in ``psnr_rgb``.
 
@@ -38,13 +42,17 @@ class MetricRegistry(PluginRegistry[Metric]):
         UnavailableError
             Where the metric cannot be used here.
         """
-        spec = parse_spec(text)
-        made = self.make(text.replace(spec.name, self.named(spec.name), 1))
+        made = self.make(self.spec(text))
         for score in scores_of(made):
             quality.learn(score)
         return made
 
-    def named(self, name: str) -> str:
+    def spec(self, text: str) -> str:
+        """A spec by the metric's own name: ``default`` for ``psnr``."""
+        name = parse_spec(text).name
+        return self._named(name) + text.removeprefix(name)
+
+    def _named(self, name: str) -> str:
         """The name of the metric that gives a figure of this name; or the name itself."""
         wanted = quality.full_name(name)
         for known in (name, wanted):
@@ -81,8 +89,7 @@ def metrics(specs: Iterable[str], plugins: Iterable[Path] = ()) -> dict[str, Met
     made: dict[str, Metric] = {}
     columns: dict[str, str] = {}
     for text in specs:
-        spec = parse_spec(text)
-        full = text.replace(spec.name, registry.named(spec.name), 1)
+        full = registry.spec(text)
         if full in made:
             continue
         made[full] = registry.metric(full)
