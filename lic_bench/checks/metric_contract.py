@@ -89,7 +89,7 @@ def more_distortion_is_worse(subject: Subject) -> str:
     rows: dict[str, list[Image]] = {
         "noise": [_noisy(image, deviation) for deviation in (2, 12)],
         "blur": [_blurred(image, times) for times in (1, 8)],
-        "steps": [image // step * step + np.uint8(step // 2) for step in (8, 48)],
+        "steps": [_coarse(image, step) for step in (8, 48)],
     }
     with closing(_Process(subject)) as process:
         for what, pictures in rows.items():
@@ -209,6 +209,10 @@ def _photo(width: int, height: int) -> Image:
 def _noisy(image: Image, deviation: float) -> Image:
     noise = np.random.default_rng(4).normal(0, deviation, image.shape)
     return np.asarray(np.clip(image + noise, 0, 255).astype(np.uint8))
+
+
+def _coarse(image: Image, step: int) -> Image:
+    return np.asarray(image // step * step + step // 2, dtype=np.uint8)
 
 
 def _blurred(image: Image, times: int) -> Image:
