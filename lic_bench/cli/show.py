@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lic_bench.execution.decodes import Verdict
+    from lic_bench.metric.profile import Profile
     from lic_bench.metric.targets import Target
+    from lic_bench.reporting.tables import PaperTable
 
 _BD_METRICS = ("psnr_rgb", "ms_ssim_rgb")
 """Of a run's table, beside those that not every run gives."""
 _MATCH_METRICS = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb")
 _MATCH_WIDTH = 140  # rather a wrapped line than a figure that is cut
+_PROFILE_WIDTH = 220
 
 
 def summary(table: pd.DataFrame, anchor: str) -> None:
@@ -82,16 +86,52 @@ def matches(table: pd.DataFrame, targets: Sequence[Target], anchor: str | None) 
         except LicBenchError as error:
             output.print(f"No table of {name} at {target.text}: {error}", markup=False)
             continue
-        printed = Table(box=None, padding=(0, 2, 0, 0))
-        for column in paper.columns:
-            justify: Literal["left", "right"] = "left" if column.digits is None else "right"
-            printed.add_column(escape(column.title), justify=justify, no_wrap=True)
-        for cells in paper.cells():
-            printed.add_row(*map(escape, cells))
-        output.print(f"\n{paper.caption}", markup=False)
-        output.print(printed)
-        for note in paper.notes:
-            output.print(note, markup=False)
+        _print(paper, output)
+
+
+def _print(paper: PaperTable, output: Console) -> None:
+    printed = Table(box=None, padding=(0, 2, 0, 0))
+    for column in paper.columns:
+        justify: Literal["left", "right"] = "left" if column.digits is None else "right"
+        printed.add_column(escape(column.title), justify=justify, no_wrap=True)
+    for cells in paper.cells():
+        printed.add_row(*map(escape, cells))
+    output.print(f"\n{paper.caption}", markup=False)
+    output.print(printed)
+    for note in paper.notes:
+        output.print(note, markup=False)
+
+
+def conditions(
+    table: pd.DataFrame, profile: Profile, anchor: str | None, out: Path, name: str
+) -> None:
+    """Print the tables of a profile for each data set, and leave them as Markdown in a folder.
+
+    Parameters
+    ----------
+    name
+        Of the profile, for the files.
+    """
+    from lic_bench.files import atomic_write
+    from lic_bench.reporting.conditions import profile_tables
+
+    output = console.output(_PROFILE_WIDTH)
+    for dataset in table["dataset"].unique():
+        there = list(table[table["dataset"] == dataset]["codec"].unique())
+        against = anchor or ("jpeg" if "jpeg" in there else there[0])
+        try:
+            papers = profile_tables(table, profile, against, str(dataset))
+        except LicBenchError as error:
+            output.print(f"No table of {dataset}: {error}", markup=False)
+            continue
+        for paper in papers:
+            _print(paper, output)
+        path = out / f"{dataset}-{name}.md"
+        with atomic_write(path) as part:
+            notes = [f"- {note}" for paper in papers for note in paper.notes]
+            texts = [*(paper.markdown() for paper in papers), "\n".join([*notes, ""])]
+            part.write_text("\n".join(texts), encoding="utf-8")
+        console.say(path)
 
 
 def differences(verdicts: Sequence[Verdict]) -> bool:

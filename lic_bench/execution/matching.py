@@ -141,6 +141,7 @@ def match(
     targets: Sequence[Target],
     out: Path,
     *,
+    afterwards: Plan | None = None,
     workers: Workers | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> pd.DataFrame:
@@ -152,6 +153,8 @@ def match(
     ----------
     out
         The folder of the store; see `run.execute`.
+    afterwards
+        The same plan with more metrics: they are computed of what was found alone.
     workers
         Who measures; by default a process for each core. See `run.workers_for`.
     report
@@ -191,6 +194,20 @@ def match(
             ]
             store.match(str(target), keys)
         store.finish(run)
+        if afterwards is not None:
+            found = [
+                afterwards.task(case.image, case.spec, point)
+                for case in cases
+                for point in dict.fromkeys(case.searches[target].nearest() for target in targets)
+                if point is not None
+            ]
+            run = store.begin(about, (), {}, afterwards.scores)
+            progress = replace(progress, planned=progress.planned + len(found))
+            work = unmeasured(store, afterwards, found)
+            for task, measurement in measured(store, run, work, len(found), workers):
+                progress = progress.after(task, measurement)
+                report(progress)
+            store.finish(run)
         return results(plan, store)
 
 

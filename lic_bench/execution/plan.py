@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, product
 from pathlib import Path
@@ -94,6 +94,18 @@ class Plan:
     def count(self, identity: str) -> int:
         """How many measurements there are of a codec."""
         return len(self._images) * sum(own == identity for own, _ in self._settings)
+
+    def searching(self, given: Mapping[str, Sequence[str]]) -> Plan:
+        """The same without the operating points that a search needs not, as nobody gave them."""
+        points = {
+            spec: () if codec.point_range and not {spec, ""} & set(given) else self.points[spec]
+            for spec, codec in self.codecs.items()
+        }
+        return replace(self, points=points)
+
+    def with_metrics(self, specs: Iterable[str]) -> Plan:
+        """The same with these metrics; see `metric.registry.metrics` for errors."""
+        return replace(self, metrics=metric_registry.metrics(specs, self.plugins))
 
     @property
     def devices(self) -> set[str]:

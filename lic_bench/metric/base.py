@@ -148,12 +148,14 @@ class Comparison:
     """
 
     def __init__(self, metric: Metric, reference: Image) -> None:
-        self._scores = scores_of(metric)
+        self._scores, self._shape = scores_of(metric), reference.shape
         small = min(reference.shape[:2]) < metric.least_side
         self._compare = None if small else metric.prepare(reference)
 
     def compare(self, distorted: Image) -> dict[str, Value]:
         """The figures of a distorted image."""
+        if distorted.shape != self._shape:
+            raise ValueError(f"distorted has shape {distorted.shape}, the reference {self._shape}")
         if self._compare is None:
             return {score.column: None for score in self._scores}
         found = self._compare(distorted)

@@ -90,7 +90,7 @@ class OfPrograms(Plugin):
             Where it does not start, fails or takes too long.
         """
         words = [_filled(word, values) for word in self.commands[command]]
-        return _call(words, folder, self.description.timeout_s)
+        return call(words, folder, self.description.timeout_s)
 
 
 class ProgramError(Exception):
@@ -181,7 +181,7 @@ def _versions(cls: type[OfPrograms]) -> Mapping[str, str]:
         with temporary_folder() as own:
             try:
                 # Not every program calls it a success to tell its version.
-                said = _call(cls.commands["version"], own, _VERSION_S, check=False)
+                said = call(cls.commands["version"], own, _VERSION_S, check=False)
             except ProgramError as error:
                 raise SpecError(f"{cls.source}: {error} - at `$.version`") from error
         text = " ".join(said.split())
@@ -207,7 +207,7 @@ def temporary_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def _call(words: Sequence[str], folder: Path, timeout_s: float, check: bool = True) -> str:
+def call(words: Sequence[str], folder: Path, timeout_s: float, check: bool = True) -> str:
     """Run a program to its end; return what it said last. It leaves no process behind.
 
     Raises

@@ -165,7 +165,7 @@ def bd_rate_table(
         f"negative: fewer bits at equal quality. {_averaging(kinds)} {_rates(averages, codecs)}"
     )
     return PaperTable(
-        caption, tuple(columns), pd.DataFrame(cells), f"tab:bd-rate-{_slug(dataset)}", tuple(notes)
+        caption, tuple(columns), pd.DataFrame(cells), f"tab:bd-rate-{slug(dataset)}", tuple(notes)
     )
 
 
@@ -191,7 +191,7 @@ def points_table(
     for kind in kinds:
         if kind.scale == "dB of an index":
             columns.append(Column(kind.name, _title(kind), 4))
-        columns.append(_column(kind, averages[kind.value]))
+        columns.append(quality_column(kind, averages[kind.value]))
     rows = pd.concat([averages[averages["codec"] == codec] for codec in codecs])
     whole = rows[rows["complete"]]
     notes = [
@@ -205,7 +205,7 @@ def points_table(
         f"Operating points on {_what(averages, dataset)}. {_averaging(kinds)} "
         f"{_rates(averages, codecs)}"
     )
-    return PaperTable(caption, tuple(columns), frame, f"tab:points-{_slug(dataset)}", tuple(notes))
+    return PaperTable(caption, tuple(columns), frame, f"tab:points-{slug(dataset)}", tuple(notes))
 
 
 def rates_table(
@@ -247,14 +247,14 @@ def rates_table(
                 )
         blocks.append(block)
     columns = [Column("codec", "Codec"), Column("bpp", _RATES["bpp"], 3)]
-    columns += [_column(kind, averages[kind.value]) for kind in kinds]
+    columns += [quality_column(kind, averages[kind.value]) for kind in kinds]
     caption = (
         f"Quality at equal rate on {_what(averages, dataset)}, interpolated by PCHIP over log "
         f"rate. {_averaging(kinds)} {_rates(averages, codecs)}"
     )
     frame = pd.concat(blocks, ignore_index=True)
     return PaperTable(
-        caption, tuple(columns), frame, f"tab:rates-{_slug(dataset)}", tuple(dict.fromkeys(notes))
+        caption, tuple(columns), frame, f"tab:rates-{slug(dataset)}", tuple(dict.fromkeys(notes))
     )
 
 
@@ -307,7 +307,7 @@ def match_table(
         ]
         against = ""
     else:
-        of_reached = _column(reached, averages[reached.value])
+        of_reached = quality_column(reached, averages[reached.value])
         table["worst"] *= reached.sign
         columns += [
             of_reached,
@@ -322,7 +322,7 @@ def match_table(
         for name, title in (("rate", "Rate"), ("least", "least"), ("most", "most")):
             columns.append(Column(f"{name}_percent", f"{title} [%]", 1, signed=True))
         against = f" Rate in %: against {anchor}, geometric mean, least and most of the images."
-    columns += [_column(kind, averages[kind.value]) for kind in kinds]
+    columns += [quality_column(kind, averages[kind.value]) for kind in kinds]
     equal = "rate" if reached is None else "quality"
     caption = (
         f"Equal {equal}: each image of {_what(averages, dataset)} at its operating point nearest "
@@ -330,7 +330,7 @@ def match_table(
         f"{_tolerance(target)} off.{against}{' ' + _averaging(kinds) if kinds else ''}"
     )
     frame = table.reset_index()[[column.name for column in columns]]
-    label = f"tab:{_slug(str(target))}-{_slug(dataset)}"
+    label = f"tab:{slug(str(target))}-{slug(dataset)}"
     return PaperTable(caption, tuple(columns), frame, label, tuple(notes))
 
 
@@ -436,7 +436,7 @@ def _unit(kind: Quality) -> str:
     return f" [{kind.unit}]" if kind.unit else ""
 
 
-def _column(kind: Quality, values: pd.Series[float]) -> Column:
+def quality_column(kind: Quality, values: pd.Series[float]) -> Column:
     """The column of a metric's values."""
     return Column(kind.value, f"{_title(kind)}{_unit(kind)}", kind.digits(values))
 
@@ -454,7 +454,8 @@ def _rates(averages: pd.DataFrame, codecs: Sequence[str]) -> str:
     return "" if bpp.empty else f"Rates from {bpp.min():.3f} to {bpp.max():.3f} bpp."
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """Text as a label of LaTeX takes it."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
