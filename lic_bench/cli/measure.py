@@ -79,6 +79,7 @@ def measure(
         )
     for name in table["dataset"].unique():
         own = table[table["dataset"] == name]
+        own = own[own["codec"].isin(chosen)] if chosen else own
         there = list(own["codec"].unique())
         show.summary(own, "jpeg" if "jpeg" in there else there[0])
     if show.failures(table):
