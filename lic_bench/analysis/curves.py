@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lic_bench.analysis.interpolation import Method, mean_difference
 from lic_bench.errors import UndefinedError, check_known
-from lic_bench.metric.quality import QUALITIES, Array, metric_named, qualities_in
+from lic_bench.metric.quality import QUALITIES, Array, measured_quality, metric_named, qualities_in
 
 _KEY = ["dataset", "codec", "point"]
 _PSNR = ["psnr_rgb_db", "psnr_y_db", "psnr_y709_db"]
@@ -142,7 +142,8 @@ def curve(aggregated: pd.DataFrame, dataset: str, codec: str, metric: str = "psn
 
     Raises SpecError if there is no such metric, data set, or codec on that data set.
     """
-    kind = metric_named(metric)
+    kind = measured_quality(metric, aggregated)
+    metric = kind.name
     check_known("data set", dataset, aggregated["dataset"].unique())
     rows = aggregated[aggregated["dataset"] == dataset]
     check_known(f"codec measured on {dataset}", codec, rows["codec"].unique())

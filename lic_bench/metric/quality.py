@@ -160,3 +160,20 @@ def metric_named(name: str) -> Quality:
     full, known = full_name(name), known_qualities()
     check_known("metric", full, known)
     return known[full]
+
+
+def measured_quality(name: str, averages: Iterable[object]) -> Quality:
+    """The quality of this name, which must be among the columns of averages.
+
+    Raises
+    ------
+    SpecError
+        Where there is none, or it was not measured.
+    """
+    quality = metric_named(name)
+    if quality.value not in set(averages):
+        raise SpecError(
+            f"{quality.name} was not measured here; "
+            f"lic-bench measure DIR --metrics {quality.name} computes it"
+        )
+    return quality

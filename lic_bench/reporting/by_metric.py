@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lic_bench.analysis.curves import aggregate, bd_rates
 from lic_bench.errors import SpecError, UndefinedError, check_known
-from lic_bench.metric.quality import metric_named, qualities_in
+from lic_bench.metric.quality import measured_quality, qualities_in
 from lic_bench.reporting.plots import COLOURS, MARKERS, SIZES, STYLE
 from lic_bench.store.table import display_names
 
@@ -55,7 +55,7 @@ def plot_by_metric(
     shown = [codec for codec in codecs or everyone if codec != anchor]
     for codec in shown:
         check_known(f"codec measured on {dataset}", codec, everyone)
-    kinds = [metric_named(name) for name in metrics or ()] or [
+    kinds = [measured_quality(name, averages) for name in metrics or ()] or [
         kind for kind in qualities_in(measurements) if not kind.pooled
     ]
     columns = {

@@ -8,7 +8,7 @@ import pandas as pd
 from lic_bench.analysis.curves import aggregate, bd_rates
 from lic_bench.errors import UndefinedError, check_known
 from lic_bench.metric.profile import Profile
-from lic_bench.metric.quality import metric_named
+from lic_bench.metric.quality import measured_quality
 from lic_bench.reporting.tables import Column, PaperTable, quality_column, slug
 from lic_bench.store.table import display_names
 
@@ -34,7 +34,7 @@ def profile_tables(
     averages = aggregate(_at_rates(rows, profile))
     codecs = list(averages["codec"].unique())
     check_known("codec matched", anchor, codecs)
-    kinds = [metric_named(name) for name in profile.figures]
+    kinds = [measured_quality(name, averages) for name in profile.figures]
     names, notes = display_names(rows), dict.fromkeys(profile.notes)
     for target in profile.targets:
         at_rate = averages[averages["point"] == str(target)]

@@ -13,7 +13,7 @@ import pandas as pd
 from lic_bench.analysis.comparison import Side, compare_sides
 from lic_bench.analysis.curves import aggregate, bd_rates, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
-from lic_bench.metric.quality import Quality, metric_named, qualities_in
+from lic_bench.metric.quality import Quality, measured_quality, qualities_in
 from lic_bench.metric.targets import Target
 from lic_bench.store.table import display_names
 
@@ -140,7 +140,7 @@ def bd_rate_table(
     """
     averages, dataset, codecs = _chosen(measurements, dataset, codecs)
     check_known(f"codec measured on {dataset}", anchor, averages["codec"].unique())
-    kinds = [metric_named(name) for name in metrics]
+    kinds = [measured_quality(name, averages) for name in metrics]
     columns = [Column("codec", "Codec")]
     names = display_names(measurements)
     cells: dict[str, list[object]] = {"codec": [names[codec] for codec in codecs]}
@@ -182,7 +182,8 @@ def points_table(
     and MS-SSIM stand as they are and in dB.
     """
     averages, dataset, codecs = _chosen(measurements, dataset, codecs)
-    kinds = qualities_in(measurements) if metrics is None else list(map(metric_named, metrics))
+    every = [one.name for one in qualities_in(measurements)]
+    kinds = [measured_quality(name, averages) for name in metrics or every]
     columns = [Column("codec", "Codec"), Column("point", "Point")]
     rates = dict.fromkeys(kind.rate for kind in kinds)
     if np.allclose(averages["bpp"], averages["bpp_pooled"], equal_nan=True):
@@ -226,7 +227,7 @@ def rates_table(
     if not rates or min(rates) <= 0:
         raise SpecError("rates are numbers of bits per pixel over 0, as in 0.25,0.5,1")
     averages, dataset, codecs = _chosen(measurements, dataset, codecs)
-    kinds = [metric_named(name) for name in metrics]
+    kinds = [measured_quality(name, averages) for name in metrics]
     wanted = np.log(rates)
     blocks, notes, names = [], [], display_names(measurements)
     for codec in codecs:
@@ -296,7 +297,8 @@ def match_table(
     table["points"] = matched.groupby("codec")["point"].agg(_span)
 
     reached, rate = target.metric, Column("bpp", _RATES["bpp"], 3)
-    kinds = [kind for kind in map(metric_named, metrics) if kind.images != target.images]
+    wanted = [measured_quality(name, averages) for name in metrics]
+    kinds = [kind for kind in wanted if kind.images != target.images]
     columns = [Column("codec", "Codec"), Column("points", "Points")]
     if reached is None:
         table["worst"] = 100 * np.expm1(table["worst"])

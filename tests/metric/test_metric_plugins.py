@@ -148,6 +148,8 @@ def test_measure_takes_kept_bitstreams_and_encodes_nothing(folder: Path) -> None
     assert table["distance"].notna().all()
     assert (table["run"] == 1).all()
     assert "10 known" in command(*words, cwd=folder).stderr
+    never = command("plot", "out", "-m", "vif", cwd=folder, code=2).stderr
+    assert "vif" in never
     # Without the plugin, what the store tells of the metric suffices.
     command("plot", "out", "-m", "distance", cwd=folder)
     assert (folder / "out" / "distance.png").is_file()
