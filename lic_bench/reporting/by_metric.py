@@ -67,7 +67,7 @@ def plot_by_metric(
     table = pd.DataFrame(columns).dropna(axis=1, how="all").dropna(how="all")
     if table.empty:
         raise UndefinedError(f"no codec has a BD-rate against {anchor} on {dataset}")
-    ratios = np.log1p(table / 100)
+    ratios = pd.DataFrame(np.log1p(table / 100), table.index, table.columns)
     apart = ratios.sub(ratios.iloc[:, 0], axis=0).abs().mean()
     table = table[list(apart.sort_values(kind="stable").index)]
     names, labels = display_names(measurements), {kind.name: kind.label for kind in kinds}
