@@ -196,7 +196,8 @@ def _points(text: str, path: Path) -> tuple[list[Row], tuple[str, ...]]:
     if not names & _names().keys() or not names & {"bpp", "bytes"}:
         raise ImportedResultsError(
             f"{path} is no table of points: it needs a column bpp, or bytes, and one of "
-            f"{', '.join(_NAMES)} or another of lic-bench metrics; it has {', '.join(sorted(names)[:20])}"
+            f"{', '.join(_NAMES)} or another of lic-bench metrics; it has "
+            + ", ".join(sorted(names)[:20])
         )
     # What a search tried is on no curve.
     points = [_row(*row) for row in rows if row[1].get("searched", "").lower() != "true"]

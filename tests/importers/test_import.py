@@ -489,7 +489,7 @@ def json_of(**results: object) -> str:
         ("{", "is no JSON"),
         ("[" * 100_000, "is no JSON"),
         ("{}", "holds no results with a bpp; CompressAI writes"),
-        (json_of(bpp=[0.5], vmaf=[90]), "no metric that is known here, but bpp, mos"),
+        (json_of(bpp=[0.5], mos=[90]), "no metric that is known here, but bpp, mos"),
         (json_of(bpp=[0.5, 1], psnr=[30]), "unequal length: bpp 2, psnr 1"),
         (json_of(bpp=[], psnr=[]), "holds no points"),
         (json_of(bpp=[0.5], psnr=[math.nan]), "psnr_rgb is 'nan'"),
