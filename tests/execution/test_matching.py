@@ -105,7 +105,7 @@ def test_without_a_range_nothing_is_tried() -> None:
         ("bpp=0", "is no target"),
         ("bpp=nan", "is no target"),
         ("=3", "There is no target"),
-        ("vmaf=90", "There is no target 'vmaf'"),
+        ("beauty=90", "There is no target 'beauty'"),
         ("psnr_rbg=32", "did you mean psnr_"),
         ("psnr_rgb_pooled=32", "of a whole data set"),
         ("ms_ssim_rgb=0.95", "ms_ssim_rgb=13.01"),
