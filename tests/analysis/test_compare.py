@@ -350,6 +350,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory, large_photo: Image) -> Path
     return folder
 
 
+@pytest.mark.slow
 def test_a_codec_made_one_percent_worse_fails_the_build(stores: Path) -> None:
     told = command(
         *("compare", "runs/before", "runs/worse", "--fail-if", "bd_rate_psnr > 0.5"),

@@ -143,6 +143,7 @@ def changed(plugin: Path, images: Path, spec: str = "toy") -> list[str]:
     return list(dict.fromkeys(told))
 
 
+@pytest.mark.slow
 def test_a_run_says_why_it_measures_anew(plugin: Path, images: Path) -> None:
     assert changed(plugin, images) == []
     assert changed(plugin, images) == []
@@ -231,6 +232,7 @@ def test_damaged_images_fail_and_the_others_are_measured(plugin: Path, images: P
     assert averages["complete"].all()
 
 
+@pytest.mark.slow
 def test_new_metrics_decode_kept_bitstreams_and_encode_nothing(
     plugin: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

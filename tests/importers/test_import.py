@@ -106,6 +106,7 @@ def bd_rate(folder: Path, name: str, metric: str) -> float:
 
 
 class TestCurves:
+    @pytest.mark.slow
     def test_of_compressai_are_our_own(self, folder: Path) -> None:
         (folder / "theirs.json").write_text(as_compressai(rows(folder, "jpeg")))
         import_results(folder / "theirs.json", dataset="photos", out=folder)

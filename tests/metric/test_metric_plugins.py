@@ -138,6 +138,7 @@ def test_a_metric_that_was_mended_is_computed_anew_and_no_other(folder: Path) ->
     assert table["psnr_rgb_db"].notna().all()
 
 
+@pytest.mark.slow
 def test_measure_takes_kept_bitstreams_and_encodes_nothing(folder: Path) -> None:
     run(folder, "default")
     words = ["measure", "out", *PLUGINS, "--metrics", "distance", "-d", "photos"]
@@ -186,6 +187,7 @@ def test_measure_says_what_it_cannot_measure(folder: Path) -> None:
         (6, "SIGSEGV"),
     ],
 )
+@pytest.mark.slow
 def test_a_metric_that_fails_costs_its_own_figures_alone(
     fate: int, told: str, folder: Path
 ) -> None:
@@ -227,6 +229,7 @@ def test_what_a_metric_lacks_is_told_before_any_work(folder: Path) -> None:
     assert "pip install nowhere" in listed
 
 
+@pytest.mark.slow
 def test_match_searches_for_a_figure_that_falls(photo: Image, tmp_path: Path) -> None:
     write_image(tmp_path / "photo.png", photo[:96, :96])
     command("run", "-c", "jpeg", "-p", "10,90", "-d", "photo.png", "-o", "out", "--match",

@@ -38,6 +38,7 @@ def test_jpeg_ai_has_its_seven_metrics_and_rates() -> None:
     assert profile.anchor == "vvc"
 
 
+@pytest.mark.slow
 def test_one_of_ones_own_gives_bd_rates_and_their_mean(photo: Image, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     write_image(tmp_path / "photos" / "a.png", photo[:120, :160])

@@ -246,6 +246,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, photo: Image) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_makes_each_table(store: Path) -> None:
     assert re.search(
         r"^\| jpeg:subsampling=4:4:4 \| [+-]", command("table", cwd=store).stdout, re.M
