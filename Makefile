@@ -21,11 +21,14 @@ run: $(VENV)/run.stamp  ## measure every codec that works here on the embedded p
 test: check  ## the linters and every test
 	$(BIN)/python -m pytest $(TOGETHER)
 
-# Without the trained codecs, the import of whose libraries alone takes longer than most tests.
+# Without the trained codecs, the import of whose libraries alone takes longer than most tests, and
+# without what tries the workers: each such test starts processes, and waits for some.
+LONGER := compressai content_weighted torch hostile terminal matching runs decodes confinement timing \
+	two_processes programs import metric_plugins metric_contract
 quick: $(VENV)/dev.stamp  ## the tests that take moments: no training, browser, cluster or attack
 	$(BIN)/ruff check
 	$(BIN)/python -m pytest $(TOGETHER) -m "not slow" --ignore tests/learned --ignore tests/fuzz \
-		$(foreach name,compressai content_weighted torch hostile terminal matching,--ignore-glob '*/test_$(name)*')
+		$(foreach name,$(LONGER),--ignore-glob '*/test_$(name)*')
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check
