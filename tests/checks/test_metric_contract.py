@@ -18,7 +18,12 @@ from lic_bench.checks.metric_contract import (
 )
 from lic_bench.metric.registry import MetricRegistry
 
-NAMES = [entry.name for entry in MetricRegistry().entries() if entry.problem is None]
+# Those of JPEG AI are the same functions of other samples; one of them stands for all.
+NAMES = [
+    entry.name
+    for entry in MetricRegistry().entries()
+    if entry.problem is None and (entry.name == "jpegai_vif" or "jpegai" not in entry.name)
+]
 
 METRIC = """
 import random
