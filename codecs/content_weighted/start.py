@@ -36,15 +36,19 @@ def step_of(multiplier: float) -> float:
 def blocks(images: list[Tensor], count: int, seed: int) -> NDArray[np.float32]:
     """Orthonormal DCT coefficients of blocks at random places: count x 3 x 8 x 8 (Y, Cb, Cr)."""
     rng = np.random.default_rng((seed, 3))
-    taken = np.empty((count, STRIDE, STRIDE, 3), np.float32)
-    for block in taken:
-        image = images[int(rng.integers(len(images)))]
-        top = int(rng.integers(image.shape[0] - STRIDE + 1))
-        left = int(rng.integers(image.shape[1] - STRIDE + 1))
-        block[:] = image[top : top + STRIDE, left : left + STRIDE].cpu().numpy()
-    planes = ((taken - 127.5) @ _YCBCR.T).transpose(0, 3, 1, 2)
-    dct = _dct()
-    coefficients: NDArray[np.float32] = (dct @ planes @ dct.T).astype(np.float32)
+    taken = []
+    side = np.arange(STRIDE)
+    shares = np.bincount(rng.integers(len(images), size=count), minlength=len(images))
+    for image, share in zip(images, shares, strict=True):
+        height, width, _ = image.shape
+        top = rng.integers(height - STRIDE + 1, size=(share, 1, 1))
+        left = rng.integers(width - STRIDE + 1, size=(share, 1, 1))
+        taken.append(image.cpu().numpy()[top + side[:, None], left + side])
+    colours = np.concatenate(taken) - np.float32(127.5)
+    planes = colours @ _YCBCR.T.astype(np.float32)
+    pixels = planes.transpose(0, 3, 1, 2).reshape(-1, STRIDE**2)
+    both = np.kron(_dct(), _dct()).astype(np.float32)  # one product for rows and columns
+    coefficients: NDArray[np.float32] = (pixels @ both.T).reshape(count, 3, STRIDE, STRIDE)
     return coefficients
 
 

@@ -12,9 +12,10 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from lic_bench.execution.faults import FaultError
+from lic_bench.execution.figures import is_trusted
 from lic_bench.execution.measure import DecodeAll, EncodeAll, Task
 from lic_bench.execution.runner import PATIENCE_S, USUAL_LIMITS, Limits, Reply, Runner, end
 from lic_bench.store.records import Measurement
@@ -23,6 +24,12 @@ Label = TypeVar("Label")
 Bundle = list[tuple[Label, Task]]
 
 _BUNDLE_S = 1.0
+_SOON_S = 0.005
+"""A worker that has something to be passed on comes before what is done: to store that may take
+longer than to encode, and would keep the decoder waiting."""
+_TURN = 2
+"""How many steps one process of a worker does before it is the other's turn: with more, they wait
+for each other less often, but what is encoded and not decoded is lost when a run is killed."""
 
 
 class Workers(Protocol):
@@ -76,138 +83,180 @@ def measure_with(
     workers: Sequence[Worker[Label]], bundles: Iterator[Bundle[Label]]
 ) -> Iterator[tuple[Label, Task, Measurement, float]]:
     """Have workers measure bundle after bundle; each measurement comes with its seconds."""
+    done: list[tuple[Label, Task, Measurement, float]] = []
     while busy := [worker for worker in workers if worker.busy or worker.draw(bundles)]:
-        wait([worker.connection for worker in busy], PATIENCE_S)
-        for worker in busy:
-            done = worker.done()
-            worker.draw(bundles)
+        ready = wait([worker.connection for worker in busy], _SOON_S if done else PATIENCE_S)
+        if not ready or len(done) > len(workers):
             yield from done
+            done = []
+        for worker in busy:
+            done += worker.done()
+            worker.draw(bundles)
+    yield from done
+
+
+class _Part(NamedTuple, Generic[Label]):
+    """A task on its way through a worker."""
+
+    label: Label
+    task: Task
+    measurement: Measurement
+    """What is known by now."""
+    seconds: float = 0.0
+    """What it has taken."""
+
+
+_Step = list[_Part[Label]]
+"""Parts that are done together: a batch is one, and so is each other task."""
 
 
 class Worker(Generic[Label]):
-    """One that measures bundle after bundle, by two runners that are replaced after a fault.
+    """One that measures bundle after bundle; its two processes work by turns.
 
-    Only one of them works at a time, so that a worker takes one core.
+    So a worker takes one core.
     """
 
     def __init__(self, limits: Limits) -> None:
-        self._encoder: Runner | None = None
-        self._decoder: Runner | None = None
-        self._limits = limits
-        self._steps: deque[Bundle[Label]] = deque()
-        """What it was given and is not done: a batch is one, and so is each other task."""
-        self._encoded: list[Measurement] | None = None
-        """What is encoded of the first of them; nothing where that is under way."""
-        self._seconds = 0.0
-        self._too_much_for: set[str] = set()
-        """Which process the first of them was too much for already."""
+        self._encoder = _Half[Label](EncodeAll, limits)
+        self._decoder = _Half[Label](DecodeAll, limits)
+        self._steps: deque[_Step[Label]] = deque()
+        self._encoded: list[_Step[Label]] = []
 
     @property
     def busy(self) -> bool:
         """Whether there is something to wait for."""
-        return bool(self._steps)
+        return bool(self._encoder.steps or self._decoder.steps)
 
     @property
     def runners(self) -> list[Runner]:
         """Those that there are."""
-        return [runner for runner in (self._encoder, self._decoder) if runner is not None]
+        both = (self._encoder.runner, self._decoder.runner)
+        return [runner for runner in both if runner is not None]
 
     @property
     def connection(self) -> Connection:
         """Where something is to be read as soon as there is something done."""
-        return self._working().connection
-
-    def _working(self) -> Runner:
-        runner = self._encoder if self._encoded is None else self._decoder
-        assert runner is not None  # noqa: S101 - it is busy
-        return runner
+        half = self._encoder if self._encoder.steps else self._decoder
+        assert half.runner is not None  # noqa: S101 - it is busy
+        return half.runner.connection
 
     def draw(self, bundles: Iterator[Bundle[Label]]) -> bool:
         """Take the next bundle if there is nothing left to do; say whether there was one."""
-        if self._steps or not (bundle := next(bundles, None)):
+        if self.busy or not (bundle := next(bundles, None)):
             return False
+        parts = [_Part(label, task, task.kept or Measurement()) for label, task in bundle]
         together = bundle[0][1].batch_size > 1
-        self._steps.extend([bundle] if together else ([item] for item in bundle))
-        self._encode()
+        self._steps.extend([parts] if together else ([part] for part in parts))
+        self._decoder.start()  # meanwhile
+        self._next_turn()
         return True
 
     def done(self) -> list[tuple[Label, Task, Measurement, float]]:
-        """What is done of the next step, with the seconds that it took; often nothing yet."""
-        runner = self._working()
-        try:
-            reply = runner.reply()
-        except FaultError as fault:
-            return self._replace(runner, fault)
-        if reply is None:
-            return []
-        self._seconds += reply.seconds
-        step = self._steps[0]
-        measured = _measurements(reply, step)
-        if self._encoded is None:
-            self._encoded = measured
+        """What is done, with the seconds that it took; often nothing yet."""
+        if self._encoder.steps:
+            step = self._encoder.done()
+            done = [part for part in step if part.measurement.error]
+            if rest := [part for part in step if not part.measurement.error]:
+                self._encoded.append(rest)
         else:
-            rest = iter(measured)
-            measured = [one if one.error else next(rest) for one in self._encoded]
-            self._encoded = None
-        if self._encoded is not None and not all(one.error for one in measured):
-            self._decode(step, measured)
-            return []
-        self._steps.popleft()
-        self._too_much_for.clear()
-        seconds = self._seconds / len(step)
-        if self._steps:
-            self._encode()
-        return [(*item, one, seconds) for item, one in zip(step, measured, strict=True)]
+            done = self._decoder.done()
+        if not self.busy:
+            self._next_turn()
+        return [(part.label, part.task, part.measurement, part.seconds) for part in done]
 
-    def _encode(self) -> None:
-        """Begin with the first step."""
-        self._encoder = self._encoder or Runner(self._limits)
-        self._decoder = self._decoder or Runner(self._limits)  # it starts meanwhile
-        self._encoded, self._seconds = None, 0.0
-        self._encoder.send([EncodeAll(tuple(task for _, task in self._steps[0]))])
-
-    def _decode(self, step: Bundle[Label], encoded: list[Measurement]) -> None:
-        tasks = [
-            replace(task, kept=one)
-            for (_, task), one in zip(step, encoded, strict=True)
-            if not one.error
-        ]
-        assert self._decoder is not None  # noqa: S101 - it was started with the encoder
-        self._decoder.send([DecodeAll(tuple(tasks))])
+    def _next_turn(self) -> None:
+        if self._encoded:
+            self._decoder.give(self._encoded)
+            self._encoded = []
+        else:
+            turn = min(_TURN, len(self._steps))
+            self._encoder.give([self._steps.popleft() for _ in range(turn)])
 
     def close(self) -> None:
         """End its processes."""
         end(self.runners)
 
-    def _replace(
-        self, runner: Runner, fault: FaultError
-    ) -> list[tuple[Label, Task, Measurement, float]]:
+
+class _Half(Generic[Label]):
+    """One of a worker's two processes, replaced after a fault: step after step, by one request."""
+
+    def __init__(self, request: type[EncodeAll | DecodeAll], limits: Limits) -> None:
+        self.runner: Runner | None = None
+        self.steps: deque[_Step[Label]] = deque()
+        """What it was given and is not done."""
+        self._request, self._limits = request, limits
+        self._tried = False
+        """Whether the first of them was too much for a process already."""
+
+    def start(self) -> Runner:
+        """The process, which begins where there is none."""
+        self.runner = self.runner or Runner(self._limits)
+        return self.runner
+
+    def give(self, steps: Iterable[_Step[Label]]) -> None:
+        """Have steps done after all others are."""
+        self.steps.extend(steps)
+        if self.steps:
+            self.start().send(
+                [
+                    self._request(tuple(replace(p.task, kept=p.measurement) for p in step))
+                    for step in self.steps
+                ]
+            )
+
+    def done(self) -> _Step[Label]:
+        """What has come of the next step, or of a part of it; nothing while it is not known."""
+        assert self.runner is not None  # noqa: S101 - it is busy
+        try:
+            reply = self.runner.reply()
+        except FaultError as fault:
+            return self._replace(self.runner, fault)
+        if reply is None:
+            return []
+        step = self.steps.popleft()
+        self._tried = False
+        seconds = reply.seconds / len(step)
+        return [
+            part._replace(measurement=measurement, seconds=part.seconds + seconds)
+            for part, measurement in zip(step, _measurements(reply, step), strict=True)
+        ]
+
+    def _replace(self, runner: Runner, fault: FaultError) -> _Step[Label]:
         """Go on in a fresh process; what was tried a second time has failed."""
         runner.close()
-        if runner is self._encoder:
-            which, self._encoder = "encoder", None
-        else:
-            which, self._decoder = "decoder", None
-        step = self._steps.popleft()
+        self.runner = None
+        step = self.steps.popleft()
         failed = []
-        if which in self._too_much_for:
-            known = self._encoded[0] if self._encoded else Measurement()
-            failed = [(*step[0], replace(known, error=fault.advice()), _BUNDLE_S)]
-            self._too_much_for.clear()
+        if self._tried and (spared := _without_metrics(step[0], fault)):
+            self.steps.appendleft([spared])
+        elif self._tried:
+            error = replace(step[0].measurement, error=fault.advice())
+            failed = [step[0]._replace(measurement=error, seconds=_BUNDLE_S)]
         else:
-            self._steps.extendleft([item] for item in reversed(step))
-            self._too_much_for.add(which)
-        if self._steps:
-            self._encode()
+            self.steps.extendleft([part] for part in reversed(step))
+        self._tried = not self._tried
+        self.give([])
         return failed
 
 
-def _measurements(reply: Reply, step: Bundle[Label]) -> list[Measurement]:
+def _without_metrics(part: _Part[Label], fault: FaultError) -> _Part[Label] | None:
+    """A part without the metrics that a decoder may have been ended over; none if there are."""
+    task = part.task
+    encoding = part.measurement.stream is None
+    if encoding or task.given_up or all(map(is_trusted, task.metrics)):
+        return None
+    return part._replace(task=replace(task, given_up=fault.advice()))
+
+
+def _measurements(reply: Reply, step: _Step[Label]) -> list[Measurement]:
     """What came of a step: a fault is one of our own making, since measuring raises no other."""
+    known = [part.measurement for part in step]
     if isinstance(reply.value, FaultError):
-        return [Measurement(error=reply.value.advice())] * len(step)
-    measurements: list[Measurement] = reply.value
-    return measurements
+        return [replace(before, error=reply.value.advice()) for before in known]
+    return [
+        replace(measurement, stream=measurement.stream or before.stream)
+        for measurement, before in zip(reply.value, known, strict=True)
+    ]
 
 
 class Bundles(Iterator[Bundle[Label]]):

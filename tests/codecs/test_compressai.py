@@ -25,7 +25,7 @@ if find_spec("compressai") is None or find_spec("torch") is None:
 
 import torch
 
-from lic_bench.codec.spec import parse_points
+from lic_bench.codec.points import parse_points
 from lic_bench.codecs.compressai import inference
 from lic_bench.codecs.compressai.bitstream import unpack
 from lic_bench.codecs.compressai.codec import CompressAI
@@ -423,7 +423,9 @@ def test_a_run_measures_and_another_process_decodes(
     (tmp_path / "stream").write_bytes(Registry().codec(spec).encode(photo, None))
     command = [sys.executable, "-m", "lic_bench", "decode", "-c", spec, "stream", "back.png"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    np.testing.assert_array_equal(lic_bench.read_image(tmp_path / "back.png"), pixels)
+    back = lic_bench.read_image(tmp_path / "back.png")
+    # The bits are exact; sums of its network are not, with another number of threads.
+    np.testing.assert_allclose(back, pixels.astype(int), rtol=0, atol=1)
 
 
 def test_listing_the_codec_imports_neither_torch_nor_compressai(tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ def test_the_command_shows_writes_and_draws(folder: Path) -> None:
     ("arguments", "message"),
     [
         (["--match", "psnr_rgb"], "a metric and its value"),
-        (["--match", "psnr=3"], "no metric 'psnr'"),
+        (["--match", "psnt=3"], "no metric 'psnt'"),
         (["--match", "psnr_rgb=x"], "numbers are wanted"),
         (["--out", "x.xls"], "written as .csv or .json"),
         (["-p", "webp=3"], "none of the codecs"),
