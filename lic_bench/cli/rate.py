@@ -89,7 +89,7 @@ def make(
     from lic_bench.execution import provenance
     from lic_bench.execution.memory import most_memory_gb
     from lic_bench.execution.runner import Limits, cores
-    from lic_bench.metrics.targets import parse_target
+    from lic_bench.metric.targets import parse_target
     from lic_bench.rating import making
     from lic_bench.rating.comparisons import choose
     from lic_bench.rating.page import html as page

@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lic_bench.metrics.builtin import METRICS
+from lic_bench.metric.base import Score
+from lic_bench.metric.quality import known_scores
 from lic_bench.rating.davidson import Array
 from lic_bench.rating.judged import Judged
 from lic_bench.rating.scores import Estimate, Scores
 
-LOWER_IS_BETTER = frozenset({"mse_rgb"})
 _DRAWS = 2000
 
 Names = NDArray[Any]
@@ -51,8 +51,9 @@ def agreements(
     measurements
         Of the store, as `lic_bench.store.table.load` returns them.
     """
-    metrics = [name for name in METRICS if name in measurements and name not in LOWER_IS_BETTER]
-    values = _values(measurements, metrics)
+    # The error and its PSNR put any two pictures in the same order.
+    scores_there = [score for column, score in known_scores().items() if column in measurements]
+    values = _values(measurements, [score for score in scores_there if score.name != "mse_rgb"])
     found = [
         one
         for metric, of in values.items()
@@ -64,11 +65,17 @@ def agreements(
 _PictureKey = tuple[str, str, str]
 
 
-def _values(measurements: pd.DataFrame, metrics: list[str]) -> dict[str, dict[_PictureKey, float]]:
-    """By metric: its value of each picture, by what its measurement is kept under."""
+def _values(
+    measurements: pd.DataFrame, metrics: list[Score]
+) -> dict[str, dict[_PictureKey, float]]:
+    """By metric: the value of each picture, by the key of its measurement; more is better."""
     rows = measurements[measurements["error"].isna() & measurements["image"].notna()]
     keys = list(zip(rows["image_sha256"], rows["identity"], rows["point"].fillna(""), strict=True))
-    return {metric: dict(zip(keys, rows[metric].astype(float), strict=True)) for metric in metrics}
+    return {
+        metric.name: dict(zip(keys, sign * rows[metric.column].astype(float), strict=True))
+        for metric in metrics
+        for sign in (1 if metric.better == "higher" else -1,)
+    }
 
 
 def _agreement(

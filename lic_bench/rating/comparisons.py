@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from lic_bench.errors import SpecError, UndefinedError, check_known
-from lic_bench.metrics.targets import Target
+from lic_bench.metric.targets import Target
 from lic_bench.store.records import Key
 
 UNEQUAL = 1.05

@@ -11,7 +11,7 @@ from lic_bench.execution.matching import match
 from lic_bench.execution.plan import plan
 from lic_bench.execution.runner import Limits
 from lic_bench.execution.workers import Processes
-from lic_bench.metrics.targets import parse_target
+from lic_bench.metric.targets import parse_target
 
 CODECS = ("jpeg", "jpeg2000", "webp")
 

@@ -16,7 +16,7 @@ from command import command
 from hostile_answers import HOSTILE, answered, session
 
 from lic_bench import SpecError, StoreError, UndefinedError
-from lic_bench.metrics.targets import parse_target
+from lic_bench.metric.targets import parse_target
 from lic_bench.rating import answers, judged
 from lic_bench.rating.comparisons import choose
 from lic_bench.rating.orders import Material, counted, make_orders
