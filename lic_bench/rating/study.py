@@ -91,13 +91,16 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
 
     def public(self) -> dict[str, Any]:
         """What the page holds: no name, no rate, no operating point."""
+        originals = [
+            (shown.image, number)
+            for number, shown in enumerate(self.pictures)
+            if shown.role == "original"
+        ]
         return {
             "title": self.title,
             "images": [[image.width, image.height] for image in self.images],
             "pictures": [[shown.token, shown.image, shown.sha256] for shown in self.pictures],
-            "originals": [
-                number for number, shown in enumerate(self.pictures) if shown.role == "original"
-            ],
+            "originals": [number for _, number in sorted(originals)],
             "training": [
                 [self.expected(trial) for trial in order[:TRAINING]] for order in self.orders
             ],

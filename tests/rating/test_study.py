@@ -298,7 +298,7 @@ def test_scores_are_shown_with_and_without_those_who_fail(kept: tuple[Path, Stud
     assert found["screened"]["raters"] == 6
     assert len(pd.read_csv(trials)) == sum(len(order) for order in study.orders[:7])
     assert plot.stat().st_size > 10_000
-    assert {one["metric"] for one in found["metrics"]} >= {"psnr_rgb_db", "ssim_y"}
+    assert {one["metric"] for one in found["metrics"]} >= {"psnr_rgb", "ssim_y"}
     page = folder / "report.html"
     command("report", folder, "--no-viewer", "--out", page)
     data = json.loads(re.findall(r'id="data">(.*?)</script>', page.read_text())[0])

@@ -113,6 +113,7 @@ async function goOn() {
   const rest = at === total || (counted > 0 && counted % data.pause === 0);
   if (rest) {
     trial.ready = false;
+    label();
     session.resting = at;
     if (at === total) session.finished = new Date().toISOString();
     await handIn(at);
