@@ -10,7 +10,10 @@ PAGE := lic_bench/reporting/page
 # others have not begun; those of a file mostly stay together, and share their fixtures.
 TOGETHER := -n auto --dist worksteal
 
-.PHONY: run test quick check format results bench clean
+# Half of the time that tests take to begin goes for compiling their modules, where nothing is kept.
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: run test quick check format results results-large bench clean
 
 run: $(VENV)/run.stamp  ## measure every codec that works here on the embedded photographs
 	$(BIN)/lic-bench run --codecs all --dataset sample
@@ -46,6 +49,8 @@ format: $(VENV)/dev.stamp
 # What results/kodak shows. CompressAI's models want their weights in torch's cache, or the network:
 # quality 2 alone was there when they were made.
 CODECS := content-weighted,content-weighted:metric=mse,jpeg,jpeg2000,webp,avif,hevc,heif,jpegxl,compressai
+FIGURES := psnr_rgb,psnr_rgb_pooled,psnr_y,psnr_y709,ssim_rgb,ssim_y,ms_ssim_rgb,ms_ssim_y
+PERCEPTUAL := ssimulacra2,psnr_hvs,vif,fsim,nlpd,iw_ssim,gmsd,haarpsi,vmaf
 results: $(VENV)/dev.stamp  ## our published results on Kodak: some minutes with two cores
 	$(BIN)/lic-bench run --codecs $(CODECS) --points compressai=2 --dataset kodak --out results/kodak
 	for metric in psnr_rgb ms_ssim_rgb ssim_y; do \
@@ -54,8 +59,26 @@ results: $(VENV)/dev.stamp  ## our published results on Kodak: some minutes with
 	done
 	$(BIN)/lic-bench table results/kodak --anchor jpeg2000 --interval \
 		--metric psnr_rgb,ssim_y,ms_ssim_rgb --out results/kodak/bd-rates.md
-	$(BIN)/lic-bench table results/kodak --points --metric all --out results/kodak/points.csv
+	$(BIN)/lic-bench table results/kodak --points --metric $(FIGURES) --out results/kodak/points.csv
+	$(BIN)/lic-bench measure results/kodak --metrics $(PERCEPTUAL)
+	$(BIN)/lic-bench plot results/kodak --by-metric --anchor jpeg2000 --out results/kodak/by-metric.png
 	$(BIN)/lic-bench report results/kodak --published vtm
+
+# What results/clic2025-valid shows: images that no manifest knows, in a folder of that name.
+LARGE := content-weighted,content-weighted:metric=mse,jpeg,jpeg2000,webp
+FOUR := 1,5,9,11
+results-large: $(VENV)/dev.stamp  ## the same on 14 large images: a quarter of an hour
+	@test -d "$(LIC_BENCH_DATA)/clic2025-valid" || { echo "LIC_BENCH_DATA names no folder with clic2025-valid"; exit 1; }
+	$(BIN)/lic-bench run --codecs $(LARGE) --points content-weighted=$(FOUR) \
+		--points content-weighted:metric=mse=$(FOUR) --dataset $(LIC_BENCH_DATA)/clic2025-valid \
+		--out results/clic2025-valid
+	for metric in psnr_rgb ms_ssim_rgb ssim_y; do \
+		$(BIN)/lic-bench plot results/clic2025-valid --metric $$metric --xlim 0,0.6 --wide \
+			--out results/clic2025-valid/$$metric.png || exit; \
+	done
+	$(BIN)/lic-bench table results/clic2025-valid --anchor jpeg2000 --interval \
+		--metric psnr_rgb,ssim_y,ms_ssim_rgb --out results/clic2025-valid/bd-rates.md
+	$(BIN)/lic-bench table results/clic2025-valid --points --metric all --out results/clic2025-valid/points.csv
 
 bench: $(VENV)/dev.stamp  ## against CompressAI's bench, and what the harness itself costs
 	$(BIN)/python tests/benchmarks/against_compressai.py

@@ -7,7 +7,7 @@
 >>> figure = lic_bench.plot(measurements, metric="psnr_rgb")
 >>> lic_bench.save_plot(figure, "rd.pdf")
 
-A codec of your own is a subclass of `Codec`.
+A codec of your own is a subclass of `Codec`, a metric one of `Metric`.
 """
 
 from importlib import import_module
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lic_bench.analysis.curves import BDRate, Curve, aggregate, bd_rate, bd_rates, curve
     from lic_bench.codec.base import MAXIMUM_PIXELS, Codec, Point, ShowsImportance
-    from lic_bench.codec.checkpoints import file_digest, find_checkpoints
+    from lic_bench.codec.checkpoints import find_checkpoints
     from lic_bench.codec.registry import Registry
     from lic_bench.errors import (
         BitstreamError,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ImageError,
         ImportedResultsError,
         LicBenchError,
+        MetricError,
         OutputError,
         SpecError,
         StoreError,
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from lic_bench.images.fetch import fetch
     from lic_bench.images.image import Image, read_image, write_image
     from lic_bench.images.manifest import known_datasets
+    from lic_bench.metric.base import Metric, Score
     from lic_bench.metrics.builtin import METRICS, image_metrics
+    from lic_bench.plugins.identity import file_digest
     from lic_bench.reporting.plots import plot, save_plot
     from lic_bench.store.table import export, load
 
@@ -54,9 +57,12 @@ __all__ = [
     "ImageError",
     "ImportedResultsError",
     "LicBenchError",
+    "Metric",
+    "MetricError",
     "OutputError",
     "Point",
     "Registry",
+    "Score",
     "ShowsImportance",
     "SpecError",
     "StoreError",
@@ -86,7 +92,7 @@ __all__ = [
 _HOMES = {
     "analysis.curves": ("BDRate", "Curve", "aggregate", "bd_rate", "bd_rates", "curve"),
     "codec.base": ("MAXIMUM_PIXELS", "Codec", "Point", "ShowsImportance"),
-    "codec.checkpoints": ("file_digest", "find_checkpoints"),
+    "codec.checkpoints": ("find_checkpoints",),
     "codec.registry": ("Registry",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "execution.run": ("run",),
@@ -94,7 +100,9 @@ _HOMES = {
     "images.fetch": ("fetch",),
     "images.image": ("Image", "read_image", "write_image"),
     "images.manifest": ("known_datasets",),
+    "metric.base": ("Metric", "Score"),
     "metrics.builtin": ("METRICS", "image_metrics"),
+    "plugins.identity": ("file_digest",),
     "reporting.plots": ("plot", "save_plot"),
     "store.table": ("export", "load"),
 }

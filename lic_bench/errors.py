@@ -29,6 +29,10 @@ class CodecError(LicBenchError):
     """A codec cannot encode an image: its program failed, or its format does not hold the size."""
 
 
+class MetricError(LicBenchError):
+    """A metric gives no figure of two images: its program failed, or printed something else."""
+
+
 class BitstreamError(LicBenchError):
     """A bitstream is damaged, cut short, or of another format, version or model."""
 

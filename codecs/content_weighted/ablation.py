@@ -1,13 +1,17 @@
 """What each part of the codec buys.
 
-For each operating point four codecs, each a mean over the images of a folder: all code channels
-everywhere, and those that the importance map keeps together with the map; each written as they are,
-and entropy-coded into bitstreams. The last is the codec.
+For each operating point the codec, and the codec with one part less, each a mean over the images of
+a folder:
 
-"All channels" should come from a network trained without the map, by the same command with
-``--no-map``; the two trainings then take the same number of steps. Without such weights the network
-that has the map keeps all its channels: that overstates the map's worth, since its context model
-was trained with the map at hand.
+- without entropy coding: the code channels that the map keeps, and the map, as they are;
+- without the map: all code channels everywhere;
+- without biases that follow the image;
+- without digits beyond 1: large coefficients are clipped.
+
+"Without the map" should come from a network trained so, by the same command with ``--no-map``; the
+two trainings then take the same number of steps. Without such weights the network that has the map
+keeps all its channels: that overstates the map's worth, since its context model was trained with
+the map at hand.
 
     python -m lic_bench.codecs.content_weighted.ablation DIR --without-map WEIGHTS
 """
@@ -23,57 +27,66 @@ from numpy.typing import NDArray
 from lic_bench import Curve, Image, bd_rate, image_metrics, read_image
 from lic_bench.codecs.content_weighted.codec import WEIGHTS
 from lic_bench.codecs.content_weighted.inference import Model
+from lic_bench.codecs.content_weighted.model import MEANS
 
 _METRICS = {"psnr_rgb": "psnr_rgb_db", "ms_ssim_rgb": "ms_ssim_rgb"}
 _COLUMNS = ("bpp", "PSNR (dB)", "MS-SSIM", "BD-rate, PSNR", "BD-rate, MS-SSIM")
+WITHOUT = ("nothing", "entropy coding", "the map", "biases that follow", "digits beyond 1")
 
 
-def figures(
-    model: Model, images: list[Image], with_map: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def figures(model: Model, images: list[Image], without: str) -> NDArray[np.float64]:
     """Rate (bpp), PSNR (RGB, dB) and MS-SSIM (RGB) by operating point, means over the images.
+
+    Parameters
+    ----------
+    without
+        One of `WITHOUT`.
 
     Returns
     -------
-    Twice points x 3: with bits written as they are, and with bitstreams.
+    Points x 3.
     """
-    settings = model.settings
-    raw, coded = np.zeros((2, settings.points, len(images), 3))
+    settings, speed = model.settings, model.coder.speed
+    found = np.zeros((settings.points, len(images), 3))
+    if without == "biases that follow":
+        model.coder.speed = 0
     for point in range(settings.points):
         for i, image in enumerate(images):
             height, width, _ = image.shape
-            [values] = model.values(image[None], point, with_map)
-            level = model.level(image, point).astype(np.int64)
-            if not with_map:
-                level[:] = settings.levels
-            bits = level.sum() * settings.n / settings.levels
-            bits += level.size * np.log2(settings.levels) if with_map else 0
+            [values] = model.values(image[None], point, with_map=without != "the map")
+            if without == "digits beyond 1":
+                most = (np.array(model.coder.form.reach[MEANS:])[:, None, None] - 1) // 3
+                values[MEANS:] = values[MEANS:].clip(-most, most)
             stream = model.stream(values, height, width, point)
-            [decoded] = model.decode([stream])
-            found = image_metrics(image, decoded)
-            quality = [found[column] for column in _METRICS.values()]
-            raw[point, i] = bits / (height * width), *quality
-            coded[point, i] = 8 * len(stream) / (height * width), *quality
-    return raw.mean(1), coded.mean(1)
+            bits = 8.0 * len(stream)
+            if without == "entropy coding":
+                level = model.level(image, point).astype(np.int64)
+                bits = level.sum() * settings.n / settings.levels
+                bits += level.size * np.log2(settings.levels)
+            measured = image_metrics(image, model.decode([stream])[0])
+            quality = [measured[column] for column in _METRICS.values()]
+            found[point, i] = bits / (height * width), *quality
+    model.coder.speed = speed
+    means: NDArray[np.float64] = found.mean(1)
+    return means
 
 
 def table(folder: Path, weights: Path, without_map: Path) -> str:
-    """The table, in Markdown; the anchor of the BD-rates is the codec without the map."""
+    """The table, in Markdown; the anchor of the BD-rates is the codec."""
     images = [read_image(path) for path in sorted(folder.glob("*.png"))]
-    found: dict[tuple[str, str], NDArray[np.float64]] = {}
-    for channels, path in (("all", without_map), ("those of the map", weights)):
-        both = figures(Model(path, "cpu"), images, with_map=channels != "all")
-        found |= {(channels, coding): x for coding, x in zip(("no", "yes"), both, strict=True)}
-    lines = [f"| channels | entropy coding | point | {' | '.join(_COLUMNS)} |"]
-    lines.append("| --- " * (len(_COLUMNS) + 3) + "|")
-    anchors = _curves(found["all", "yes"])
-    for (channels, coding), values in found.items():
-        rates = [bd_rate(anchor, own) for anchor, own in zip(anchors, _curves(values), strict=True)]
+    lines = [f"| without | point | {' | '.join(_COLUMNS)} |"]
+    lines.append("| --- " * (len(_COLUMNS) + 2) + "|")
+    anchors: list[Curve] = []
+    for without in WITHOUT:
+        path = without_map if without == "the map" else weights
+        values = figures(Model(path, "cpu"), images, without)
+        curves = _curves(values)
+        anchors = anchors or curves
+        rates = [bd_rate(anchor, own) for anchor, own in zip(anchors, curves, strict=True)]
         told = ["undefined" if rate.percent is None else f"{rate.percent:+.1f} %" for rate in rates]
         for point, (bpp, psnr, ms_ssim) in enumerate(values):
-            cells = [channels, coding, str(point + 1), f"{bpp:.4f}", f"{psnr:.2f}"]
-            cells += [f"{ms_ssim:.4f}", *(told if point == 0 else ["", ""])]
-            lines.append(f"| {' | '.join(cells)} |")
+            cells = [without, str(point + 1), f"{bpp:.4f}", f"{psnr:.2f}", f"{ms_ssim:.4f}"]
+            lines.append(f"| {' | '.join([*cells, *(told if point == 0 else ['', ''])])} |")
     return "\n".join(lines)
 
 

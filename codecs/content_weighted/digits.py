@@ -12,8 +12,15 @@ import torch
 from torch import Tensor, nn
 
 PLACES = 4
-"""Digits that a coefficient has at most: four reach 40 steps either way."""
-_LARGEST = (3**PLACES - 1) // 2
+"""Digits that a coefficient has at most."""
+HIGHEST = 4
+"""The highest digit goes so far."""
+_LARGEST = (3 ** (PLACES + 1) - 1) // 2
+
+
+def reach_of(places: int) -> int:
+    """The largest number that so many digits can write."""
+    return int(3 ** (places + 1) - 1) // 2
 
 
 class Digits(nn.Module):
@@ -21,7 +28,8 @@ class Digits(nn.Module):
 
     A coefficient is quantised to v whole steps, v the sum of d_j 3^j with d_j in {-1, 0, 1}. Each
     digit has two channels, one for 1 and one for -1. So a coefficient near 0 has channels of 0
-    only, and a decoder that adds up what each channel stands for is linear.
+    only, and a decoder that adds up what each channel stands for is linear. Of the rare large
+    coefficient the highest digit takes what is left, up to 4: such a channel is 2, 3 or 4.
 
     Its buffers describe the n channels, in their order: `coefficient`, `place` and `sign`. A
     coefficient has all places below its highest, and both signs of each.
@@ -55,27 +63,40 @@ class Digits(nn.Module):
         self.threshold = nn.Parameter(torch.full((points, 2, coefficients), 0.5))
 
     def forward(self, z: Tensor, point: Tensor) -> Tensor:
-        """Coefficients in steps, B x coefficients x H x W, to bits, 0 or 1, B x n x H x W."""
+        """Coefficients in steps, B x coefficients x H x W, to their digits, B x n x H x W."""
         zero, other = self.threshold[point][..., None, None].unbind(1)
         return _Quantiser.apply(z, zero, other, self)  # type: ignore[no-any-return,no-untyped-call]
 
-    def whole(self, z: Tensor, point: Tensor) -> Tensor:
-        """Coefficients in steps as whole numbers of them, whether digits reach these or not."""
-        zero, other = self.threshold[point][..., None, None].unbind(1)
-        return _whole(z, zero, other)
-
     def of(self, v: Tensor) -> Tensor:
-        """The bits of whole numbers of steps; those out of reach become the nearest in reach."""
-        reach = v.new_zeros(self.coefficients)
-        reach.index_add_(0, self.coefficient, (3**self.place * (self.sign > 0)).to(v.dtype))
-        reach = reach.view(-1, 1, 1)
-        # Balanced digits are those of v plus 11...1 in base 3, less 1.
-        whole = torch.arange(2 * _LARGEST + 1, device=v.device)
-        digit = (whole // 3 ** self.place[:, None]) % 3 - 1
-        table = (digit == self.sign[:, None]).to(v.dtype)
-        number = (v.clamp(-reach, reach) + _LARGEST).long()[:, self.coefficient]
+        """The digits of whole numbers of steps; those out of reach become the nearest in reach.
+
+        Of the first coefficients, B x any x H x W, the digits of these.
+        """
+        own = self.coefficient < v.shape[1]
+        coefficient, place, sign = (x[own] for x in (self.coefficient, self.place, self.sign))
+        places = place.new_zeros(v.shape[1]).index_add_(0, coefficient, (sign > 0).to(place.dtype))
+        reach = ((3 ** (places + 1) - 1) // 2).to(v.dtype).view(-1, 1, 1)
+        whole = torch.arange(-_LARGEST, _LARGEST + 1, device=v.device)
+        # What is left when the digits below are taken away, and the lowest digit of that.
+        unit = 3 ** place[:, None]
+        rest = torch.div(whole + unit // 2, unit, rounding_mode="floor")
+        highest = (place + 1 == places[coefficient])[:, None]
+        digit = torch.where(highest, rest, (rest + 1) % 3 - 1)
+        table = (digit * sign[:, None]).clamp_min(0).to(v.dtype)
+        number = (v.clamp(-reach, reach) + _LARGEST).long()[:, coefficient]
         number += len(whole) * torch.arange(len(table), device=v.device).view(-1, 1, 1)
         return table.view(-1)[number]
+
+    def of_real(self, v: Tensor) -> Tensor:
+        """The same of numbers with a fraction: it is added to the lowest digit.
+
+        The fraction is what the nearest whole number lacks; gradients are those of the fraction.
+        """
+        whole = v.detach().round()
+        own = self.coefficient < v.shape[1]
+        lowest = (self.sign * (self.place == 0))[own].view(-1, 1, 1)
+        left = (v - whole)[:, self.coefficient[own]] * lowest
+        return self.of(whole) + left.clamp_min(0)
 
 
 def _whole(z: Tensor, zero: Tensor, other: Tensor) -> Tensor:

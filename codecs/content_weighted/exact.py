@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv2d, pixel_shuffle, unfold
 
-from lic_bench.codecs.content_weighted.model import STRIDE, Settings
+from lic_bench.codecs.content_weighted.digits import HIGHEST
+from lic_bench.codecs.content_weighted.model import MEANS, STRIDE, Settings
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.compiled import compiled
-from lic_bench.learned.surroundings import LARGEST
+from lic_bench.learned.pyramid import FRACTION_BITS, rebuild
 
 _UNIT_BITS = 6  # binary places of an activation
 _MOST = (16 << _UNIT_BITS) - 1  # and the largest, in units
@@ -101,45 +102,68 @@ class ExactDecoder:
         if self._settings.steered:
             gain = net["log_code_gain"].double().exp()
         if self._settings.coefficients:
-            # The highest digit of a mean takes what the others do not reach.
-            most = torch.from_numpy(1 + LARGEST // 3 ** (self._places[:3] - 1)).double()
+            lowest = self._first[:MEANS] + 2 * (self._places[:MEANS] - 1)
             for sign in (0, 1):
-                gain[:, self._first[:3] + sign] *= most
-        first = net["decoder.0.weight"].double().abs().sum((2, 3)) @ gain.T
-        largest = float(first.max() + net["decoder.0.bias"].abs().max()) * (1 << _FIRST_BITS)
+                gain[:, lowest + sign] *= 1.5  # with the fraction
+                gain[:, self._first + sign] *= HIGHEST
+        first = self._most(net["decoder.0.weight"].double().abs().sum((2, 3)).T, gain)
+        largest = (first + float(net["decoder.0.bias"].abs().max())) * (1 << _FIRST_BITS)
         if self._settings.coefficients:
             # Of the windows, four overlap.
-            windows = net["synthesis.weight"].double().abs().flatten(1).T @ gain.T
-            largest = max(largest, 4 * 127.5 * float(windows.max()) * (1 << _PIXEL_BITS))
+            windows = self._most(net["synthesis.weight"].double().abs().flatten(1), gain)
+            largest = max(largest, 4 * 127.5 * windows * (1 << _PIXEL_BITS))
         if not largest < 1.9 * (1 << 30):
             raise ValueError("the weights of the decoder are too large to be exact")
 
+    def _most(self, sizes: Tensor, gain: Tensor) -> float:
+        """The largest sum that a code can make: of n x anything, gains of points x n."""
+        if self._settings.coefficients:
+            # Of a digit's two channels, one is 0.
+            sums = [(sizes * own[:, None]).unflatten(0, (-1, 2)).amax(1).sum(0) for own in gain]
+        else:
+            sums = [(sizes * own[:, None]).sum(0) for own in gain]
+        return float(torch.stack(sums).max())
+
     def pixels(self, v: NDArray[np.int8], point: int) -> NDArray[np.uint8]:
-        """From whole numbers, M x H x W, at an operating point: 8H x 8W x 3."""
+        """From the numbers that are coded, M x H x W, at an operating point: 8H x 8W x 3."""
         _, rows, columns = v.shape
+        v, fraction = np.ascontiguousarray(v), np.zeros((0, rows, columns), np.int32)
+        if self._settings.coefficients:
+            # Of means, the nearest whole numbers of steps.
+            planes = rebuild(v[:MEANS])
+            v = v.copy()
+            v[:MEANS] = (planes + (1 << FRACTION_BITS >> 1)) >> FRACTION_BITS
+            fraction = planes - (v[:MEANS].astype(np.int32) << FRACTION_BITS)
         image = np.empty((rows * STRIDE, columns * STRIDE, 3), np.uint8)
         for top in range(0, rows, _TILE):
             for left in range(0, columns, _TILE):
                 bottom, right = min(top + _TILE, rows), min(left + _TILE, columns)
                 above, before = max(top - _MARGIN, 0), max(left - _MARGIN, 0)
-                part = v[:, above : bottom + _MARGIN, before : right + _MARGIN]
-                tile = self._tile(part, point)
+                part = (
+                    slice(None),
+                    slice(above, bottom + _MARGIN),
+                    slice(before, right + _MARGIN),
+                )
+                tile = self._tile(v[part], fraction[part], point)
                 image[top * STRIDE : bottom * STRIDE, left * STRIDE : right * STRIDE] = tile[
                     (top - above) * STRIDE : (bottom - above) * STRIDE,
                     (left - before) * STRIDE : (right - before) * STRIDE,
                 ]
         return image
 
-    def _tile(self, v: NDArray[np.int8], point: int) -> NDArray[np.uint8]:
+    def _tile(
+        self, v: NDArray[np.int8], fraction: NDArray[np.int32], point: int
+    ) -> NDArray[np.uint8]:
         _, rows, columns = v.shape
-        first, bias, windows = self._looking_at_the_code(point)
+        first, bias, windows, fine_first, fine_windows = self._looking_at_the_code(point)
         features = np.zeros(((rows + 2) * (columns + 2), first.shape[1]), np.int32)
         canvas = np.zeros((STRIDE * (rows + 1), STRIDE * (columns + 1), 3), np.int32)
         flat = canvas.reshape(len(canvas), -1)
-        numbers = np.ascontiguousarray(v)
+        numbers, fractions = np.ascontiguousarray(v), np.ascontiguousarray(fraction)
 
         def add(rows: tuple[int, int]) -> None:
             _add_code(numbers, *rows, self._first, self._places, first, features, windows, flat)
+            _add_fractions(fractions, *rows, fine_first, features, fine_windows, flat)
 
         # Strips of rows at once; those between them, which reach into both, afterwards.
         cuts = np.linspace(0, rows, max(min(torch.get_num_threads(), rows // 8), 1) + 1).astype(int)
@@ -192,30 +216,35 @@ class ExactDecoder:
         return (total.double() * layer.scale.double()).float()
 
     @lru_cache(maxsize=32)  # noqa: B019 - a decoder lives as long as the process
-    def _looking_at_the_code(
-        self, point: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    def _looking_at_the_code(self, point: int) -> tuple[NDArray[np.int32], ...]:
         """What a 1 of each code channel adds: to the first layer, 9 n x C, and to the pixels.
 
         The places of the first are those of the sites that it reaches; with the bias of the first
-        layer. The windows of the second are 16 n x 48: 16 x 16 pixels of three samples.
+        layer. The windows of the second are 16 n x 48: 16 x 16 pixels of three samples. Then the
+        same of 2^-6 of the lowest digits of means.
         """
         net, n = self._net, self._settings.n
         gain = np.ones(n)
         if self._settings.steered:
             gain = _exponentials(net["log_code_gain"][point].double().numpy())
         weight = net["decoder.0.weight"].double().numpy() * gain[:, None, None]
-        first = np.rint(weight[:, :, ::-1, ::-1] * (1 << _FIRST_BITS)).transpose(1, 2, 3, 0)
+        first = (weight[:, :, ::-1, ::-1] * (1 << _FIRST_BITS)).transpose(1, 2, 3, 0)
         first = first.reshape(n, 9, -1)
         bias = np.rint(net["decoder.0.bias"].double().numpy() * (1 << _FIRST_BITS))
         windows = np.zeros((n, 16, 48))
         if self._settings.coefficients:
             windows = net["synthesis.weight"].double().numpy() * gain[:, None, None, None]
-            windows = np.rint(windows * (127.5 * (1 << _PIXEL_BITS))).transpose(0, 2, 3, 1)
+            windows = (windows * (127.5 * (1 << _PIXEL_BITS))).transpose(0, 2, 3, 1)
             windows = windows.reshape(n, 16, 48)
         bias += 1 << (_FIRST_BITS - _UNIT_BITS - 1)
-        vectors = (first.reshape(9 * n, -1), bias, windows.reshape(16 * n, 48))
-        return tuple(np.ascontiguousarray(x, np.int32) for x in vectors)  # type: ignore[return-value]
+        lowest = self._first[:MEANS] + 2 * (self._places[:MEANS] - 1)
+        fine = np.stack([lowest, lowest + 1], 1).reshape(-1)
+        vectors = (
+            first.reshape(9 * n, -1), bias, windows.reshape(16 * n, 48),
+            first[fine].reshape(9 * len(fine), -1) / (1 << FRACTION_BITS),
+            windows[fine].reshape(16 * len(fine), 48) / (1 << FRACTION_BITS),
+        )  # fmt: skip
+        return tuple(np.ascontiguousarray(np.rint(x), np.int32) for x in vectors)
 
 
 def _layer(weight: Tensor, bias: Tensor, bits: int, device: torch.device) -> _Layer:
@@ -330,6 +359,24 @@ def _add_code(v, top, bottom, first, places, vectors, features, windows, canvas)
                         _add_line(
                             canvas, 8 * i + y, 24 * j, windows, 16 * k + y, np.int32(abs(digit))
                         )
+
+
+@compiled
+def _add_fractions(fractions, top, bottom, vectors, features, windows, canvas) -> Any:  # type: ignore[no-untyped-def]
+    """Add what the fractions of some rows of means add, in the same way."""
+    width, across = fractions.shape[2], fractions.shape[2] + 2
+    for c in range(len(fractions)):
+        for i in range(top, bottom):
+            for j in range(width):
+                fraction = fractions[c, i, j]
+                if not fraction:
+                    continue
+                k, size = 2 * c + (1 if fraction < 0 else 0), np.int32(abs(fraction))
+                for place in range(9):
+                    at = (i + place // 3) * across + j + place % 3
+                    _add_row(features, at, vectors, 9 * k + place, size)
+                for y in range(16):
+                    _add_line(canvas, 8 * i + y, 24 * j, windows, 16 * k + y, size)
 
 
 @compiled

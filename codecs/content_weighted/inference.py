@@ -21,19 +21,17 @@ from lic_bench.codecs.content_weighted.weights import (
     read_weights,
     stored_metadata,
     structure,
-    worths,
 )
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
 from lic_bench.learned.entropy import ValueCoder
 from lic_bench.learned.safe_weights import check_shapes, read_header
-from lic_bench.learned.surroundings import LARGEST
 
 if TYPE_CHECKING:
     from lic_bench.images.image import Image
 
 MAGIC = b"LICw"
-VERSION = 3
+VERSION = 4
 
 # Larger images go through the encoder in tiles of so many sites a side. A margin wider than what a
 # site can see (7.5 sites) makes the seams vanish.
@@ -91,10 +89,7 @@ class Model:
     def values(
         self, images: NDArray[np.uint8], point: int, with_map: bool = True
     ) -> NDArray[np.int8]:
-        """What is coded: the numbers whose digits the masked code channels are.
-
-        The mask keeps high digits before low ones. So what it leaves are again the digits of a
-        whole number.
+        """What is coded.
 
         Parameters
         ----------
@@ -109,20 +104,13 @@ class Model:
         -------
         int8, B x M x H/8 x W/8, rounded up.
         """
-        worth = worths(self.net).to(self.device)
 
         def run(part: Tensor, index: Tensor) -> Tensor:
             codes = self.net.encode(part, index)
             code = codes.bits * self.net.mask(codes.p) if with_map else codes.bits
-            values = torch.einsum("mn,bnhw->bmhw", worth, code)
-            means = self.coder.form.means
-            if means:
-                # Of very dark and very bright blocks, what the digits do not reach.
-                whole = self.net.digits.whole(codes.z, index)[:, :means]
-                values[:, :means] = whole.clamp(-LARGEST, LARGEST)
-            return values.to(torch.int8)
+            return self.net.unrounded(code, codes.z)
 
-        return self._seen(run, images, point).numpy()
+        return self.net.coded(self._seen(run, images, point))
 
     def level(self, image: Image, point: int) -> NDArray[np.uint8]:
         """The importance map: 1 to L, H/8 x W/8, rounded up."""

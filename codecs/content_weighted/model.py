@@ -20,15 +20,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import fold
 
 from lic_bench.codecs.content_weighted.digits import Digits
+from lic_bench.learned.pyramid import FRACTION_BITS, quantise
 from lic_bench.learned.quantise import binarize, importance_level, importance_mask
 
 STRIDE = 8
 """Pixels on a side of the block that one site of the code stands for."""
+MEANS = 3
+"""Of the coefficients, the first are the means of a block: Y, Cb, Cr."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,71 @@ class ContentWeightedNet(nn.Module):
         if self.settings.steered:
             importance = importance + self.importance_bias[point][:, None, None, None]
         return Codes(bits, torch.sigmoid(importance), z)
+
+    def worths(self) -> Tensor:
+        """What each code channel adds to each number that is coded: M x n."""
+        if not self.settings.coefficients:
+            return torch.eye(self.settings.n)
+        digits = self.digits
+        worth = torch.zeros(self.settings.coefficients, self.settings.n, device=digits.place.device)
+        places = torch.arange(self.settings.n, device=worth.device)
+        worth[digits.coefficient, places] = 3.0**digits.place * digits.sign
+        return worth
+
+    def unrounded(self, code: Tensor, z: Tensor) -> Tensor:
+        """The numbers whose digits a masked code is; means in 2^-6 of a step: int16, B x M x H x W.
+
+        The mask keeps high digits before low ones. So what it leaves are again the digits of a
+        whole number.
+        """
+        values = torch.einsum("mn,bnhw->bmhw", self.worths().to(code), code)
+        if self.settings.coefficients:
+            fine, most = 1 << FRACTION_BITS, torch.iinfo(torch.int16).max
+            values[:, :MEANS] = (z[:, :MEANS] * fine).round().clamp(-most, most)
+        return values.to(torch.int16)
+
+    def coded(self, values: Tensor) -> NDArray[np.int8]:
+        """What is coded of the `unrounded` numbers of whole images."""
+        found = values.cpu().numpy()
+        numbers: NDArray[np.int8] = found.astype(np.int8)
+        if self.settings.coefficients:
+            means = found[:, :MEANS].astype(np.float64) / (1 << FRACTION_BITS)
+            numbers[:, :MEANS] = quantise(means).numbers
+        return numbers
+
+    @property
+    def mean_channels(self) -> int:
+        """Code channels that are digits of means: the first ones."""
+        if not self.settings.coefficients:
+            return 0
+        return int((self.digits.coefficient < MEANS).sum())
+
+    def with_means(self, code: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """A code whose means are those that are coded, from coarse to fine.
+
+        Parameters
+        ----------
+        code
+            Masked or not, B x n x H x W.
+        z
+            Coefficients in steps: what was quantised. Gradients pass the rounding straight through.
+
+        Returns
+        -------
+        The code, and what the means have left over from their predictions, in steps of each site:
+        B x means x H x W.
+        """
+        if not self.settings.coefficients:
+            return code, code[:, :0]
+        z = z[:, :MEANS].float()
+        unit = 1 << FRACTION_BITS
+        coded = quantise(z.detach().cpu().numpy())
+        planes, predicted, steps = (
+            torch.from_numpy(x).to(z) / unit for x in (coded.planes, coded.predicted, coded.steps)
+        )
+        means = self.digits.of_real(z + (planes - z).detach())
+        code = torch.cat([means.to(code.dtype), code[:, means.shape[1] :]], 1)
+        return code, (z - predicted) / steps
 
     def mask(self, p: Tensor) -> Tensor:
         """The mask over the code channels of an importance: B x 1 x H x W to B x n x H x W."""

@@ -25,12 +25,10 @@ _SAMPLES = 4
 
 
 def report(session: Session, say: Callable[[str], None], over: Callable[[], bool]) -> None:
-    """Write everything that can be written at this stage of the training.
+    """Write everything but checkpoint and weights that can be written at this stage.
 
-    When the time is `over`, no photograph after the first is reconstructed.
+    When the time is `over`, nothing is reconstructed after the first photograph.
     """
-    weights = session.export() if session.finished else session.preliminary()
-    (session.out / "weights.safetensors").write_bytes(weights)
     table = _samples(session, over)
     if find_spec("matplotlib") is not None:
         _loss_curve(session.out)
@@ -53,16 +51,17 @@ def _samples(session: Session, over: Callable[[], bool]) -> str:
     rows.append("| --- | --- | --- | --- | --- | --- |")
     shown = zip(session.held_out.images[:_SAMPLES], session.held_out.names, strict=False)
     for number, (photograph, name) in enumerate(shown):
-        if number and over():
-            break
         height, width = (side // STRIDE * STRIDE for side in photograph.shape[:2])
         x = photograph[:height, :width].permute(2, 0, 1)[None].float()
         for index in range(session.plan.settings.points):
+            if number and over():
+                break
             point = torch.tensor([index], device=x.device)
             with torch.inference_mode():
                 codes = net.encode(x, point)
                 mask = net.mask(codes.p if with_map else torch.ones_like(codes.p))
-                y = net.decode(codes.bits * mask, point).round().clamp(0, 255)
+                code, _ = net.with_means(codes.bits * mask, codes.z)
+                y = net.decode(code, point).round().clamp(0, 255)
             psnr = 10 * np.log10(255**2 / float(mse(x, y)))
             rows.append(
                 f"| {name} | {index + 1} | {float(mask.sum()) / (height * width):.3f} "

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -38,16 +37,19 @@ def blocks(images: list[Tensor], count: int, seed: int) -> NDArray[np.float32]:
     """Orthonormal DCT coefficients of blocks at random places: count x 3 x 8 x 8 (Y, Cb, Cr)."""
     rng = np.random.default_rng((seed, 3))
     taken = []
+    side = np.arange(STRIDE)
     shares = np.bincount(rng.integers(len(images), size=count), minlength=len(images))
     for image, share in zip(images, shares, strict=True):
-        windows = sliding_window_view(image.cpu().numpy(), (STRIDE, STRIDE), (0, 1))
-        tops, lefts = (rng.integers(side, size=share) for side in windows.shape[:2])
-        taken.append(windows[tops, lefts])  # share x 3 x 8 x 8
+        height, width, _ = image.shape
+        top = rng.integers(height - STRIDE + 1, size=(share, 1, 1))
+        left = rng.integers(width - STRIDE + 1, size=(share, 1, 1))
+        taken.append(image.cpu().numpy()[top + side[:, None], left + side])
     colours = np.concatenate(taken) - np.float32(127.5)
-    planes = np.tensordot(colours, _YCBCR.astype(np.float32), (1, 1))
+    planes = colours @ _YCBCR.T.astype(np.float32)
     pixels = planes.transpose(0, 3, 1, 2).reshape(-1, STRIDE**2)
     both = np.kron(_dct(), _dct()).astype(np.float32)  # one product for rows and columns
-    return (pixels @ both.T).reshape(count, 3, STRIDE, STRIDE)
+    coefficients: NDArray[np.float32] = (pixels @ both.T).reshape(count, 3, STRIDE, STRIDE)
+    return coefficients
 
 
 def _dct() -> NDArray[np.float64]:

@@ -45,10 +45,10 @@ from lic_bench.codecs.content_weighted.weights import (
     stored_metadata,
     structure,
     weights_file,
-    worths,
 )
 from lic_bench.errors import SpecError
-from lic_bench.learned.context import Codes, ContextModel, begin, prepare, set_rest
+from lic_bench.files import atomic_write
+from lic_bench.learned.context import Codes, ContextModel, begin, prepare
 from lic_bench.learned.data import Photographs, load
 from lic_bench.learned.losses import LOSSES, distortion
 from lic_bench.learned.rate import RateModel, bits
@@ -118,13 +118,18 @@ class Symbols:
     """1 where a symbol is coded, of x's shape."""
 
 
-def symbols(planes: Tensor, mask: Tensor, code: Tensor) -> Symbols:
-    """Join map and code for the context model.
+def symbols(planes: Tensor, mask: Tensor, code: Tensor, means: int) -> Symbols:
+    """Join map and code for the rate model.
 
-    A plane is coded where the one before it is 1: elsewhere it is 0 for certain.
+    A plane is coded where the one before it is 1: elsewhere it is 0 for certain. The first code
+    channels, those of the means, are coded otherwise. A digit beyond 1 is taken for 1.
     """
     first = torch.ones_like(planes[:, :1])
-    return Symbols(torch.cat([planes, code * mask], 1), torch.cat([first, planes[:, :-1], mask], 1))
+    x = torch.cat([planes, (code * mask).clamp_max(1)], 1)
+    active = torch.cat(
+        [first, planes[:, :-1], torch.zeros_like(mask[:, :means]), mask[:, means:]], 1
+    )
+    return Symbols(x, active)
 
 
 class Session:
@@ -157,6 +162,7 @@ class Session:
         torch.manual_seed(plan.seed)
         self.codec = Codec(plan.settings)
         self._context: dict[str, Tensor] | None = None
+        self._untrained: ContextModel | None = None
         self._pool: tuple[int, Codes] | None = None
         self.half = plan.recipe.name == "fast" and device.type == "cuda"
         if weights is not None:
@@ -265,7 +271,7 @@ class Session:
         self.codec.net.decoder.compile()
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint and, beside it, the weights so far."""
         save(
             self.checkpoint,
             {
@@ -277,6 +283,9 @@ class Session:
                 "trainer": self.trainer.state() if not self.finished else None,
             },
         )
+        weights = self.export() if self.finished else self.preliminary()
+        with atomic_write(self.out / "weights.safetensors") as part:
+            part.write_bytes(weights)
 
     def _restore(self, state: dict[str, Any]) -> None:
         asked, found = _plain(self.plan), dict(state["plan"])
@@ -344,13 +353,17 @@ class Session:
         form = structure(self.codec.net.state_dict(), settings)
         return ContextModel(form, settings.points, hidden).to(self.device)
 
-    def _start_context(self, coder: ContextModel) -> None:
-        """Begin with the model of the given weights, or with what a few crops tell."""
+    def _start_context(self, coder: ContextModel, fitted: bool = True) -> None:
+        """Begin with the model of the given weights, or with what a few crops tell.
+
+        That is frequencies and, where it shall be `fitted`, what the training takes as given.
+        """
         if self._context is not None:
             coder.load_state_dict(self._context)
             return
         codes = self._codes(0, coder)
-        prepare(coder, codes, _CONTEXT_SAMPLE, self.plan.seed)
+        if fitted:
+            prepare(coder, codes, _CONTEXT_SAMPLE, self.plan.seed)
         begin(coder, codes)
 
     def _codes(self, number: int, coder: ContextModel) -> Codes:
@@ -358,15 +371,15 @@ class Session:
         net, points = self.codec.net, self.plan.settings.points
         # Large crops: less of them is border, where the window is cut off.
         side = min(2 * self.plan.recipe.side, self.photographs.largest_crop) // STRIDE * STRIDE
-        worth, values = worths(net).to(self.device), []
+        values = []
         index = (torch.arange(_POOL) + number * _POOL) % points
         x = self.photographs.batch(number, _POOL, side, self.plan.seed + 1000 * self.stage)
         for k in range(_POOL):
             with torch.no_grad():
                 codes = net.encode(x[k : k + 1], index[k : k + 1].to(self.device))
                 code = codes.bits * net.mask(codes.p) if self.plan.with_map else codes.bits
-                values.append(torch.einsum("mn,bnhw->bmhw", worth, code).to(torch.int8).cpu())
-        return Codes(torch.cat(values).numpy(), index.numpy(), coder.form, self.device)
+                values.append(net.coded(net.unrounded(code, codes.z)))
+        return Codes(np.concatenate(values), index.numpy(), coder.form, self.device)
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         recipe = self.plan.recipe
@@ -392,8 +405,9 @@ class Session:
         has_map = name == "map" or (name == "decoder" and self.plan.with_map)
         p = codes.p.float() if has_map else torch.ones_like(codes.p, dtype=torch.float32)
         code, mask = codes.bits.float(), net.mask(p)
+        coded, left_over = net.with_means(code * mask, codes.z)
         with half:
-            y = net.decode(code * mask, point)
+            y = net.decode(coded, point)
         y = y.float()
         pixels = x.shape[-1] * x.shape[-2]
         d = self.distortion(x, y)
@@ -406,12 +420,14 @@ class Session:
             loss = (d * self._multiplier(point).rsqrt()).mean()
         elif self.plan.rate == "entropy":
             multiplier = self._multiplier(point)
-            s = symbols(net.planes(p), mask, code)
+            s = symbols(net.planes(p), mask, code, net.mean_channels)
             with half:
                 logits = self.codec.rate(s.x, point).float()
             levels = self.plan.settings.levels
             r_map = bits(logits[:, : levels - 1], s.x[:, : levels - 1], s.active[:, : levels - 1])
             r_code = bits(logits[:, levels - 1 :], s.x[:, levels - 1 :], s.active[:, levels - 1 :])
+            # Of the means no bits are coded, but what their predictions leave over.
+            r_code = r_code + torch.log2(1 + left_over.abs()).sum((1, 2, 3))
             bpp_map, bpp_code = r_map / pixels, r_code / pixels
             figures["map_bpp"] = bpp_map.detach().mean()
             figures["bpp"] = (bpp_map + bpp_code).detach().mean()
@@ -456,7 +472,6 @@ class Session:
         number = step // _POOL_STEPS
         if self._pool is None or self._pool[0] != number:
             codes = self._codes(number, coder)
-            set_rest(coder, codes)
             self._pool = number, codes
         rng = np.random.default_rng((self.plan.seed, 4, step))
         windows = self._pool[1].draw(rng, _CONTEXT_SITES)
@@ -479,8 +494,8 @@ class Session:
     def preliminary(self) -> bytes:
         """The weights of the running average so far, as a file that can be used.
 
-        Before the last stage with a context model that knows frequencies and no more; before the
-        importance map is trained, all channels are kept.
+        Before the last stage with a context model that knows frequencies and no more, those of its
+        first call; before the importance map is trained, all channels are kept.
         """
         kept, self.codec = self.codec, deepcopy(self.codec)
         try:
@@ -492,8 +507,10 @@ class Session:
                 self.codec.load_state_dict(self.trainer.average)
                 if self.plan.steps[self.stage][0] in ("code", "map-start"):
                     self._keep_all()
-                coder = self._context_model()
-                self._start_context(coder)
+                if self._untrained is None:
+                    self._untrained = self._context_model()
+                    self._start_context(self._untrained, fitted=False)
+                coder = self._untrained
             return weights_file(
                 self.codec.net, coder, self.codec.rate, {"training": _plain(self.plan)}
             )
@@ -653,9 +670,10 @@ def train(options: TrainingOptions) -> None:
         if not path.exists():
             raise SpecError(f"--images {path}: there is no such folder or file")
     clock = Clock(options.minutes)
-    # What is left is for the pictures, and for weights.
-    training = Clock(
-        None if options.minutes is None else max(0.6 * options.minutes, options.minutes - 0.6)
+    # What is left is for weights and pictures, and the last seconds for the curve.
+    training, pictures = (
+        Clock(options.minutes and max(0.5 * options.minutes, options.minutes - left))
+        for left in (0.6, 0.1)
     )
     device = torch.device(options.device)
     images = load(options.images)
@@ -677,6 +695,6 @@ def train(options: TrainingOptions) -> None:
             "to go on, repeat the command"
         )
         raise
-    report(session, console, clock.over)
+    report(session, console, pictures.over)
     state = "done" if session.finished else "to go on, repeat the command"
     console(f"{options.out}: {session.seconds:.0f} s of training, {state}")

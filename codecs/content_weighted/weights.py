@@ -14,11 +14,12 @@ from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from lic_bench.codecs.content_weighted.model import ContentWeightedNet, Settings
+from lic_bench.codecs.content_weighted.digits import reach_of
+from lic_bench.codecs.content_weighted.model import MEANS, ContentWeightedNet, Settings
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.rate import RateModel
 from lic_bench.learned.safe_weights import check_finite
-from lic_bench.learned.surroundings import LARGEST, LEVELS, Structure
+from lic_bench.learned.surroundings import LEVELS, Structure
 
 if TYPE_CHECKING:
     from lic_bench.learned.context import ContextModel
@@ -39,11 +40,9 @@ def structure(net: Mapping[str, Tensor], settings: Settings) -> Structure:
         raise ValueError("there is a digit of no coefficient")
     first = np.searchsorted(coefficient, np.arange(settings.coefficients))
     digits = np.bincount(coefficient, minlength=settings.coefficients) // 2
-    reach = tuple(int(3**count - 1) // 2 for count in digits)
-    # The first three are the means of Y, Cb and Cr, which go beyond their digits.
-    reach = (*(LARGEST,) * 3, *reach[3:])
-    bounds = tuple(int(x) for x in np.maximum(np.searchsorted(first, ends), 3))
-    return Structure(reach, 3, bounds)
+    reach = tuple(reach_of(int(count)) for count in digits)
+    bounds = tuple(int(x) for x in np.maximum(np.searchsorted(first, ends), MEANS))
+    return Structure(reach, MEANS, bounds)
 
 
 def expected_shapes(settings: Settings, hidden: int) -> dict[str, tuple[int, ...]]:
@@ -57,7 +56,8 @@ def expected_shapes(settings: Settings, hidden: int) -> dict[str, tuple[int, ...
     from lic_bench.learned.context import ContextModel
 
     numbers = settings.coefficients or settings.n
-    form = Structure((1,) * numbers, 0, (numbers,) * LEVELS)
+    means = MEANS if settings.coefficients else 0
+    form = Structure((1,) * numbers, means, (numbers,) * LEVELS)
     with torch.device("meta"):
         parts = {
             "net": ContentWeightedNet(settings).state_dict(),
@@ -72,17 +72,6 @@ def expected_shapes(settings: Settings, hidden: int) -> dict[str, tuple[int, ...
         "rate.own": (channels, 1, 3, 3),
         "rate.bias": (settings.points, channels),
     }
-
-
-def worths(net: ContentWeightedNet) -> Tensor:
-    """What each code channel adds to each number: M x n."""
-    n = net.settings.n
-    if not net.settings.coefficients:
-        return torch.eye(n)
-    digits = net.digits
-    worth = torch.zeros(net.settings.coefficients, n)
-    worth[digits.coefficient.cpu(), torch.arange(n)] = (3.0**digits.place * digits.sign).cpu()
-    return worth
 
 
 def weights_file(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lic_bench.analysis.curves import Curve, bd_rate_percents
 from lic_bench.analysis.interpolation import Method
-from lic_bench.metrics.quality import Array, Metric, metric_named
+from lic_bench.metric.quality import Array, Quality, metric_named
 
 _UNDEFINED = 0.01  # the share of resamples without a BD-rate above which there is no interval
 _OUTLYING = 3.5
@@ -28,12 +28,12 @@ _OUTLYING = 3.5
 class ImageCurves:
     """What a curve is averaged from: rate and quality of each image at each of its points."""
 
-    metric: Metric
+    metric: Quality
     images: tuple[str, ...]
     bpp: Array
     """Shape (images, points)."""
     quality: Array
-    """The figure that is averaged, `Metric.images`; shape (images, points)."""
+    """The figure that is averaged, `Quality.images`; shape (images, points)."""
     weight: Array
     """How much an image counts; shape (images,)."""
 
@@ -47,7 +47,7 @@ class ImageCurves:
 
         Returns
         -------
-        Bits per pixel and dB, each of shape (n, points).
+        Bits per pixel and quality, each of shape (n, points).
         """
         weights = counts * self.weight
         weights /= weights.sum(axis=1, keepdims=True)
@@ -74,7 +74,7 @@ def image_curves(measurements: pd.DataFrame, curve: Curve) -> ImageCurves:
         return np.asarray(table.reindex(columns=list(curve.points)), dtype=np.float64)
 
     quality = rows[metric.images]
-    if not metric.images.endswith(("_db", "mse_rgb")):
+    if metric.scale == "dB of an index":
         # The SSIM of a lossless image is 1 but for rounding, which dB would blow up.
         quality = quality.mask(rows["mse_rgb"] == 0, 1.0)
     pixels = (rows["width"] * rows["height"]).astype("float64").groupby(rows["image"]).first()
@@ -109,7 +109,7 @@ def bootstrap(
     test: ImageCurves,
     counts: Array,
     level: float,
-    delta: Callable[[Array, Array, Array, Array, Method], Array] = bd_rate_percents,
+    delta: Callable[[Array, Array, Array, Array, Method, int], Array] = bd_rate_percents,
 ) -> Bootstrapped:
     """Find the confidence interval of a Bjøntegaard delta between two codecs on the same images.
 
@@ -129,8 +129,9 @@ def bootstrap(
     """
     from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]
 
-    per_image = delta(*anchor.alone(), *test.alone(), "pchip")
-    replicates = delta(*anchor.averaged(counts), *test.averaged(counts), "pchip")
+    sign = test.metric.sign
+    per_image = delta(*anchor.alone(), *test.alone(), "pchip", sign)
+    replicates = delta(*anchor.averaged(counts), *test.averaged(counts), "pchip", sign)
     n, defined = len(test.images), replicates[~np.isnan(replicates)]
     if n < 3 or len(defined) < (1 - _UNDEFINED) * len(replicates):
         return Bootstrapped(np.nan, np.nan, per_image)

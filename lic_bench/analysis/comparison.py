@@ -22,7 +22,7 @@ from lic_bench.analysis import published_curves as published
 from lic_bench.analysis.bootstrap import Bootstrapped
 from lic_bench.analysis.curves import Curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
-from lic_bench.metrics.quality import QUALITIES, Array, metric_named
+from lic_bench.metric.quality import Array, full_name, known_qualities, metric_named
 from lic_bench.store.database import FILE_NAME
 from lic_bench.store.table import display_names, load
 
@@ -54,7 +54,7 @@ class Delta:
     """A Bjøntegaard delta between two mean curves, and what stands beside it. NaN: undefined."""
 
     unit: str
-    """``%`` of rate at equal quality, or ``dB`` of quality at equal rate."""
+    """``%`` of rate at equal quality, or that of the quality, at equal rate."""
     value: float
     """By PCHIP, of the mean curves: what is reported everywhere."""
     akima: float
@@ -74,7 +74,7 @@ class Delta:
     @property
     def disagrees(self) -> bool:
         """Whether PCHIP and Akima are so far apart that the points are too few to tell."""
-        return abs(self.value - self.akima) > DISAGREEMENT[self.unit]
+        return abs(self.value - self.akima) > DISAGREEMENT.get(self.unit, np.inf)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Comparison:
     notes: tuple[str, ...]
     """What a reader should know: points left out, images without a pair."""
     per_image: pd.DataFrame = field(repr=False)
-    """Columns image, bd_rate_percent, bd_quality_db, outlier; worst first."""
+    """Columns image, bd_rate_percent, bd_quality, outlier; worst first."""
 
     def quantities(self) -> dict[str, float]:
         """What a condition can name: the figures by name, as ``bd_rate_psnr_rgb_low``."""
@@ -216,7 +216,8 @@ def compare_sides(
     UndefinedError
         Where the two have no image in common.
     """
-    metric_named(metric)
+    kind = metric_named(metric)
+    metric = kind.name
     dataset = _dataset(anchor, test, dataset)
     for side, other in ((anchor, test), (test, anchor)):
         if side.measurements is None and other.measurements is not None:
@@ -243,7 +244,15 @@ def compare_sides(
         metric,
         len(images),
         _delta("%", rate.percent, rate_akima.percent, rate.overlap, rate.reason, of_rate),
-        _delta("dB", quality.db, quality_akima.db, quality.overlap, quality.reason, of_quality),
+        _delta(
+            kind.unit,
+            quality.value,
+            quality_akima.value,
+            quality.overlap,
+            quality.reason,
+            of_quality,
+            kind.sign,
+        ),
         _overlap(a, b),
         tuple(notes),
         _per_image(images, of_rate.images, of_quality.images),
@@ -257,9 +266,10 @@ def _delta(
     overlap: tuple[float, float] | None,
     reason: str | None,
     images: Bootstrapped,
+    sign: int = -1,
 ) -> Delta:
     known = images.images[~np.isnan(images.images)]
-    worst = np.max if unit == "%" else np.min
+    worst = np.min if sign > 0 else np.max
     return Delta(
         unit,
         np.nan if value is None else value,
@@ -388,12 +398,12 @@ def _images(
     return parts[0].images, rate, quality
 
 
-def _per_image(images: Sequence[str], percents: Array, db: Array) -> pd.DataFrame:
+def _per_image(images: Sequence[str], percents: Array, qualities: Array) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "image": images,
             "bd_rate_percent": percents,
-            "bd_quality_db": db,
+            "bd_quality": qualities,
             "outlier": paired.outliers(percents, _APART),
         }
     ).sort_values("bd_rate_percent", ascending=False, ignore_index=True)
@@ -428,15 +438,16 @@ class Condition:
         }[self.operator]
 
 
-_SHORT = {"psnr": "psnr_rgb", "ssim": "ssim_rgb", "ms_ssim": "ms_ssim_rgb"}
-_CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*(?:%|dB)?\s*")
+_CONDITION = re.compile(
+    r"\s*(\w+)\s*(<=|>=|<|>)\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*(?:%|[A-Za-z]+)?\s*"
+)
 
 
 def condition(text: str) -> Condition:
     """Read a condition: NAME, one of < <= > >=, and a number.
 
-    The names are ``bd_rate_METRIC`` (per cent) and ``bd_METRIC`` (dB), and these followed by
-    ``_low`` or ``_high`` (ends of the confidence interval), ``_mean`` or ``_worst`` (of the
+    The names are ``bd_rate_METRIC`` (per cent) and ``bd_METRIC`` (in its unit), and these followed
+    by ``_low`` or ``_high`` (ends of the confidence interval), ``_mean`` or ``_worst`` (of the
     images) or ``_akima``. ``psnr``, ``ssim`` and ``ms_ssim`` stand for those of RGB.
 
     Raises
@@ -452,14 +463,14 @@ def condition(text: str) -> Condition:
         raise SpecError(
             f"{text!r} is no condition: NAME < <= > or >= NUMBER is, as in 'bd_rate_psnr > 0.5'"
         ) from None
-    metrics = {**{short: QUALITIES[full] for short, full in _SHORT.items()}, **QUALITIES}
-    parsed = re.fullmatch(rf"bd_(rate_)?({'|'.join(metrics)})(_(?:{'|'.join(_PARTS)}))?", name)
-    if parsed is None:
+    metrics = known_qualities()
+    parsed = re.fullmatch(rf"bd_(rate_)?(.+?)(_(?:{'|'.join(_PARTS)}))?", name)
+    metric = full_name(parsed[2]) if parsed else ""
+    if parsed is None or metric not in metrics:
         raise SpecError(
             f"there is nothing called {name!r} to set a condition on: there are bd_rate_METRIC and "
             f"bd_METRIC, both also with _{', _'.join(_PARTS)}; METRIC is {', '.join(metrics)}"
         )
-    metric = metrics[parsed[2]].name
     full = f"bd_{parsed[1] or ''}{metric}{parsed[3] or ''}"
     return Condition(text.strip(), full, metric, operator, threshold)
 
@@ -473,13 +484,15 @@ def failures(comparisons: Iterable[Comparison], conditions: Sequence[Condition])
             if which.metric != comparison.metric:
                 continue
             value = quantities[which.name]
-            unit = "%" if which.name.startswith("bd_rate_") else "dB"
-            delta = comparison.rate if unit == "%" else comparison.quality
+            of_rate = which.name.startswith("bd_rate_")
+            delta = comparison.rate if of_rate else comparison.quality
+            digits = 2 if delta.unit in DISAGREEMENT else 4
             if np.isnan(value):
                 why = delta.reason or "it is not defined for these measurements"
                 lines.append(f"{comparison.test}: {which.text}: {which.name} is undefined: {why}")
             elif which.holds(value):
-                lines.append(f"{comparison.test}: {which.text}: it is {value:+.2f} {unit}")
+                found = f"{value:+.{digits}f} {delta.unit}".rstrip()
+                lines.append(f"{comparison.test}: {which.text}: it is {found}")
     return lines
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lic_bench.analysis.interpolation import Method, mean_difference
 from lic_bench.errors import UndefinedError, check_known
-from lic_bench.metrics.quality import Array, metric_named
+from lic_bench.metric.quality import QUALITIES, Array, measured_quality, metric_named, qualities_in
 
 _KEY = ["dataset", "codec", "point"]
 _PSNR = ["psnr_rgb_db", "psnr_y_db", "psnr_y709_db"]
@@ -36,6 +36,7 @@ def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
       set, the rule of the CLIC 2018 challenge;
     - `ssim_rgb`, `ssim_y`, `ms_ssim_rgb`, `ms_ssim_y`: means; the same with `_db`: -10 log10(1 -
       mean), the dB of the mean, which is never more than the mean of the images' dB;
+    - the figures of other metrics that the table has: means;
     - `encode_s`, `decode_s`: means, in seconds.
 
     All are means over the images measured at that point. A figure that is missing for one of them
@@ -57,7 +58,8 @@ def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
             f"{image} of {dataset} is there twice for {codec} at point {point}: "
             "average one run, not several."
         )
-    columns = ["width", "height", "bytes", "mse_rgb", "bpp", *_PSNR, *_SSIM, *_SECONDS]
+    others = [one.value for one in qualities_in(measurements) if one.name not in QUALITIES]
+    columns = ["width", "height", "bytes", "mse_rgb", "bpp", *_PSNR, *_SSIM, *others, *_SECONDS]
     samples = measurements[columns].astype("float64")
     pixels = samples["width"] * samples["height"]
     samples = samples.assign(
@@ -84,7 +86,7 @@ def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
             **{name: means[name] for name in _SSIM},
             # The SSIM of a lossless image is 1 but for rounding, which dB would blow up.
             **{f"{name}_db": _db((1 - means[name]).mask(mse == 0, 0)) for name in _SSIM},
-            **{name: means[name] for name in _SECONDS},
+            **{name: means[name] for name in (*others, *_SECONDS)},
         }
     ).reset_index()
     size = frame["dataset"].map(_sizes(measurements))
@@ -140,7 +142,8 @@ def curve(aggregated: pd.DataFrame, dataset: str, codec: str, metric: str = "psn
 
     Raises SpecError if there is no such metric, data set, or codec on that data set.
     """
-    kind = metric_named(metric)
+    kind = measured_quality(metric, aggregated)
+    metric = kind.name
     check_known("data set", dataset, aggregated["dataset"].unique())
     rows = aggregated[aggregated["dataset"] == dataset]
     check_known(f"codec measured on {dataset}", codec, rows["codec"].unique())
@@ -185,15 +188,22 @@ class BDRate:
 class BDQuality:
     """A Bjøntegaard delta of quality (BD-PSNR), or why there is none. `str()` gives "+0.52 dB"."""
 
-    db: float | None = None
-    """Change of the metric from anchor to test at equal rate; positive: the test is better."""
+    value: float | None = None
+    """Change of the metric from anchor to test at equal rate, in its unit.
+
+    Positive: the test is better; but for metrics of which less is better, where it is worse.
+    """
     overlap: tuple[float, float] | None = None
     """The interval of rate, in bits per pixel, over which it was integrated."""
     reason: str | None = None
     """Why it is undefined."""
+    unit: str = "dB"
 
     def __str__(self) -> str:
-        return f"undefined: {self.reason}" if self.db is None else f"{self.db:+z.2f} dB"
+        if self.value is None:
+            return f"undefined: {self.reason}"
+        digits = 2 if self.unit == "dB" else 4
+        return f"{self.value:+z.{digits}f} {self.unit}".rstrip()
 
 
 def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> BDRate:
@@ -207,21 +217,23 @@ def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip") -> BDRate:
     are those of the package `bjontegaard`.
 
     Undefined for fewer than four points on either curve; for a curve on which rate and quality do
-    not both increase from each point to the next; and for curves that cover no common interval.
+    not both increase from each point to the next (a metric of which less is better must fall); and
+    for curves that cover no common interval.
 
-    Every metric of `QUALITIES` is in dB, SSIM and MS-SSIM too, as C. Herglotz et al. advise for
-    qualities that saturate ("The Bjøntegaard Bible", arXiv:2304.12852, 2023).
+    PSNR, SSIM and MS-SSIM are all in dB, as C. Herglotz et al. advise for qualities that saturate
+    ("The Bjøntegaard Bible", arXiv:2304.12852, 2023); other metrics are taken as they are.
 
     Raises ValueError if the curves are of different metrics or data sets.
     """
     reason = _not_comparable(anchor, test)
     if reason is not None:
         return BDRate(reason=reason)
-    low, high = max(anchor.value[0], test.value[0]), min(anchor.value[-1], test.value[-1])
+    low, high = max(anchor.value.min(), test.value.min()), min(anchor.value.max(), test.value.max())
     if low >= high:
         return BDRate(reason="the curves share no interval of quality")
+    sign = metric_named(test.metric).sign
     [percent] = bd_rate_percents(
-        anchor.bpp[None], anchor.value[None], test.bpp[None], test.value[None], method
+        anchor.bpp[None], anchor.value[None], test.bpp[None], test.value[None], method, sign
     )
     return BDRate(float(percent), (float(low), float(high)))
 
@@ -230,7 +242,7 @@ def bd_quality(anchor: Curve, test: Curve, method: Method = "pchip") -> BDQualit
     """Compute the Bjøntegaard delta of quality of a curve against an anchor: BD-PSNR.
 
     The mean, over the interval of log rate that both curves cover, of the difference between their
-    qualities, in dB. See `bd_rate`, also for what is undefined and for the error.
+    qualities. See `bd_rate`, also for what is undefined and for the error.
     """
     reason = _not_comparable(anchor, test)
     if reason is not None:
@@ -238,19 +250,27 @@ def bd_quality(anchor: Curve, test: Curve, method: Method = "pchip") -> BDQualit
     low, high = max(anchor.bpp[0], test.bpp[0]), min(anchor.bpp[-1], test.bpp[-1])
     if low >= high:
         return BDQuality(reason="the curves share no interval of rate")
-    [db] = bd_qualities(
-        anchor.bpp[None], anchor.value[None], test.bpp[None], test.value[None], method
+    kind = metric_named(test.metric)
+    [value] = bd_qualities(
+        anchor.bpp[None], anchor.value[None], test.bpp[None], test.value[None], method, kind.sign
     )
-    return BDQuality(float(db), (float(low), float(high)))
+    return BDQuality(float(value), (float(low), float(high)), unit=kind.unit)
 
 
 def bd_rate_percents(
-    anchor_bpp: Array, anchor_value: Array, bpp: Array, value: Array, method: Method = "pchip"
+    anchor_bpp: Array,
+    anchor_value: Array,
+    bpp: Array,
+    value: Array,
+    method: Method = "pchip",
+    sign: int = 1,
 ) -> Array:
     """Compute many BD-rates at once, in per cent: those of the rows of (n, points) arrays.
 
-    Anchor and test may have different numbers of points. NaN where `bd_rate` is undefined.
+    Anchor and test may have different numbers of points. NaN where `bd_rate` is undefined. `sign`
+    is -1 for a metric of which less is better.
     """
+    anchor_value, value = sign * anchor_value, sign * value
     defined = _rising(anchor_bpp, anchor_value) & _rising(bpp, value)
     percents = np.full(len(bpp), np.nan)
     if not defined.any():
@@ -268,9 +288,15 @@ def bd_rate_percents(
 
 
 def bd_qualities(
-    anchor_bpp: Array, anchor_value: Array, bpp: Array, value: Array, method: Method = "pchip"
+    anchor_bpp: Array,
+    anchor_value: Array,
+    bpp: Array,
+    value: Array,
+    method: Method = "pchip",
+    sign: int = 1,
 ) -> Array:
-    """Compute many Bjøntegaard deltas of quality at once, in dB; see `bd_rate_percents`."""
+    """Compute many Bjøntegaard deltas of quality at once; see `bd_rate_percents`."""
+    anchor_value, value = sign * anchor_value, sign * value
     defined = _rising(anchor_bpp, anchor_value) & _rising(bpp, value)
     deltas = np.full(len(bpp), np.nan)
     if not defined.any():
@@ -282,7 +308,7 @@ def bd_qualities(
         value[defined],
         method,
     )
-    return deltas
+    return np.asarray(sign * deltas)
 
 
 def _not_comparable(anchor: Curve, test: Curve) -> str | None:
@@ -294,8 +320,10 @@ def _not_comparable(anchor: Curve, test: Curve) -> str | None:
             return f"fewer than four points ({side.codec} has {len(side.bpp)})"
         if not (np.isfinite(side.bpp).all() and np.isfinite(side.value).all() and side.bpp[0] > 0):
             return f"{side.codec} has a rate or quality that is not a number"
-        if not _rising(side.bpp[None], side.value[None]).all():
-            return f"{side.codec} does not rise from each point to the next"
+        sign = metric_named(side.metric).sign
+        if not _rising(side.bpp[None], sign * side.value[None]).all():
+            how = "rise" if sign > 0 else "fall"
+            return f"{side.codec} does not {how} from each point to the next"
     return None
 
 

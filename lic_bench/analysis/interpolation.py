@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from lic_bench.metrics.quality import Array
+from lic_bench.metric.quality import Array
 
 Method = Literal["pchip", "akima", "cubic"]
 """How a curve runs between its points: by PCHIP (F. N. Fritsch and J. Butland, "A method for

@@ -22,8 +22,7 @@ import pandas as pd
 from lic_bench.analysis.curves import Curve
 from lic_bench.errors import SpecError, UndefinedError
 from lic_bench.images.manifest import contents, manifests
-from lic_bench.metrics.builtin import METRICS
-from lic_bench.metrics.quality import metric_named
+from lic_bench.metric.quality import DEFAULT_SCORES, metric_named
 
 _FOLDER = resources.files("lic_bench.datasets") / "published"
 
@@ -34,7 +33,14 @@ _METRICS = (
     *("ms_ssim_db_rgb", "lpips", "dists"),
 )
 
-_MEASURED = (*METRICS, "width", "height", "bytes", "encode_s", "decode_s")
+_MEASURED = (
+    *(score.column for score in DEFAULT_SCORES),
+    "width",
+    "height",
+    "bytes",
+    "encode_s",
+    "decode_s",
+)
 """Columns of measurements that nobody publishes for every image."""
 
 
@@ -115,6 +121,7 @@ def curves(dataset: str | None = None, metric: str = "psnr_rgb") -> list[Publish
         Where there is no such metric.
     """
     quality = metric_named(metric)
+    metric = quality.name
     matching = []
     for (name, codec, source), rows in _rows().items():
         points = [(float(row["bpp"]), float(row[metric])) for row in rows if row.get(metric)]

@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lic_bench.codec.base import point_text
+from lic_bench.codec.points import parse_points
 from lic_bench.codec.registry import Registry
-from lic_bench.codec.spec import parse_points, parse_spec
 from lic_bench.errors import SpecError, UnavailableError
 from lic_bench.execution.plan import plan
 from lic_bench.execution.run import Progress, execute, workers_for
+from lic_bench.plugins.spec import parse_spec
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lic_bench.analysis.curves import Curve
-    from lic_bench.metrics.quality import Array
+    from lic_bench.metric.quality import Array
 
 
 class FigureCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from lic_bench.cli import console
 from lic_bench.codec.base import Codec, Point
+from lic_bench.codec.points import parse_points
 from lic_bench.codec.registry import Registry
-from lic_bench.codec.spec import parse_points, split_specs
-from lic_bench.errors import SpecError, UnavailableError
+from lic_bench.errors import DatasetError, SpecError, UnavailableError, check_known
+from lic_bench.images.dataset import Dataset, load_dataset, load_named
+from lic_bench.plugins.spec import split_specs
 
 
 def specs(texts: Iterable[str]) -> list[str]:
@@ -60,6 +62,28 @@ def names(texts: Iterable[str]) -> list[str]:
     """Names that are separated by commas, each once."""
     parts = (part.strip() for text in texts for part in text.split(","))
     return list(dict.fromkeys(part for part in parts if part))
+
+
+def originals(specs: Iterable[str], measured: Iterable[str]) -> dict[str, Dataset | str]:
+    """Data sets that were measured, by name; in place of those that are not at hand, why.
+
+    Parameters
+    ----------
+    specs
+        Those that are wanted, as they were given to the run; none: all. Only these may be folders.
+    """
+    sets: dict[str, Dataset | str] = {}
+    for spec in list(specs) or measured:
+        try:
+            loaded = load_dataset(spec) if specs else load_named(spec)
+        except (DatasetError, UnavailableError) as error:
+            if spec not in measured:
+                raise
+            sets[spec] = str(error)
+            continue
+        check_known("measured data set", loaded.name, measured)
+        sets[loaded.name] = loaded
+    return sets
 
 
 def numbers(option: str, text: str) -> list[float]:

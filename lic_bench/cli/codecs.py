@@ -14,7 +14,7 @@ def codecs(plugin: Plugins = []) -> None:
 
     from lic_bench.codec.base import point_text
     from lic_bench.codec.registry import Registry
-    from lic_bench.codec.spec import option_texts
+    from lic_bench.plugins.spec import option_texts
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("codec", "operating points", "options", "from"):

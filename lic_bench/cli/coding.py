@@ -136,7 +136,7 @@ def _asking(
 
 def _point(codec: base.Codec, text: str | None) -> base.Point:
     from lic_bench.codec.base import point_text
-    from lic_bench.codec.spec import parse_points
+    from lic_bench.codec.points import parse_points
 
     if text is not None:
         return parse_points(codec, [text])[0]

@@ -30,9 +30,8 @@ def compare(
             "--fail-if",
             metavar="CONDITION",
             help="End with exit code 1 if this holds for any codec, or is undefined: NAME < <= > "
-            ">= NUMBER. Names: bd_rate_METRIC (%) and bd_METRIC (dB), METRIC as for --metric or "
-            "psnr, ssim, ms_ssim for those of RGB; with _low, _high (of the interval), _mean, "
-            "_worst (of the images), _akima.",
+            ">= NUMBER. Names: bd_rate_METRIC (%) and bd_METRIC (in its unit), METRIC as for "
+            "--metric; with _low, _high (of the interval), _mean, _worst (of the images), _akima.",
         ),
     ] = [],
     level: Annotated[
@@ -60,14 +59,14 @@ def compare(
     from lic_bench.analysis import comparison
     from lic_bench.cli.arguments import names
     from lic_bench.files import write_json
-    from lic_bench.metrics.quality import metric_named
+    from lic_bench.metric.quality import metric_named
 
+    pairs = comparison.pairs(comparison.sides(anchor, folder), comparison.sides(test, folder))
     conditions = [comparison.condition(text) for text in fail_if]
     metrics = [metric_named(name).name for name in names(metric)]
     metrics = list(dict.fromkeys([*metrics, *(condition.metric for condition in conditions)]))
     if out is not None and out.suffix != ".json":
         raise SpecError(f"{out}: a comparison is written as .json")
-    pairs = comparison.pairs(comparison.sides(anchor, folder), comparison.sides(test, folder))
     comparisons = [
         comparison.compare_sides(
             *pair, metric=name, dataset=dataset, level=level / 100, resamples=resamples, seed=seed
@@ -99,7 +98,7 @@ def _show(comparisons: Sequence[Comparison], level: float) -> None:
         output.print(
             f"{rows[0].test} against {rows[0].anchor}: {rows[0].dataset}, {images}", markup=False
         )
-        table = console.plain_table("", "BD-rate %", interval, "images", "Akima", "BD dB", interval)
+        table = console.plain_table("", "BD-rate %", interval, "images", "Akima", "BD", interval)
         for row in rows:
             table.add_row(
                 row.metric,
@@ -107,7 +106,7 @@ def _show(comparisons: Sequence[Comparison], level: float) -> None:
                 _interval(row.rate),
                 _signed(row.rate.mean) if row.images else "",
                 _signed(row.rate.akima),
-                _signed(row.quality.value),
+                _signed(row.quality.value, row.quality.unit),
                 _interval(row.quality),
             )
         output.print(table)
@@ -115,7 +114,7 @@ def _show(comparisons: Sequence[Comparison], level: float) -> None:
             output.print(note, markup=False)
     console.say(
         "BD-rate: of the mean curves, by PCHIP; images: the mean of the images' own; "
-        "BD dB: the metric at equal rate (BD-PSNR)."
+        "BD: the metric at equal rate, in its unit (BD-PSNR)."
     )
 
 
@@ -161,11 +160,12 @@ def _notes(comparison: Comparison) -> list[str]:
     return [*lines, *comparison.notes]
 
 
-def _signed(value: float) -> str:
-    return f"{value:+z.2f}" if value == value else "undefined"
+def _signed(value: float, unit: str = "%") -> str:
+    digits = 2 if unit in ("%", "dB") else 4
+    return f"{value:+z.{digits}f}" if value == value else "undefined"
 
 
 def _interval(delta: Delta) -> str:
     if delta.low != delta.low:
         return ""
-    return f"{_signed(delta.low)} to {_signed(delta.high)}"
+    return f"{_signed(delta.low, delta.unit)} to {_signed(delta.high, delta.unit)}"

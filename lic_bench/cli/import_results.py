@@ -15,11 +15,12 @@ from lic_bench.errors import DatasetError, ImportedResultsError, SpecError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lic_bench.execution.figures import Asked
     from lic_bench.images.dataset import Dataset
     from lic_bench.importers.entries import Originals
     from lic_bench.importers.figures import Row
     from lic_bench.importers.pictures import Decoded
-    from lic_bench.store.records import Average, Key, Measurement
+    from lic_bench.store.records import Average, Key, Measurement, ScoreState
 
 _Known = Mapping[str, Mapping[str, tuple[str, int | None, int | None]]]
 """Of each data set, what `Store.images` tells."""
@@ -67,8 +68,8 @@ def import_results(
     - `lic-bench import decoded/ --as theirs -d kodak -o results/mine`
     """
     from lic_bench.cli import show
-    from lic_bench.codec.spec import split_specs
     from lic_bench.importers import pictures
+    from lic_bench.plugins.spec import split_specs
     from lic_bench.store import table as measurements
 
     if not source.exists():
@@ -119,6 +120,7 @@ def _import_figures(
 ) -> list[str]:
     """Import a file of figures; return the names of its codecs."""
     from lic_bench.importers import entries, figures
+    from lic_bench.store.records import ScoreState
 
     results = figures.read(source)
     wanted = None if dataset is None else _name_of(dataset)
@@ -134,7 +136,8 @@ def _import_figures(
     for what in results.left_out:
         console.say(f"Note: {what} is left out: it is not known here", err=True)
     about = {"kind": results.kind, "from": str(source), "sha256": results.sha256}
-    _write(out, about, identities, new, averages, measured)
+    scores = [ScoreState(score) for score in figures.scores()]
+    _write(out, about, identities, new, averages, measured, scores)
     return names
 
 
@@ -142,8 +145,10 @@ def _import_pictures(
     source: Path, name: str | None, dataset: str | None, jobs: int | None, out: Path
 ) -> str:
     """Measure a folder's pictures, and import them; return the codec's name."""
+    from lic_bench.execution.figures import asked, states
     from lic_bench.images.dataset import load_dataset
     from lic_bench.importers import entries, pictures
+    from lic_bench.metric.registry import DEFAULT, metrics
     from lic_bench.store.records import Key
 
     if name is None or dataset is None:
@@ -163,7 +168,8 @@ def _import_pictures(
     results = pictures.find(source, loaded)
     for note in results.notes:
         console.say(f"Note: {note}", err=True)
-    measured = _measured(results.pictures, jobs)
+    chosen = metrics([DEFAULT])
+    measured = _measured(results.pictures, jobs, asked(chosen))
     sha256 = pictures.digest(source, results.pictures, [of_file for _, of_file in measured])
     identity = entries.imported_identity(name, source.resolve().name, sha256)
     about = {"kind": "decoded pictures", "from": str(source), "sha256": sha256}
@@ -175,16 +181,18 @@ def _import_pictures(
         )
         for picture, (measurement, of_file) in zip(results.pictures, measured, strict=True)
     )
-    _write(out, about, {name: identity}, [] if known else [loaded], [], kept)
+    _write(out, about, {name: identity}, [] if known else [loaded], [], kept, states(chosen))
     return name
 
 
-def _measured(pictures: Sequence[Decoded], jobs: int | None) -> list[tuple[Measurement, str]]:
+def _measured(
+    pictures: Sequence[Decoded], jobs: int | None, wanted: tuple[Asked, ...]
+) -> list[tuple[Measurement, str]]:
     """Measure pictures, and show how far it is."""
     from lic_bench.execution.runner import cores
     from lic_bench.importers.pictures import measure_all
 
-    measured = measure_all(pictures, min(jobs or cores(), len(pictures)))
+    measured = measure_all(pictures, min(jobs or cores(), len(pictures)), wanted)
     return list(console.tracked(measured, "measuring", len(pictures)))
 
 
@@ -240,6 +248,7 @@ def _write(
     datasets: Iterable[Dataset],
     averages: Iterable[Average],
     measurements: Iterable[tuple[Key, Measurement, int | None]],
+    scores: Iterable[ScoreState],
 ) -> None:
     from lic_bench.execution import provenance
     from lic_bench.store.database import FILE_NAME, Store
@@ -247,7 +256,7 @@ def _write(
     source = {"as": ", ".join(identities), **about}
     noted = {"command": provenance.command(), "imported": source, **provenance.machine()}
     with Store(out / FILE_NAME) as store:
-        store.add_imported(noted, datasets, identities, averages, measurements)
+        store.add_imported(noted, datasets, identities, averages, measurements, scores)
 
 
 def _summary(table: pd.DataFrame) -> Iterator[str]:

@@ -21,6 +21,8 @@ from lic_bench.cli import (
     datasets,
     export,
     import_results,
+    measure,
+    metrics,
     plot,
     published,
     report,
@@ -57,6 +59,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run.run)
+app.command()(measure.measure)
 app.command()(plot.plot)
 app.command()(table.table)
 app.command()(compare.compare)
@@ -65,6 +68,7 @@ app.command()(time.time)
 app.command()(verify.verify)
 app.command()(published.published)
 app.command()(codecs.codecs)
+app.command()(metrics.metrics)
 app.command()(check.check)
 app.add_typer(datasets.app, name="datasets", invoke_without_command=True)
 app.command()(coding.encode)

@@ -11,7 +11,8 @@ RESULTS = Path("results/mine")
 """Where results are kept unless a command says otherwise."""
 
 _METRICS = (
-    "psnr_rgb, psnr_rgb_pooled, psnr_y, psnr_y709, ssim_rgb, ssim_y, ms_ssim_rgb or ms_ssim_y"
+    "psnr_rgb, psnr_rgb_pooled, psnr_y, psnr_y709, ssim_rgb, ssim_y, ms_ssim_rgb, ms_ssim_y, or "
+    "another that was measured"
 )
 
 # Which codecs.
@@ -38,7 +39,9 @@ Points = Annotated[
 ]
 Plugins = Annotated[
     list[Path],
-    typer.Option("--plugin", metavar="FILE", help="Further codecs, in a Python or TOML file."),
+    typer.Option(
+        "--plugin", metavar="FILE", help="Further codecs and metrics, in a Python or TOML file."
+    ),
 ]
 Anchor = Annotated[
     str | None,
@@ -57,6 +60,16 @@ _ON_DATASET = typer.Option(
 )
 OnDataset = Annotated[str, _ON_DATASET]
 OnDatasets = Annotated[list[str], _ON_DATASET]
+OriginalsOf = Annotated[
+    list[str],
+    typer.Option(
+        "--dataset",
+        "-d",
+        metavar="NAME|PATH",
+        help="Only these data sets, as they were given to the run. The originals of a folder "
+        "are found by its path alone.",
+    ),
+]
 OfDataset = Annotated[
     str | None,
     typer.Option("--dataset", "-d", metavar="NAME", help="Needed where there are several."),
@@ -71,6 +84,15 @@ MetricNames = Annotated[
     ),
 ]
 
+Metrics = Annotated[
+    list[str],
+    typer.Option(
+        "--metrics",
+        metavar="SPECS",
+        help="What is measured, separated by commas; `lic-bench metrics` lists what there is.",
+    ),
+]
+
 # Where results lie.
 Folder = Annotated[
     Path, typer.Argument(metavar="[DIR]", help="The folder that `lic-bench run --out` wrote.")
@@ -81,6 +103,7 @@ InFolder = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept.")]
 
 # How the work is done.
+Device = Annotated[str, typer.Option(help="Where the metrics are computed: cpu, cuda, cuda:1.")]
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=1, help="Worker processes; by default one for each core."),

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from lic_bench.cli import console
-from lic_bench.cli.options import RESULTS, Folder, MetricName, OfDataset, OnlyCodecs, Published
+from lic_bench.cli.options import (
+    RESULTS,
+    Anchor,
+    Folder,
+    MetricName,
+    OfDataset,
+    OnlyCodecs,
+    Published,
+)
 
 
 def plot(
@@ -26,6 +34,13 @@ def plot(
     published: Published = [],
     wide: Annotated[bool, typer.Option("--wide", help="Two columns wide instead of one.")] = False,
     log: Annotated[bool, typer.Option("--log", help="A logarithmic axis of bpp.")] = False,
+    by_metric: Annotated[
+        bool,
+        typer.Option(
+            "--by-metric", help="BD-rates against --anchor, in every metric, instead of curves."
+        ),
+    ] = False,
+    anchor: Anchor = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help=".png, .pdf or .svg; DIR/METRIC.png."),
@@ -36,12 +51,26 @@ def plot(
     - `lic-bench plot --metric ms_ssim_rgb`
     - `lic-bench plot results/mine -c jpeg,jpeg2000 -d kodak --xlim 0,1.5 -o figure.pdf`
     - `lic-bench plot -d kodak --published vtm,bpg_444_x265_ycbcr,webp@tfc`
+    - `lic-bench plot -d kodak --by-metric --anchor jpeg2000 -o bd-rates.png`
     """
     from lic_bench.cli.arguments import bounds, names, specs
+    from lic_bench.metric.quality import full_name
     from lic_bench.reporting import plots
     from lic_bench.store.table import load
 
     wanted = specs(codecs)
+    beside = folder if folder.is_dir() else folder.parent
+    if by_metric:
+        from lic_bench.reporting.by_metric import plot_by_metric
+
+        table = load(folder, [*wanted, anchor or ""])
+        there = list(table["codec"].unique())
+        against = anchor or ("jpeg" if "jpeg" in there or not there else there[0])
+        figure = plot_by_metric(table, against, codecs=wanted or None, dataset=dataset)
+        path = out or beside / "bd-rates.png"
+        plots.save_plot(figure, path)
+        console.say(path)
+        return
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)
         figure = plots.plot(
@@ -57,6 +86,6 @@ def plot(
         )
     for warning in notes:
         console.note(warning.message)
-    path = out or (folder if folder.is_dir() else folder.parent) / f"{metric}.png"
+    path = out or beside / f"{full_name(metric)}.png"
     plots.save_plot(figure, path)
     console.say(path)

@@ -17,11 +17,12 @@ from lic_bench.cli.options import (
     Jobs,
     Memory,
     OnlyCodecs,
+    OriginalsOf,
     Plugins,
     Published,
     Timeout,
 )
-from lic_bench.errors import DatasetError, SpecError, UnavailableError
+from lic_bench.errors import SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,16 +40,7 @@ _PAGE = 200_000  # bytes of the page itself, more or less
 def report(
     folder: Folder = RESULTS,
     codecs: OnlyCodecs = [],
-    dataset: Annotated[
-        list[str],
-        typer.Option(
-            "--dataset",
-            "-d",
-            metavar="NAME|PATH",
-            help="Only these data sets, as they were given to the run. The originals of a folder "
-            "are found by its path alone.",
-        ),
-    ] = [],
+    dataset: OriginalsOf = [],
     published: Published = [],
     viewer: Annotated[bool, typer.Option(help="Put pictures into the page.")] = True,
     images: Annotated[
@@ -81,7 +73,7 @@ def report(
     - `lic-bench report results/mine -c jpeg,jpeg2000 -d kodak --images 8 -o report.html`
     - `lic-bench report --no-viewer --published vtm,bpg_444_x265_ycbcr`
     """
-    from lic_bench.cli.arguments import names, specs
+    from lic_bench.cli.arguments import names, originals, specs
     from lic_bench.execution.memory import most_memory_gb
     from lic_bench.execution.runner import Limits
     from lic_bench.reporting.page import data
@@ -97,7 +89,13 @@ def report(
         chosen = specs(codecs)
         measurements, runs, store_path = frame(store, chosen), store.runs(), store.path
     measured = sorted(set(measurements["dataset"]))
-    sets = _datasets(dataset, measured) if viewer or dataset else dict.fromkeys(measured)
+    sets: dict[str, Dataset | None] = dict.fromkeys(measured)
+    if viewer or dataset:
+        found = originals(dataset, measured)
+        sets = {name: None if isinstance(one, str) else one for name, one in found.items()}
+        for name, one in found.items():
+            if isinstance(one, str):
+                console.say(f"Without the originals of {name}: {one}", err=True)
     measurements = _chosen(measurements, list(sets), chosen)
     content = data.gather(measurements, runs, names(published))
     scenes, missing = _scenes(content, measurements, wanted_rates, images if viewer else 0, sets)
@@ -115,7 +113,7 @@ def _about(content: Json, scenes: list[Scene], plugins: list[Path]) -> Json:
     from importlib.metadata import version
 
     from lic_bench.execution import provenance
-    from lic_bench.metrics.targets import parse_target
+    from lic_bench.metric.targets import parse_target
 
     targets = {scene.rate for scene in scenes if isinstance(scene.rate, str)}
     return {
@@ -182,7 +180,7 @@ def _scenes(
 def _unit(spec: str, plugins: list[Path]) -> str:
     """What the operating points of a codec are; nothing for one that is not known here."""
     from lic_bench.codec.registry import Registry
-    from lic_bench.codec.spec import parse_spec
+    from lic_bench.plugins.spec import parse_spec
 
     with suppress(SpecError):
         cls = Registry(plugins).entry(parse_spec(spec).name).cls
@@ -198,26 +196,6 @@ def _rates(text: str) -> list[float]:
     if not all(0 < rate < math.inf for rate in rates):
         raise SpecError(f"--rates {text}: bits per pixel are wanted, as in 0.15,0.3,0.6")
     return rates
-
-
-def _datasets(specs: list[str], measured: list[str]) -> dict[str, Dataset | None]:
-    """The data sets to show, by name; None where the images are not at hand."""
-    from lic_bench.errors import check_known
-    from lic_bench.images.dataset import load_dataset, load_named
-
-    sets: dict[str, Dataset | None] = {}
-    for spec in specs or measured:
-        try:
-            loaded = load_dataset(spec) if specs else load_named(spec)
-        except (DatasetError, UnavailableError) as error:
-            if spec not in measured:
-                raise
-            console.say(f"Without the originals of {spec}: {error}", err=True)
-            sets[spec] = None
-            continue
-        check_known("measured data set", loaded.name, measured)
-        sets[loaded.name] = loaded
-    return sets
 
 
 def _chosen(rows: pd.DataFrame, datasets: list[str], codecs: list[str]) -> pd.DataFrame:

@@ -15,8 +15,10 @@ from lic_bench.cli.options import (
     Anchor,
     Codecs,
     Debug,
+    Device,
     Jobs,
     Memory,
+    Metrics,
     OnDatasets,
     Out,
     Plugins,
@@ -28,7 +30,7 @@ from lic_bench.errors import SpecError, UndefinedError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lic_bench.metrics.targets import Target
+    from lic_bench.metric.targets import Target
 
 
 def run(
@@ -42,10 +44,16 @@ def run(
             help="Search the point of each image that meets this rate or quality, too.",
         ),
     ] = [],
+    metrics: Metrics = ["default"],
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Test conditions, for rates, metrics and anchor: jpeg-ai, clic, or a .toml file.",
+        ),
+    ] = None,
     jobs: Jobs = None,
-    device: Annotated[
-        str, typer.Option(help="Where the metrics are computed: cpu, cuda, cuda:1.")
-    ] = "cpu",
+    device: Device = "cpu",
     out: Out = RESULTS,
     plugin: Plugins = [],
     timeout: Timeout = 600,
@@ -83,24 +91,40 @@ def run(
     - `lic-bench run -c jpeg:subsampling=4:4:4 -d "~/my photos" --points 5:95:5`
     - `lic-bench run -c jpeg,jpeg2000 -p jpeg=10,50,90 -p jpeg2000=96,48,24 -o results/three`
     - `lic-bench run -c jpeg,jpeg2000 -d kodak --match bpp=0.25 --match psnr_rgb=32`
+    - `lic-bench run -c jpeg,webp -d kodak --metrics default,ssimulacra2`
+    - `lic-bench run --profile jpeg-ai -c jpegxl,avif -d kodak`
     - `lic-bench run --plugin my_codec.py --codecs my-codec,jpeg`
     """
     from lic_bench.cli import show
     from lic_bench.cli.arguments import expand, points_by_spec
+    from lic_bench.cli.arguments import specs as split
     from lic_bench.execution.plan import plan
     from lic_bench.execution.run import TABLES, execute, workers_for
+    from lic_bench.metric.profile import load as load_profile
 
     specs = expand(codecs, plugin)
+    conditions = None if profile is None else load_profile(profile)
+    if conditions is not None:
+        anchor = anchor or conditions.anchor or None
+        specs += [anchor] if anchor and anchor not in specs else []
     if anchor is not None and anchor not in specs:
         raise SpecError(f"the anchor {anchor!r} is none of the run's codecs: {', '.join(specs)}")
-    targets = _targets(match)
     planned = plan(
         specs,
         [str(Path(name).expanduser()) if name.startswith("~") else name for name in dataset],
         points=points_by_spec(points),
         device=device,
         plugins=plugin,
+        metrics=[*split(metrics), *_of_targets(match)],
     )
+    targets = _targets(match)  # of metrics that are known by now
+    more = None
+    if conditions is not None:
+        targets = list(dict.fromkeys([*targets, *conditions.targets]))
+        planned, more = (
+            planned.searching(points_by_spec(points)),
+            planned.with_metrics(conditions.metrics),
+        )
     workers = workers_for(
         planned,
         jobs=jobs,
@@ -114,17 +138,23 @@ def run(
         if targets:
             from lic_bench.execution.matching import match as search
 
-            measurements = search(planned, targets, out, workers=workers, report=report)
+            measurements = search(
+                planned, targets, out, afterwards=more, workers=workers, report=report
+            )
         else:
             measurements = execute(planned, out, workers=workers, report=report)
         if check_decode:
             from lic_bench.execution import decodes
 
             verdicts = decodes.check(planned, out, jobs=jobs, timeout_s=timeout, report=report)
-    show.summary(measurements, anchor or ("jpeg" if "jpeg" in specs else specs[0]))
-    if targets:
+    if conditions is None:
+        show.summary(measurements, anchor or ("jpeg" if "jpeg" in specs else specs[0]))
+    if conditions is not None:
+        show.conditions(measurements, conditions, anchor, out, Path(profile or "").stem)
+    elif targets:
         show.matches(measurements, targets, anchor)
-    for path in (*(out / name for name in TABLES), *_draw(measurements, out)):
+    drawn = _draw(measurements, out) if conditions is None else ()
+    for path in (*(out / name for name in TABLES), *drawn):
         console.say(path)
     differ = show.differences(verdicts)
     if show.failures(measurements, tracebacks=out if debug else None) or differ:
@@ -134,9 +164,17 @@ def run(
 def _targets(texts: Sequence[str]) -> list[Target]:
     if not texts:
         return []
-    from lic_bench.metrics.targets import parse_target  # brings pandas
+    from lic_bench.metric.targets import parse_target  # brings pandas
 
     return list(dict.fromkeys(map(parse_target, texts)))
+
+
+def _of_targets(texts: Sequence[str]) -> list[str]:
+    """The metrics that targets are given in, those of every run aside."""
+    from lic_bench.metric.quality import QUALITIES, full_name
+
+    named = [full_name(text.partition("=")[0]) for text in texts]
+    return [name for name in named if name not in QUALITIES and name != "bpp"]
 
 
 def _draw(table: pd.DataFrame, out: Path) -> Iterable[Path]:

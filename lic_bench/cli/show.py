@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -21,26 +22,37 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lic_bench.execution.decodes import Verdict
-    from lic_bench.metrics.targets import Target
+    from lic_bench.metric.profile import Profile
+    from lic_bench.metric.targets import Target
+    from lic_bench.reporting.tables import PaperTable
 
 _BD_METRICS = ("psnr_rgb", "ms_ssim_rgb")
+"""Of a run's table, beside those that not every run gives."""
 _MATCH_METRICS = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb")
 _MATCH_WIDTH = 140  # rather a wrapped line than a figure that is cut
+_PROFILE_WIDTH = 220
 
 
 def summary(table: pd.DataFrame, anchor: str) -> None:
     """Print a table for each data set: codec, points, range of bpp, BD-rates."""
     from lic_bench.analysis import curves
+    from lic_bench.metric.quality import QUALITIES, qualities_in
 
     averages = curves.aggregate(table)
-    by_metric = [curves.bd_rates(averages, anchor, metric) for metric in _BD_METRICS]
-    output = console.output()
+    chosen = [
+        one.name
+        for one in qualities_in(table)
+        if one.name in _BD_METRICS or one.name not in QUALITIES
+        if table[one.images].notna().any()
+    ]
+    by_metric = [curves.bd_rates(averages, anchor, metric) for metric in chosen or _BD_METRICS]
+    output = console.output(40 + 16 * len(chosen))
     for name in averages["dataset"].unique():
         rows = averages[averages["dataset"] == name]
         images, all_images = rows["images"].max(), table[table["dataset"] == name]["dataset_images"]
         of_all = "" if images == all_images.max() else f" of {all_images.max()}"
         title = f"{escape(name)}, {images}{of_all} images; BD-rate against {escape(anchor)} (PCHIP)"
-        printed = console.plain_table("codec", "points", "bpp", *_BD_METRICS, title=title)
+        printed = console.plain_table("codec", "points", "bpp", *chosen or _BD_METRICS, title=title)
         notes: dict[str, None] = {}
         for codec in rows["codec"].unique():
             rates = [
@@ -74,16 +86,52 @@ def matches(table: pd.DataFrame, targets: Sequence[Target], anchor: str | None) 
         except LicBenchError as error:
             output.print(f"No table of {name} at {target.text}: {error}", markup=False)
             continue
-        printed = Table(box=None, padding=(0, 2, 0, 0))
-        for column in paper.columns:
-            justify: Literal["left", "right"] = "left" if column.digits is None else "right"
-            printed.add_column(escape(column.title), justify=justify, no_wrap=True)
-        for cells in paper.cells():
-            printed.add_row(*map(escape, cells))
-        output.print(f"\n{paper.caption}", markup=False)
-        output.print(printed)
-        for note in paper.notes:
-            output.print(note, markup=False)
+        _print(paper, output)
+
+
+def _print(paper: PaperTable, output: Console) -> None:
+    printed = Table(box=None, padding=(0, 2, 0, 0))
+    for column in paper.columns:
+        justify: Literal["left", "right"] = "left" if column.digits is None else "right"
+        printed.add_column(escape(column.title), justify=justify, no_wrap=True)
+    for cells in paper.cells():
+        printed.add_row(*map(escape, cells))
+    output.print(f"\n{paper.caption}", markup=False)
+    output.print(printed)
+    for note in paper.notes:
+        output.print(note, markup=False)
+
+
+def conditions(
+    table: pd.DataFrame, profile: Profile, anchor: str | None, out: Path, name: str
+) -> None:
+    """Print the tables of a profile for each data set, and leave them as Markdown in a folder.
+
+    Parameters
+    ----------
+    name
+        Of the profile, for the files.
+    """
+    from lic_bench.files import atomic_write
+    from lic_bench.reporting.conditions import profile_tables
+
+    output = console.output(_PROFILE_WIDTH)
+    for dataset in table["dataset"].unique():
+        there = list(table[table["dataset"] == dataset]["codec"].unique())
+        against = anchor or ("jpeg" if "jpeg" in there else there[0])
+        try:
+            papers = profile_tables(table, profile, against, str(dataset))
+        except LicBenchError as error:
+            output.print(f"No table of {dataset}: {error}", markup=False)
+            continue
+        for paper in papers:
+            _print(paper, output)
+        path = out / f"{dataset}-{name}.md"
+        with atomic_write(path) as part:
+            notes = [f"- {note}" for paper in papers for note in paper.notes]
+            texts = [*(paper.markdown() for paper in papers), "\n".join([*notes, ""])]
+            part.write_text("\n".join(texts), encoding="utf-8")
+        console.say(path)
 
 
 def differences(verdicts: Sequence[Verdict]) -> bool:
@@ -114,9 +162,16 @@ def failures(table: pd.DataFrame, *, tracebacks: Path | None = None) -> bool:
         messages.print(f"failed: {where}{more}: {error}", markup=False)
         if tracebacks is not None and (text := _traceback(first, tracebacks)):
             messages.print(text.rstrip(), markup=False)
-    if not failed.empty:
+    lacking = table[table["metric_errors"].notna()]
+    for error, rows in lacking.groupby("metric_errors", sort=False):
+        first = rows.iloc[0]
+        where = f"{first['image']}, {first['codec']} {first['point'] or ''}".strip()
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        messages.print(f"no figure: {where}{more}: {error}", markup=False)
+    wrong = not (failed.empty and lacking.empty)
+    if wrong:
         messages.print("The same command tries what failed again.", markup=False)
-    return not failed.empty
+    return wrong
 
 
 def _traceback(row: pd.Series, folder: Path) -> str | None:

@@ -59,8 +59,8 @@ def table(
     from lic_bench.cli.arguments import names, numbers, specs
     from lic_bench.errors import check_known
     from lic_bench.files import atomic_write
-    from lic_bench.metrics.quality import QUALITIES
-    from lic_bench.metrics.targets import parse_target
+    from lic_bench.metric.quality import qualities_in
+    from lic_bench.metric.targets import parse_target
     from lic_bench.reporting import tables
     from lic_bench.store.table import load
 
@@ -76,7 +76,9 @@ def table(
     wanted = specs(codecs)
     measurements = load(folder, [*wanted, anchor or ""])
     shared: dict[str, Any] = {
-        "metrics": list(QUALITIES) if metrics == ["all"] else metrics,
+        "metrics": [one.name for one in qualities_in(measurements)]
+        if metrics == ["all"]
+        else metrics,
         "codecs": wanted or None,
         "dataset": dataset,
     }

@@ -143,7 +143,7 @@ def _request(
     from lic_bench.cli.arguments import expand, numbers, points_of
     from lic_bench.codec.registry import Registry
     from lic_bench.images.dataset import load_dataset
-    from lic_bench.metrics.quality import metric_named
+    from lic_bench.metric.quality import metric_named
 
     name, equals, value = match.partition("=")
     if not equals:

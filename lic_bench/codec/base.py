@@ -8,16 +8,14 @@ the places on that curve, in the codec's own unit.
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from abc import abstractmethod
+from collections.abc import Sequence
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast, runtime_checkable
 
 from lic_bench.errors import SpecError
+from lic_bench.plugins.base import Plugin
 
 if TYPE_CHECKING:
     from lic_bench.images.image import Image
@@ -36,18 +34,15 @@ def point_text(point: Point) -> str:
     return "" if point is None else str(point).removesuffix(".0")
 
 
-class Codec(ABC):
+class Codec(Plugin):
     """An image codec.
 
     Everything that the decoder needs travels in the bitstream and counts: the size of the image,
     options, operating point, model. lic-bench decodes with a fresh instance.
-
-    Instances are made often, so that a constructor should cost nothing: what is expensive (weights,
-    say) is loaded at first use and shared.
     """
 
-    name: ClassVar[str]
-    """How people call the codec: lower case, no ``:``, ``,`` or ``=``."""
+    kind = "codec"
+    ours = ("lic_bench.codecs", "lic_bench.learned")
 
     points: Sequence[Point] = (None,)
     """The usual operating points, from low rate to high; ``None`` where there is only one."""
@@ -61,54 +56,8 @@ class Codec(ABC):
     Between integers it tries integers. None: it is held to `points`.
     """
 
-    requires: ClassVar[Mapping[str, str]] = {}
-    """The modules without which it cannot be used, each with the remedy where it is missing.
-
-    As in ``{"pillow_heif": "pip install pillow-heif"}``; top-level names, which are looked for and
-    not imported.
-    """
-
-    device: str = "cpu"
-    """Where it runs: ``cpu``, ``cuda``, ``cuda:1``."""
-
     batch_size: int = 1
     """How many images it is given at once; see `encode_batch`."""
-
-    options: Mapping[str, object] = {}
-    """The constructor's arguments, defaults included; `Codec` fills it in."""
-
-    def __new__(cls, *arguments: Any, **named: Any) -> Self:
-        """Note the arguments as `options`: they decide on the result."""
-        self = super().__new__(cls)
-        if cls.__init__ is object.__init__:
-            if arguments or named:
-                raise TypeError(f"{cls.__name__} takes no arguments")
-            return self
-        with suppress(TypeError):  # the constructor says it; and a copy is made without arguments
-            bound = inspect.signature(cls.__init__).bind(self, *arguments, **named)
-            bound.apply_defaults()
-            self.options = dict(list(bound.arguments.items())[1:])
-        return self
-
-    @classmethod
-    def unavailable(cls) -> str | None:
-        """Why the codec cannot be used here, and the remedy; ``None`` where it can.
-
-        It looks for what `requires` names; a codec that needs more than modules extends it. Called
-        for listings: it should be quick, and import nothing large.
-        """
-        missing = [name for name in cls.requires if importlib.util.find_spec(name) is None]
-        remedies = dict.fromkeys(cls.requires[name] for name in missing)
-        return f"{', '.join(missing)} not installed; {'; '.join(remedies)}" if missing else None
-
-    def versions(self) -> Mapping[str, str]:
-        """Name and version of all else that decides on bytes and pixels.
-
-        That is libraries, and the hash of weights that come along. The modules of the codec's own
-        and the files that options name are known without it. A measurement is valid for these
-        versions only.
-        """
-        return {}
 
     def check_point(self, point: Point) -> None:
         """Refuse an operating point that is not possible, before any work is done.

@@ -17,17 +17,15 @@ states another order.
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 
 from lic_bench.codec.base import Point
 from lic_bench.errors import SpecError
+from lic_bench.plugins.identity import PLACE
 
-PLACE = "{point}"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
@@ -64,15 +62,6 @@ def find_checkpoints(text: str, suffixes: tuple[str, ...]) -> dict[Point, Path]:
             raise SpecError(f"{found[point]} and {path} have the same operating point, {point}")
         found[point] = path
     return {point: found[point] for point in sorted(found, key=_natural)}
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file in hexadecimal digits; it is read once, as long as it stays.
-
-    A bitstream that begins with some of it cannot be decoded with another checkpoint by mistake.
-    """
-    status = path.stat()
-    return _sha256(path, status.st_size, status.st_mtime_ns)
 
 
 def _existing(text: str) -> Path:
@@ -116,9 +105,3 @@ def _natural(point: Point) -> tuple[tuple[str, float], ...]:
     words = _NUMBER.split(text)
     numbers = [float(number) for number in _NUMBER.findall(text)]
     return tuple(zip(words, [*numbers, 0.0], strict=True))
-
-
-@cache
-def _sha256(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from lic_bench.codec.sources import plugin_files
 from lic_bench.errors import UnavailableError
 from lic_bench.execution.measure import Task
 from lic_bench.execution.runner import Limits
 from lic_bench.execution.workers import Bundle, Bundles, Label, Worker, Workers, measure_with
+from lic_bench.plugins.sources import plugin_files
 from lic_bench.store.records import Measurement
 
 if TYPE_CHECKING:

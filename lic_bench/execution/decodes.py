@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from lic_bench.codec.base import Codec, point_text
-from lic_bench.codec.spec import parse_spec
 from lic_bench.execution.faults import FaultError
 from lic_bench.execution.measure import Task
 from lic_bench.execution.plan import Plan
 from lic_bench.execution.requests import Decode
 from lic_bench.execution.run import Progress
 from lic_bench.execution.runner import USUAL_LIMITS, Limits, Runners, cores
+from lic_bench.plugins.spec import parse_spec
 from lic_bench.store.database import FILE_NAME, Store
 from lic_bench.store.records import CheckedDecode, Key
 
@@ -149,7 +149,7 @@ def _compared(
         (key, task, one)
         for key, task in plan.tasks()
         for one in others[task.codec]
-        if store.metrics_version(key) is not None
+        if store.succeeded(key)
     )
     running: dict[Future[CheckedDecode], tuple[Key, Task]] = {}
 

@@ -35,8 +35,7 @@ from lic_bench.execution.run import (
 )
 from lic_bench.execution.workers import Workers
 from lic_bench.images.dataset import ImageFile
-from lic_bench.metrics import builtin as metrics
-from lic_bench.metrics.targets import RATE, Target
+from lic_bench.metric.targets import RATE, Target
 from lic_bench.store.database import FILE_NAME, Store
 from lic_bench.store.records import Measurement
 
@@ -142,6 +141,7 @@ def match(
     targets: Sequence[Target],
     out: Path,
     *,
+    afterwards: Plan | None = None,
     workers: Workers | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> pd.DataFrame:
@@ -153,6 +153,8 @@ def match(
     ----------
     out
         The folder of the store; see `run.execute`.
+    afterwards
+        The same plan with more metrics: they are computed of what was found alone.
     workers
         Who measures; by default a process for each core. See `run.workers_for`.
     report
@@ -171,13 +173,13 @@ def match(
     with Store(out / FILE_NAME) as store:
         carry_out(plan, store, workers, report)
         about = {**provenance_of(plan, workers), "match": [str(target) for target in targets]}
-        run = store.begin(about, plan.datasets, plan.identities)
+        run = store.begin(about, plan.datasets, plan.identities, plan.scores)
         cases = _cases(plan, targets, store)
         progress = Progress(planned=0, remembered=0)
         while wanted := _wanted(plan, cases):
             progress = replace(progress, planned=progress.planned + len(wanted))
             tasks = [plan.task(case.image, case.spec, point) for case, point in wanted]
-            work = unmeasured(store, tasks)
+            work = unmeasured(store, plan, tasks)
             for task, measurement in measured(store, run, work, len(tasks), workers):
                 progress = progress.after(task, measurement)
                 report(progress)
@@ -192,6 +194,20 @@ def match(
             ]
             store.match(str(target), keys)
         store.finish(run)
+        if afterwards is not None:
+            found = [
+                afterwards.task(case.image, case.spec, point)
+                for case in cases
+                for point in dict.fromkeys(case.searches[target].nearest() for target in targets)
+                if point is not None
+            ]
+            run = store.begin(about, (), {}, afterwards.scores)
+            progress = replace(progress, planned=progress.planned + len(found))
+            work = unmeasured(store, afterwards, found)
+            for task, measurement in measured(store, run, work, len(found), workers):
+                progress = progress.after(task, measurement)
+                report(progress)
+            store.finish(run)
         return results(plan, store)
 
 
@@ -224,7 +240,7 @@ def _cases(plan: Plan, targets: Sequence[Target], store: Store) -> list[_Case]:
     specs = {identity: spec for spec, identity in reversed(plan.identities.items())}
     known: dict[tuple[str, str], dict[Point, Mapping[str, float | None]]] = defaultdict(dict)
     for identity, spec in specs.items():
-        for key, values in store.known(identity, metrics.VERSION):
+        for key, values in store.known(identity):
             with suppress(ValueError):  # not in the codec's unit of now
                 known[spec, key.image_key][_typed(key.point, plan.codecs[spec])] = values
     return [
@@ -244,7 +260,11 @@ def _searches(
 ) -> dict[Target, Search]:
     searches = {}
     for target in targets:
-        over = {point: float(target.over(values)) for point, values in known.items()}
+        over = {
+            point: float(target.over(values))
+            for point, values in known.items()
+            if target.images in values
+        }
         defined = {point: value for point, value in over.items() if value == value}
         searches[target] = Search(codec.point_range, target.within, defined)
         if len(defined) < len(over):  # the image is too small for the metric

@@ -16,15 +16,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from lic_bench.codec.base import Codec, Point
-from lic_bench.codec.identity import changes, identity
 from lic_bench.errors import ImageError, UnavailableError
 from lic_bench.execution.faults import OutOfMemoryError, lacks_memory, reason, trace_of
+from lic_bench.execution.figures import Asked, References
 from lic_bench.execution.requests import checked_image, checked_stream, codec_of
 from lic_bench.execution.runner import Request
 from lic_bench.images.dataset import ImageFile
 from lic_bench.images.image import Image, read_image
-from lic_bench.metrics import builtin as metrics
-from lic_bench.metrics.device import on_device
+from lic_bench.plugins.identity import changes, identity
 from lic_bench.printable import printable
 from lic_bench.store.records import Measurement
 
@@ -44,10 +43,14 @@ class Task:
     plugins: tuple[Path, ...] = ()
     device: str = "cpu"
     """Where the metrics are computed: ``cpu``, ``cuda``, ``cuda:1``."""
+    metrics: tuple[Asked, ...] = ()
+    """Those that are wanted."""
+    given_up: str = ""
+    """Why metrics beside those of every run are not tried: a process was ended over them."""
     on_gpu: bool = False
     """Whether codec or metrics want a GPU."""
     kept: Measurement | None = None
-    """A measurement of before whose bitstream needs new metrics only."""
+    """A measurement of before whose bitstream needs these metrics only."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def decode(task: Task) -> Measurement:
     """Decode the stream that a task has kept, and compare; errors are as those of `encode`."""
     measurement = task.kept or Measurement()
     try:
-        original = _original(task.image, task.device)
+        original = _original(task)
         measurement = _of(original.image, measurement)
         assert measurement.stream is not None  # noqa: S101 - it is asked for only then
         codec = _codec(task)
@@ -130,7 +133,9 @@ def decode(task: Task) -> Measurement:
 def _of(image: Image, measurement: Measurement) -> Measurement:
     """A measurement that is begun, of this image."""
     height, width, _ = image.shape
-    return replace(measurement, width=width, height=height, metrics={}, error=None)
+    return replace(
+        measurement, width=width, height=height, metrics={}, metric_errors={}, error=None
+    )
 
 
 def _failed(measurement: Measurement, error: BaseException) -> Measurement:
@@ -169,7 +174,7 @@ def decode_batch(tasks: Sequence[Task]) -> list[Measurement]:
     """Decode the streams that tasks have kept; see `encode_batch`."""
 
     def together(group: list[Task]) -> list[Measurement]:
-        originals = [_original(task.image, task.device) for task in group]
+        originals = [_original(task) for task in group]
         codec = _codec(group[0])
         streams = [task.kept.stream for task in group if task.kept and task.kept.stream is not None]
         start = time.perf_counter()
@@ -207,11 +212,11 @@ def _in_groups(
 
 
 def _compare(
-    task: Task, original: _Original, measurement: Measurement, decoded: Image
+    task: Task, original: References, measurement: Measurement, decoded: Image
 ) -> Measurement:
     picture = checked_image(decoded, original.image.shape)
-    [values] = original.reference.compare(on_device(picture[None], task.device))
-    return replace(measurement, metrics=values, metrics_version=metrics.VERSION)
+    found = original.figures(task.metrics, picture, task.given_up)
+    return replace(measurement, metrics=found.values, metric_errors=found.errors)
 
 
 def _codec(task: Task) -> Codec:
@@ -235,6 +240,8 @@ class Compare(Request[tuple[Measurement, str]]):
 
     original: ImageFile
     picture: Path
+    metrics: tuple[Asked, ...]
+    plugins: tuple[Path, ...] = ()
 
     def execute(self) -> tuple[Measurement, str]:
         wanted = (self.original.width, self.original.height)
@@ -250,16 +257,11 @@ class Compare(Request[tuple[Measurement, str]]):
                     f"{self.picture} is of {width}x{height} pixels, the original of "
                     f"{wanted[0]}x{wanted[1]}"
                 )
-            [values] = _original(self.original, "cpu").reference.compare(decoded[None])
+            original = _references(self.original, self.plugins, "cpu")
+            found = original.figures(self.metrics, decoded)
         except (ImageError, OSError) as error:
             return replace(measurement, error=" ".join(str(error).split())), sha256
-        return replace(measurement, metrics=values, metrics_version=metrics.VERSION), sha256
-
-
-@dataclass(frozen=True)
-class _Original:
-    image: Image
-    reference: metrics.Reference
+        return replace(measurement, metrics=found.values, metric_errors=found.errors), sha256
 
 
 @lru_cache(maxsize=1)
@@ -268,8 +270,11 @@ def _pixels(file: ImageFile) -> Image:
     return file.read()
 
 
+def _original(task: Task) -> References:
+    return _references(task.image, task.plugins, task.device)
+
+
 @lru_cache(maxsize=1)
-def _original(file: ImageFile, device: str) -> _Original:
+def _references(file: ImageFile, plugins: tuple[Path, ...], device: str) -> References:
     """An image and what the metrics need of it."""
-    image = file.read()
-    return _Original(image, metrics.Reference(on_device(image[None], device)))
+    return References(file.read(), plugins, device)

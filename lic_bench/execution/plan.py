@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, product
 from pathlib import Path
 from typing import NamedTuple
 
 from lic_bench.codec.base import Codec, Point, point_text
-from lic_bench.codec.identity import identity
+from lic_bench.codec.points import parse_points
 from lic_bench.codec.registry import Registry
-from lic_bench.codec.spec import parse_points
 from lic_bench.errors import SpecError
+from lic_bench.execution.figures import Asked, asked, states
 from lic_bench.execution.measure import Task
 from lic_bench.images.dataset import Dataset, ImageFile, load_dataset
-from lic_bench.store.records import Key
+from lic_bench.metric import registry as metric_registry
+from lic_bench.metric.base import Metric
+from lic_bench.metric.registry import DEFAULT
+from lic_bench.plugins.identity import identity
+from lic_bench.store.records import Key, ScoreState
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,23 @@ class Plan:
     """By spec."""
     device: str
     plugins: tuple[Path, ...]
+    metrics: Mapping[str, Metric]
+    """By spec."""
 
     @cached_property
     def identities(self) -> dict[str, str]:
         """What each spec's codec is made of."""
         return {spec: identity(codec) for spec, codec in self.codecs.items()}
+
+    @cached_property
+    def asked(self) -> tuple[Asked, ...]:
+        """The metrics as tasks ask for them."""
+        return asked(self.metrics)
+
+    @cached_property
+    def scores(self) -> tuple[ScoreState, ...]:
+        """What the values of the metrics are kept under."""
+        return states(self.metrics)
 
     def tasks(self) -> Iterator[tuple[Key, Task]]:
         """Every measurement once, image by image, so that a worker keeps its image.
@@ -63,6 +79,7 @@ class Plan:
             batch_size=codec.batch_size,
             plugins=self.plugins,
             device=self.device,
+            metrics=self.asked,
             on_gpu={codec.device, self.device} != {"cpu"},
         )
 
@@ -77,6 +94,18 @@ class Plan:
     def count(self, identity: str) -> int:
         """How many measurements there are of a codec."""
         return len(self._images) * sum(own == identity for own, _ in self._settings)
+
+    def searching(self, given: Mapping[str, Sequence[str]]) -> Plan:
+        """The same without the operating points that a search needs not, as nobody gave them."""
+        points = {
+            spec: () if codec.point_range and not {spec, ""} & set(given) else self.points[spec]
+            for spec, codec in self.codecs.items()
+        }
+        return replace(self, points=points)
+
+    def with_metrics(self, specs: Iterable[str]) -> Plan:
+        """The same with these metrics; see `metric.registry.metrics` for errors."""
+        return replace(self, metrics=metric_registry.metrics(specs, self.plugins))
 
     @property
     def devices(self) -> set[str]:
@@ -118,6 +147,7 @@ def plan(
     points: Mapping[str, Sequence[str]] | None = None,
     device: str = "cpu",
     plugins: Iterable[str | Path] = (),
+    metrics: Sequence[str] = (DEFAULT,),
 ) -> Plan:
     """Check what is asked for, before any work is done; see `run` for the parameters and errors.
 
@@ -133,7 +163,8 @@ def plan(
     for name in names:
         if names.count(name) > 1:
             raise SpecError(f"two data sets are called {name!r}; call one otherwise: NAME=PATH")
-    return Plan(loaded, by_spec, _points(by_spec, points or {}), device, files)
+    measured_by = metric_registry.metrics(metrics, files)
+    return Plan(loaded, by_spec, _points(by_spec, points or {}), device, files, measured_by)
 
 
 def _points(

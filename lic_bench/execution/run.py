@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 from lic_bench.codec.base import point_text
 from lic_bench.errors import SpecError
 from lic_bench.execution import provenance
+from lic_bench.execution.figures import columns_of
 from lic_bench.execution.measure import Task
 from lic_bench.execution.memory import most_memory_gb
 from lic_bench.execution.plan import Plan, plan
 from lic_bench.execution.runner import USUAL_LIMITS, Limits, cores
 from lic_bench.execution.updates import updates
 from lic_bench.execution.workers import Processes, Workers
-from lic_bench.metrics import builtin as metrics
-from lic_bench.metrics.device import check_device
+from lic_bench.metric.device import check_device
+from lic_bench.metric.registry import DEFAULT
 from lic_bench.store.database import FILE_NAME, Store
 from lic_bench.store.records import Key, Measurement
 
@@ -50,7 +51,7 @@ class Progress:
 
     def after(self, task: Task, measurement: Measurement) -> Progress:
         """How far it has come with one measurement more."""
-        failed = self.failed + (measurement.error is not None)
+        failed = self.failed + bool(measurement.error or measurement.metric_errors)
         return replace(self, done=self.done + 1, failed=failed, latest=task)
 
 
@@ -67,6 +68,7 @@ def run(
     memory_gb: float | None = None,
     scheduler: str | None = None,
     insecure_scheduler: bool = False,
+    metrics: Sequence[str] = (DEFAULT,),
 ) -> pd.DataFrame:
     """Measure codecs on data sets, and keep what was measured.
 
@@ -90,7 +92,7 @@ def run(
     device
         Where the metrics are computed: ``cpu``, ``cuda``, ``cuda:1``.
     plugins
-        Python files that hold further codecs.
+        Python or TOML files that hold further codecs and metrics.
     timeout_s
         How long an encode or a decode may take; 0: as long as it will.
     memory_gb
@@ -100,6 +102,8 @@ def run(
     insecure_scheduler
         Whether it may be one on another machine without TLS; whoever reaches it, or is on the way
         to it, can then run code here.
+    metrics
+        Specs of metrics, such as ``("default", "ssimulacra2")``; ``lic-bench metrics`` lists them.
 
     Returns
     -------
@@ -111,7 +115,7 @@ def run(
     LicBenchError
         Where something does not exist or cannot be used here, or the store cannot be written.
     """
-    planned = plan(codecs, datasets, points=points, device=device, plugins=plugins)
+    planned = plan(codecs, datasets, points=points, device=device, plugins=plugins, metrics=metrics)
     workers = workers_for(
         planned,
         jobs=jobs,
@@ -203,12 +207,12 @@ def carry_out(
     plan: Plan, store: Store, workers: Workers, report: Callable[[Progress], None]
 ) -> None:
     """Do the work of a plan that a store does not remember; see `execute`."""
-    known = Counter(key.identity for key in store.measured(metrics.VERSION) if key in plan)
+    known = Counter(key.identity for key in store.measured(plan.scores) if key in plan)
     changed = tuple(updates(plan, store, known))
-    run = store.begin(provenance_of(plan, workers), plan.datasets, plan.identities)
+    run = store.begin(provenance_of(plan, workers), plan.datasets, plan.identities, plan.scores)
     progress = Progress(planned=len(plan), remembered=known.total(), updates=changed)
     report(progress)
-    work = unmeasured(store, plan.tasks())
+    work = unmeasured(store, plan, plan.tasks())
     for task, measurement in measured(store, run, work, len(plan) - known.total(), workers):
         progress = progress.after(task, measurement)
         report(progress)
@@ -223,6 +227,13 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
     OutputError
         Where the tables cannot be written.
     """
+    frame = write_tables(store)
+    names = [dataset.name for dataset in plan.datasets]
+    return frame[frame.dataset.isin(names) & frame.codec.isin(list(plan.codecs))]
+
+
+def write_tables(store: Store) -> pd.DataFrame:
+    """Write all measurements of a store beside it, and give them; see `results`."""
     from lic_bench.store import (
         table as measurements,  # brings pandas: not before the workers have begun
     )
@@ -230,22 +241,24 @@ def results(plan: Plan, store: Store) -> pd.DataFrame:
     frame = measurements.frame(store)
     for name in TABLES:
         measurements.export(frame, store.path.with_name(name))
-    names = [dataset.name for dataset in plan.datasets]
-    return frame[frame.dataset.isin(names) & frame.codec.isin(list(plan.codecs))]
+    return frame
 
 
-def unmeasured(store: Store, tasks: Iterable[tuple[Key, Task]]) -> Iterator[tuple[Key, Task]]:
-    """Those of the tasks that a store does not remember, looked up one by one as they are wanted.
+def unmeasured(
+    store: Store, plan: Plan, tasks: Iterable[tuple[Key, Task]]
+) -> Iterator[tuple[Key, Task]]:
+    """Those of a plan's tasks that a store does not remember, looked up as they are wanted.
 
-    What another run adds meanwhile is thus not done again. A bitstream that needs new metrics only
+    What another run adds meanwhile is thus not done again. A bitstream that needs some metrics only
     goes with its task.
     """
     for key, task in tasks:
-        version = store.metrics_version(key)
-        if version is None:
+        missing = store.missing(key, plan.scores)
+        if missing is None:
             yield key, task
-        elif version != metrics.VERSION:
-            yield key, replace(task, kept=store.kept(key))
+        elif missing:
+            metrics = tuple(one for one in task.metrics if missing.intersection(one.columns))
+            yield key, replace(task, kept=store.kept(key), metrics=metrics)
 
 
 def measured(
@@ -266,7 +279,13 @@ def measured(
     """
     if count:
         for key, task, measurement in workers.measure_all(work, count):
-            store.add(run, key, measurement)
+            if task.kept is None:
+                store.add(run, key, measurement)
+            else:  # what is known of it stays: the metrics alone may have failed
+                if measurement.error is not None:
+                    why = dict.fromkeys(columns_of(task.metrics), measurement.error)
+                    measurement = replace(task.kept, metrics={}, metric_errors=why)
+                store.add_scores(key, measurement)
             yield task, measurement
 
 
@@ -280,6 +299,7 @@ def provenance_of(plan: Plan, workers: Workers) -> dict[str, object]:
         "workers": str(workers),
         "datasets": {dataset.name: dataset.digest for dataset in plan.datasets},
         "codecs": plan.identities,
+        "metrics": list(plan.metrics),
         "points": {spec: list(map(point_text, points)) for spec, points in plan.points.items()},
         "plugins": [str(path) for path in plan.plugins],
     }

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from lic_bench.codec.base import Codec, Point, point_text
-from lic_bench.errors import SpecError, UndefinedError
+from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.execution import provenance
 from lic_bench.execution.faults import FaultError
 from lic_bench.execution.runner import Limits, Runner, Value, end
@@ -38,8 +38,8 @@ from lic_bench.execution.stopwatch import (
 )
 from lic_bench.images.dataset import ImageFile
 from lic_bench.images.image import Image, read_image
+from lic_bench.metric.quality import QUALITIES, Quality, metric_named
 from lic_bench.metrics.builtin import image_metrics
-from lic_bench.metrics.quality import Metric, metric_named
 
 Given = ParamSpec("Given")
 
@@ -139,6 +139,7 @@ def time_codecs(
         Where no codec could be timed.
     """
     metric = metric_named(match[0])
+    check_known("metric that times are taken at", metric.name, QUALITIES)
     _check_threads(threads)
     conditions = _conditions(threads, repeats)
     originals = [file.cropped(read_image(file.path)) for file in images]
@@ -236,7 +237,7 @@ def _kilomacs(macs: tuple[float, float] | None, pixels: int) -> dict[str, float]
 
 
 def _quality(
-    metric: Metric, originals: Sequence[Image], pairs: Sequence[tuple[bytes, Image]]
+    metric: Quality, originals: Sequence[Image], pairs: Sequence[tuple[bytes, Image]]
 ) -> float:
     """The metric over all images, in dB."""
     values, weights = [], []
@@ -348,7 +349,7 @@ class _Session:
         spec: str,
         points: Sequence[Point],
         originals: Sequence[Image],
-        metric: Metric,
+        metric: Quality,
         target: float,
     ) -> list[Point]:
         """The operating point to be timed, found in processes that end with the search."""

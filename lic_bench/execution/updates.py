@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from lic_bench.codec.identity import changes
 from lic_bench.execution.plan import Plan
+from lic_bench.plugins.identity import changes
 from lic_bench.store.database import Store
 
 
@@ -29,10 +29,10 @@ def updates(plan: Plan, store: Store, known: Mapping[str, int]) -> Iterator[str]
         if latest is not None and latest != now and count:
             measurements = f"{count} measurement{'s'[: count != 1]}"
             number = states[spec][latest]
-            yield f"{spec}: {_changes(latest, now)}, {measurements}; before: {spec}@{number}"
+            yield f"{spec}: {what_changed(latest, now)}, {measurements}; before: {spec}@{number}"
 
 
-def _changes(before: str, now: str) -> str:
+def what_changed(before: str, now: str) -> str:
     """In what two identities differ, of which the one before may be anybody's."""
     try:
         return changes(before, now)

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from lic_bench.execution.faults import FaultError
+from lic_bench.execution.figures import is_trusted
 from lic_bench.execution.measure import DecodeAll, EncodeAll, Task
 from lic_bench.execution.runner import PATIENCE_S, USUAL_LIMITS, Limits, Reply, Runner, end
 from lic_bench.store.records import Measurement
@@ -226,7 +227,9 @@ class _Half(Generic[Label]):
         self.runner = None
         step = self.steps.popleft()
         failed = []
-        if self._tried:
+        if self._tried and (spared := _without_metrics(step[0], fault)):
+            self.steps.appendleft([spared])
+        elif self._tried:
             error = replace(step[0].measurement, error=fault.advice())
             failed = [step[0]._replace(measurement=error, seconds=_BUNDLE_S)]
         else:
@@ -234,6 +237,15 @@ class _Half(Generic[Label]):
         self._tried = not self._tried
         self.give([])
         return failed
+
+
+def _without_metrics(part: _Part[Label], fault: FaultError) -> _Part[Label] | None:
+    """A part without the metrics that a decoder may have been ended over; none if there are."""
+    task = part.task
+    encoding = part.measurement.stream is None
+    if encoding or task.given_up or all(map(is_trusted, task.metrics)):
+        return None
+    return part._replace(task=replace(task, given_up=fault.advice()))
 
 
 def _measurements(reply: Reply, step: _Step[Label]) -> list[Measurement]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from lic_bench.analysis.comparison import PUBLISHED
-from lic_bench.codec.spec import split_specs
 from lic_bench.errors import ImportedResultsError, check_known
 from lic_bench.images.dataset import Dataset
 from lic_bench.importers.figures import Row
+from lic_bench.plugins.spec import split_specs
 from lic_bench.printable import printable, printable_lines
 from lic_bench.store.records import Average, Key, Measurement
 

@@ -13,11 +13,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lic_bench.errors import ImportedResultsError
-from lic_bench.metrics.builtin import METRICS
+from lic_bench.metric.base import Score
+from lic_bench.metric.quality import DEFAULT_SCORES, learn
+from lic_bench.metric.registry import MetricRegistry
 from lic_bench.printable import printable
 from lic_bench.store.table import MARK
 
@@ -46,7 +49,7 @@ class Row:
     size: int | None = None
     """The bitstream, in bytes."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """By the names of `lic_bench.metrics.builtin`."""
+    """By column of figure."""
     encode_s: float | None = None
     decode_s: float | None = None
     error: str | None = None
@@ -104,12 +107,13 @@ def read_text(path: Path) -> tuple[str, str]:
         ) from None
 
 
-# What a metric may be called, and how its value becomes the one of `metrics.builtin`.
+# What a figure of every run may be called, and how its value becomes the one that is kept.
 # What comes first goes before what follows.
-_PSNR = [name.removesuffix("_db") for name in METRICS if name.startswith("psnr")]
-_SSIM = [name for name in METRICS if "ssim" in name]
+_DEFAULT = [score.column for score in DEFAULT_SCORES]
+_PSNR = [name.removesuffix("_db") for name in _DEFAULT if name.startswith("psnr")]
+_SSIM = [name for name in _DEFAULT if "ssim" in name]
 _NAMES: dict[str, tuple[str, str]] = {
-    **{name: (name, "as it is") for name in METRICS},
+    **{name: (name, "as it is") for name in _DEFAULT},
     **{name: (f"{name}_db", "as it is") for name in _PSNR},
     **{f"{name}_db": (name, "index of dB") for name in _SSIM},
     "psnr_rgb_pooled_db": ("mse_rgb", "error of dB"),
@@ -118,14 +122,38 @@ _NAMES: dict[str, tuple[str, str]] = {
 # Columns of our own exports that say nothing of the figures.
 _IDLE = {
     *("point_index", "dataset_images", "image_sha256", "identity", "run", "measured"),
-    *("imported", "searched", "width", "height"),
+    *("imported", "searched", "width", "height", "metric_errors"),
 }
 _KNOWN = {
     *("codec", "dataset", "source", "image", "point", "error"),
     *("bpp", "bpp_pooled", "bytes", "encode_s", "decode_s"),
-    *_NAMES,
     *_IDLE,
 }
+
+
+def scores() -> list[Score]:
+    """The figures that can be imported: those of all metrics that are known here."""
+    return [*DEFAULT_SCORES, *_others().values()]
+
+
+@cache
+def _others() -> dict[str, Score]:
+    """Those that not every run gives, by column."""
+    found = {score.column: score for score in MetricRegistry().scores()}
+    for score in found.values():
+        learn(score)
+    return {column: score for column, score in found.items() if column not in _DEFAULT}
+
+
+@cache
+def _names() -> dict[str, tuple[str, str]]:
+    """As `_NAMES`, with those of other metrics, by name and by column."""
+    others = {
+        name: (one.column, "as it is")
+        for one in _others().values()
+        for name in (one.name, one.column)
+    }
+    return {**_NAMES, **others}
 
 
 def table(text: str, path: Path) -> list[tuple[str, dict[str, str]]]:
@@ -165,14 +193,15 @@ def table(text: str, path: Path) -> list[tuple[str, dict[str, str]]]:
 def _points(text: str, path: Path) -> tuple[list[Row], tuple[str, ...]]:
     rows = table(text, path)
     names = {name for _, row in rows for name in row}
-    if not names & _NAMES.keys() or not names & {"bpp", "bytes"}:
+    if not names & _names().keys() or not names & {"bpp", "bytes"}:
         raise ImportedResultsError(
             f"{path} is no table of points: it needs a column bpp, or bytes, and one of "
-            f"{', '.join(_NAMES)}; it has {', '.join(sorted(names)[:20])}"
+            f"{', '.join(_NAMES)} or another of lic-bench metrics; it has "
+            + ", ".join(sorted(names)[:20])
         )
     # What a search tried is on no curve.
     points = [_row(*row) for row in rows if row[1].get("searched", "").lower() != "true"]
-    return points, tuple(sorted(names - _KNOWN))
+    return points, tuple(sorted(names - _KNOWN - _names().keys()))
 
 
 def _row(where: str, cells: Mapping[str, str]) -> Row:
@@ -182,7 +211,7 @@ def _row(where: str, cells: Mapping[str, str]) -> Row:
     numbers = {
         name: number(text, name, where)
         for name, text in cells.items()
-        if name in _NAMES or name in ("bpp", "bpp_pooled", "bytes", "encode_s", "decode_s")
+        if name in _names() or name in ("bpp", "bpp_pooled", "bytes", "encode_s", "decode_s")
     }
     bpp, pooled = numbers.get("bpp"), numbers.get("bpp_pooled", numbers.get("bpp"))
     if pooled != bpp and not (pooled and bpp and math.isclose(pooled, bpp, rel_tol=1e-6)):
@@ -233,7 +262,7 @@ def number(text: str, name: str, where: str) -> float:
         value = math.nan if "_" in text else float(text)
     except ValueError:
         value = math.nan
-    if math.isnan(value) or (math.isinf(value) and not name.startswith("psnr")):
+    if math.isnan(value) or (math.isinf(value) and not name.startswith(("psnr", "jpegai_psnr"))):
         raise ImportedResultsError(f"{where}: {name} is {text[:60]!r}, which is no number here")
     return value
 
@@ -241,7 +270,7 @@ def number(text: str, name: str, where: str) -> float:
 def _metrics(numbers: Mapping[str, float], where: str, of_image: bool) -> dict[str, float]:
     """The metrics by our names, checked; of an image, squared error and PSNR each by the other."""
     metrics: dict[str, float] = {}
-    for name, (ours, how) in _NAMES.items():
+    for name, (ours, how) in _names().items():
         if name not in numbers:
             continue
         value = numbers[name]
@@ -260,6 +289,8 @@ def _metrics(numbers: Mapping[str, float], where: str, of_image: bool) -> dict[s
 
 
 def _check(name: str, value: float, where: str) -> None:
+    if name not in _NAMES:
+        return
     if "ssim" in name and not name.endswith("_db"):
         if value > 1:
             raise ImportedResultsError(
@@ -359,7 +390,7 @@ def _results(text: str, path: Path) -> tuple[str, dict[str, Any], dict[str, Any]
     results = content.get("results") if isinstance(content, dict) else None
     if not isinstance(results, dict) or "bpp" not in results:
         raise ImportedResultsError(f"{path} holds no results with a bpp; {_EXPECTED}")
-    if not any(_metric(key) in _NAMES for key in results):
+    if not any(_metric(key) in _names() for key in results):
         raise ImportedResultsError(
             f"{path} holds no metric that is known here, but {', '.join(results)}; {_EXPECTED}"
         )
@@ -373,7 +404,7 @@ def _metric(key: str) -> str:
 
 
 def _wanted(key: str) -> bool:
-    return key == "bpp" or key in _TIMES or _metric(key) in _NAMES
+    return key == "bpp" or key in _TIMES or _metric(key) in _names()
 
 
 def _listed(key: str, value: object, path: Path) -> list[float]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lic_bench.errors import ImportedResultsError
 from lic_bench.execution.faults import FaultError
+from lic_bench.execution.figures import Asked
 from lic_bench.execution.measure import Compare
 from lic_bench.execution.memory import most_memory_gb
 from lic_bench.execution.runner import Limits, Runners
@@ -220,8 +221,15 @@ def _some(paths: Sequence[Path]) -> str:
     return ", ".join(path.name for path in paths[:_SHOWN]) + more
 
 
-def measure_all(pictures: Sequence[Decoded], jobs: int) -> Iterator[tuple[Measurement, str]]:
+def measure_all(
+    pictures: Sequence[Decoded], jobs: int, wanted: tuple[Asked, ...]
+) -> Iterator[tuple[Measurement, str]]:
     """Measure pictures in worker processes, in their order.
+
+    Parameters
+    ----------
+    wanted
+        The metrics.
 
     Returns
     -------
@@ -233,7 +241,7 @@ def measure_all(pictures: Sequence[Decoded], jobs: int) -> Iterator[tuple[Measur
 
     def measure(picture: Decoded) -> tuple[Measurement, str]:
         try:
-            measurement, sha256 = runners.ask(Compare(picture.original, picture.path))
+            measurement, sha256 = runners.ask(Compare(picture.original, picture.path, wanted))
         except FaultError as fault:
             measurement, sha256 = Measurement(error=str(fault)), ""
         timed = replace(measurement, encode_s=picture.encode_s, decode_s=picture.decode_s)

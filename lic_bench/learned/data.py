@@ -66,7 +66,8 @@ class Photographs:
         """Crop a batch at random: batch number `step` of the seed.
 
         Each crop is flipped and turned by quarters at random. One batch in two is taken larger by
-        up to 1/0.6 and scaled down, which also lessens the traces of JPEG in the photographs.
+        up to 1/0.6 and scaled down, which also lessens the traces of JPEG in the photographs. One
+        in four is taken smaller, by up to a half, and enlarged: large photographs are as smooth.
 
         Returns
         -------
@@ -78,7 +79,12 @@ class Photographs:
             Where no photograph is large enough.
         """
         rng = np.random.default_rng((seed, 2, step))
-        taken = round(side / rng.uniform(0.6, 1.0)) if rng.random() < 0.5 else side
+        scale, kind = 1.0, rng.random()
+        if kind < 0.5:
+            scale = rng.uniform(0.6, 1.0)
+        elif kind < 0.75:
+            scale = rng.uniform(1.0, 2.0)
+        taken = round(side / scale)
         crops, turns = [], []
         for index in self._draw(rng, size, side):
             image = self.images[index]

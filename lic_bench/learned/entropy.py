@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lic_bench.errors import BitstreamError
 from lic_bench.learned.compiled import compiled
+from lic_bench.learned.pyramid import FRACTION_BITS, phases, rebuild
 from lic_bench.learned.rangecoder import (
     AT,
     PROBABILITY_BITS,
@@ -32,10 +33,8 @@ from lic_bench.learned.rangecoder import (
     take,
 )
 from lic_bench.learned.surroundings import (
-    ACTIVITIES,
     BEFORE,
     BUCKETS,
-    CENTRE,
     CLIP,
     HEADS,
     LARGEST,
@@ -44,13 +43,15 @@ from lic_bench.learned.surroundings import (
     OWN,
     PREDICTION_BITS,
     REACH,
+    TILE,
     Structure,
     sizes,
 )
 
 Integers = NDArray[np.int32]
 
-_SIZE_BITS = 3  # binary places of the sizes
+_SIZE_BITS = 3  # binary places of the sizes, and of differences of means
+_DIFFERENCE_SHIFT = FRACTION_BITS - _SIZE_BITS
 _WEIGHT_BITS = 12  # of the weights of the hidden layer
 _SUM_BITS = _WEIGHT_BITS + _SIZE_BITS  # of the sums that make a feature
 _FEATURE_BITS = 8  # of the clipped features
@@ -59,7 +60,6 @@ _LOGIT_BITS = 6  # of a logit when it is looked up
 _LARGEST_LOGIT = 11
 _EXACT = 1 << 31
 _SPEED = 128  # a decision moves the logit of its kind by its surprise times this, in 2^-12
-_TILE = 256  # sites on a side of what is coded together: it bounds the memory
 _ENCODE, _DECODE, _COST = 0, 1, 2
 _WIDTH = 64  # hidden features; loops of a known length take half of the time
 _ROOM = 96  # bytes, more than a number takes
@@ -70,7 +70,6 @@ _UP, _RIGHT = (np.array(steps) for steps in zip(*OWN, strict=True))
 _PLACES, _OWNS = len(NEAR), len(OWN)
 _UNIT = 1 << PREDICTION_BITS
 _BUCKET_BOUNDS = np.array([-(-round(100 * bound) * _UNIT // 100) for bound in BUCKETS])
-_ACTIVITY_BOUNDS = np.array(ACTIVITIES)
 _FEATURE_SHIFT = _SUM_BITS - _FEATURE_BITS
 _FEATURE_HALF = 1 << (_FEATURE_SHIFT - 1)
 _FEATURE_MOST = CLIP << _FEATURE_BITS
@@ -99,7 +98,7 @@ class _Weights(NamedTuple):
     around: Integers
     within: Integers
     bucket: Integers
-    activity: Integers
+    phase: Integers
     channel: Integers
     point: Integers
     out: Integers
@@ -108,6 +107,8 @@ class _Weights(NamedTuple):
     """M x heads x points."""
     bucket_bias: Integers
     """M x heads x buckets."""
+    phase_bias: Integers
+    """Means x heads x phases."""
     level_near: Integers
     level_point: Integers
     level_out: Integers
@@ -186,28 +187,55 @@ class ValueCoder:
         buffer = np.zeros(1 << 16, np.uint8) if mode == _ENCODE else code
         adapted = np.zeros((channels, HEADS), np.int32)
         escapes = np.full(_ESCAPES, _HALF, np.int32)
-        for top in range(0, height, _TILE):
-            for left in range(0, width, _TILE):
-                part = v[:, top : top + _TILE, left : left + _TILE]
-                h, w = part.shape[1:]
-                border = ((REACH, REACH), (REACH, REACH))
-                numbers = np.pad(part, ((0, 0), *border)).reshape(channels, -1)
-                level = np.zeros((h, w), np.uint8)
-                if mode != _DECODE:
-                    level = self.form.levels(part[None])[0]
-                level = np.pad(level, border).reshape(-1)
-                buffer, sound = _tile(
-                    mode, self._weights, self._chances, self.form.means, point, h, w,
-                    numbers, level, state, buffer, cost, adapted, self.speed, escapes,
-                )  # fmt: skip
+        for top in range(0, height, TILE):
+            for left in range(0, width, TILE):
+                part = v[:, top : top + TILE, left : left + TILE]
+                buffer, sound = self._tile(mode, part, point, state, buffer, cost, adapted, escapes)
                 if not sound and past_the_end(state, code):
                     raise BitstreamError("the payload ends before its last symbol")
                 if not sound:
                     return state, cost, buffer, False
-                if mode == _DECODE:
-                    inside = numbers.reshape(channels, h + 2 * REACH, w + 2 * REACH)
-                    part[:] = inside[:, REACH:-REACH, REACH:-REACH]
         return state, cost, buffer, True
+
+    def _tile(
+        self, mode: int, v: NDArray[np.int8], point: int, state: NDArray[np.uint64],
+        buffer: NDArray[np.uint8], cost: NDArray[np.float64], adapted: Integers, escapes: Integers,
+    ) -> tuple[NDArray[np.uint8], bool]:  # fmt: skip
+        """Code a tile; a decoder fills `v`. Returns the buffer, and whether all is well."""
+        channels, height, width = v.shape
+        means, inner = self.form.means, (slice(REACH, -REACH), slice(REACH, -REACH))
+        border = ((REACH, REACH), (REACH, REACH))
+        sides = (height + 2 * REACH, width + 2 * REACH)
+        numbers = np.pad(v, ((0, 0), *border)).reshape(channels, -1)
+        level = np.zeros((height, width), np.uint8)
+        if mode != _DECODE:
+            level = self.form.levels(v[None])[0]
+        level = np.pad(level, border).reshape(-1)
+        phase = np.pad(phases(height, width), border).reshape(-1)
+        planes = np.zeros((max(means, 1), numbers.shape[1]), np.int32)
+        buffer, sound = _levels(
+            mode, self._weights, self._chances, point, height, width, level, state, buffer,
+            cost[:1],
+        )  # fmt: skip
+        if not sound:
+            return buffer, False
+        sums, predictions = _begun(self._weights, point, height, width, level, channels)
+        # Channel by channel, while these are means: what a plane tells is known once it is whole.
+        for first, last in [*((c, c + 1) for c in range(means)), (means, channels)]:
+            buffer, sound = _channels(
+                mode, self._weights, self._chances, means, first, last, point, height, width,
+                numbers, level, phase, planes, sums, predictions, state, buffer, cost, adapted,
+                self.speed, escapes,
+            )  # fmt: skip
+            if not sound:
+                return buffer, False
+            if first < means:
+                plane = planes[first].reshape(sides)
+                plane[inner] = rebuild(numbers[first].reshape(sides)[inner])
+                _tell_mean(self._weights, first, height, width, planes, level, sums, predictions)
+        if mode == _DECODE:
+            v[:] = numbers.reshape(channels, *sides)[(slice(None), *inner)]
+        return buffer, True
 
 
 @compiled
@@ -347,20 +375,37 @@ def _levels(mode, w, chances, point, height, width, level, state, buffer, cost):
 
 
 @compiled
-def _tile(  # type: ignore[no-untyped-def]
-    mode, w, chances, means, point, height, width,
-    v, level, state, buffer, cost, adapted, speed, escapes,
+def _begun(w, point, height, width, level, channels):  # type: ignore[no-untyped-def]
+    """What the levels add to the features of each site, and predictions of 0.
+
+    What is known later adds to both, to the features sizes and numbers apart: (2 x sites) x hidden,
+    sites x M.
+    """
+    wide, count = width + 2 * REACH, len(level)
+    sums = np.zeros((2 * count, _WIDTH), np.int32)
+    predictions = np.zeros((count, channels), np.int32)
+    for i in range(height):
+        for j in range(width):
+            site = (i + REACH) * wide + j + REACH
+            _feed(sums, 2 * site, w.point, point, 1)
+            for k in range(_PLACES):
+                at = site + (k // 3 - 1) * wide + k % 3 - 1
+                _feed(sums, 2 * site, w.around, k * (LEVELS + 1) + level[at], 1)
+    return sums, predictions
+
+
+@compiled
+def _channels(  # type: ignore[no-untyped-def]
+    mode, w, chances, means, first, last, point, height, width, v, level, phases, planes, sums,
+    predictions, state, buffer, cost, adapted, speed, escapes,
 ):  # fmt: skip
-    """Code the numbers of a tile, `v`, M x sites with a border, and the levels of its sites.
+    """Code the numbers of some channels of a tile, `v`, M x sites with a border.
 
     Returns
     -------
     The buffer, and whether all is well: a decoder may have found what no encoder writes.
     """
-    buffer, sound = _levels(mode, w, chances, point, height, width, level, state, buffer, cost[:1])
-    if not sound:
-        return buffer, False
-    channels, count, wide = v.shape[0], v.shape[1], width + 2 * REACH
+    wide = width + 2 * REACH
     relations = w.related.shape[1]
     near, own = np.empty(_PLACES, np.int64), np.empty(_OWNS, np.int64)
     for k in range(_PLACES):
@@ -368,26 +413,16 @@ def _tile(  # type: ignore[no-untyped-def]
     for k in range(_OWNS):
         own[k] = _UP[k] * wide + _RIGHT[k]
     # A tuple's arrays cost more than a variable's.
-    table, fed, weights, activity = w.table, w.fed, w.near, w.activity
+    table, fed, weights, phase_vectors = w.table, w.fed, w.near, w.phase
     channel_vectors, bucket, within, related = w.channel, w.bucket, w.within, w.related
     out, bias, bucket_bias, reach, groups = w.out, w.bias, w.bucket_bias, w.reach, w.group
-    predict, own_weights, lows = w.predict, w.own, len(w.predict) // _PLACES
-    # What is known so far adds to the features of each site, sizes and numbers apart, and to the
-    # predictions there.
-    sums = np.zeros((2 * count, _WIDTH), np.int32)
-    predictions = np.zeros((count, channels), np.int32)
-    rest = np.zeros((max(means, 1), count), np.int32)
-    for i in range(height):
-        for j in range(width):
-            site = (i + REACH) * wide + j + REACH
-            _feed(sums, 2 * site, w.point, point, 1)
-            for k in range(_PLACES):
-                _feed(sums, 2 * site, w.around, k * (LEVELS + 1) + level[site + near[k]], 1)
+    phase_bias, predict, own_weights = w.phase_bias, w.predict, w.own
+    lows = len(predict) // _PLACES
     total, feature = np.empty(_WIDTH, np.int32), np.empty(_WIDTH, np.int32)
-    four = np.zeros(BEFORE, np.int32)
     rows = np.empty(_OWNS + relations * _PLACES + 4, np.int64)
-    for c in range(channels):
+    for c in range(first, last):
         is_mean, group = c < means, groups[c]
+        top = min(HEADS, reach[c] + 1)
         spent = cost[1 + c : 2 + c]
         for i in range(height):
             if mode == _ENCODE:
@@ -399,90 +434,60 @@ def _tile(  # type: ignore[no-untyped-def]
                 if level[site] <= group:
                     continue
                 # The prediction, its sign, and the class of its size.
-                prediction, whole, active = predictions[site, c], 0, 0
-                if is_mean:
-                    for k in range(BEFORE):
-                        four[k] = v[c, site + near[k]]
-                    if i == 0:
-                        four[0] = four[1] = four[2] = four[3]
-                    if j == 0:
-                        four[0] = four[3] = four[1]
-                    if j == width - 1:
-                        four[2] = four[1]
-                    for k in range(BEFORE):
-                        prediction += own_weights[k, c] * (four[k] - four[1])
-                    prediction += four[1] * _UNIT
-                    bound = reach[c] * _UNIT
-                    prediction = min(max(prediction, -bound), bound)
-                    whole = (prediction + _UNIT // 2) >> PREDICTION_BITS
-                    active = abs(four[3] - four[0]) + abs(four[0] - four[1])
-                    active = _class_of(active + abs(four[1] - four[2]), _ACTIVITY_BOUNDS)
-                else:
-                    for k in range(BEFORE):
-                        prediction += own_weights[k, c] * v[c, site + near[k]]
-                off = prediction - whole * _UNIT
-                flip = 1 if off >= 0 else -1
-                kind = _class_of(abs(off), _BUCKET_BOUNDS)
+                prediction = predictions[site, c] >> _SIZE_BITS
+                for k in range(BEFORE):
+                    prediction += own_weights[k, c] * v[c, site + near[k]]
+                flip = 1 if prediction >= 0 else -1
+                kind = _class_of(abs(prediction), _BUCKET_BOUNDS)
                 # The hidden layer.
                 _begin(
                     total, sums, site, flip, channel_vectors, c, bucket, kind, within,
                     level[site] - group - 1,
                 )  # fmt: skip
+                phase = phases[site]
                 if is_mean:
-                    _add(total, activity, active)
-                    for k in range(_OWNS):
-                        even = _SIZES[abs(rest[c, site + own[k]])]
-                        if even:
-                            _add_scaled(total, weights, 2 * k, even)
-                        if k < BEFORE:
-                            # In eighths, as the weights of numbers are.
-                            away = (four[k] * _UNIT - prediction) >> (PREDICTION_BITS - _SIZE_BITS)
-                            _add_scaled(total, weights, 2 * k + 1, flip * away)
+                    _add(total, phase_vectors, phase)
                 # Rows to add, those of numbers other than 0: listed without a branch, for there is
                 # no guessing them.
                 listed = 0
-                if not is_mean:
-                    for k in range(_OWNS):
-                        x = np.int64(v[c, site + own[k]])
-                        rows[listed] = k * _NUMBERS + LARGEST + flip * x
-                        listed += x != 0
+                for k in range(_OWNS):
+                    x = np.int64(v[c, site + own[k]])
+                    rows[listed] = k * _NUMBERS + LARGEST + flip * x
+                    listed += x != 0
                 for r in range(relations):
                     other = related[c, r]
                     if other < 0:
                         break
-                    first = _OWNS + r * _PLACES
+                    entry = _OWNS + r * _PLACES
                     if other < means:
                         for k in range(_PLACES):
                             at = site + near[k]
-                            if level[at]:
-                                x = rest[other, at]
-                                if x:
-                                    _add_scaled(total, weights, 2 * (first + k), _SIZES[abs(x)])
-                                odd = np.int32(x)
-                                if k != CENTRE:
-                                    odd = np.int32(v[other, at] - v[other, site])
-                                if odd:
-                                    odd = np.int32((flip * odd) << _SIZE_BITS)
-                                    _add_scaled(total, weights, 2 * (first + k) + 1, odd)
+                            x = v[other, at]
+                            if x:
+                                _add_scaled(total, weights, 2 * (entry + k), _SIZES[abs(x)])
+                            odd = (planes[other, at] - planes[other, site]) >> _DIFFERENCE_SHIFT
+                            if odd and level[at]:
+                                _add_scaled(total, weights, 2 * (entry + k) + 1, flip * odd)
                     else:
                         for k in range(_PLACES):
                             x = np.int64(v[other, site + near[k]])
-                            rows[listed] = (first + k) * _NUMBERS + LARGEST + flip * x
+                            rows[listed] = (entry + k) * _NUMBERS + LARGEST + flip * x
                             listed += x != 0
                 rows[listed : listed + 3] = LARGEST  # that is 0
                 for k in range(0, listed, 4):
                     _add_four(total, fed, rows, k)
                 _clip(total, feature)
                 # The decisions.
-                number = np.int64(v[c, site]) - whole
+                number = np.int64(v[c, site])
                 size = abs(number)
-                top = HEADS if is_mean else min(HEADS, reach[c] + 1)
                 found = 0
                 negative = number * flip < 0
                 head = 0
                 while head < top:
                     logit = _dot(feature, out, c * HEADS + head) + bias[c, head, point]
                     logit += bucket_bias[c, head, kind] + adapted[c, head]
+                    if is_mean:
+                        logit += phase_bias[c, head, phase]
                     chance = _looked_up(logit, chances)
                     told = not negative if head == 1 else bool(size >= max(head, 1))
                     bit = _decide(mode, state, buffer, spent, chance, int(told))
@@ -495,12 +500,12 @@ def _tile(  # type: ignore[no-untyped-def]
                     else:
                         found = max(head, 1)
                     head += 1
-                if found == HEADS - 1 and (is_mean or reach[c] > found):
+                if found == HEADS - 1 and reach[c] > found:
                     found += _escape(mode, state, buffer, spent, escapes, size - found)
                     if found > 2 * LARGEST:
                         return buffer, False
                 if mode == _DECODE:
-                    number = np.int64(whole + (-flip * found if negative else flip * found))
+                    number = np.int64(-flip * found if negative else flip * found)
                     if abs(number) > reach[c]:
                         return buffer, False
                     v[c, site] = number
@@ -510,7 +515,6 @@ def _tile(  # type: ignore[no-untyped-def]
                 number = np.int64(v[c, site])
                 even = _SIZES[found]
                 if is_mean:
-                    rest[c, site] = number - whole
                     for k in range(_PLACES):
                         at = site - near[k]
                         if level[at]:
@@ -522,9 +526,7 @@ def _tile(  # type: ignore[no-untyped-def]
                         row = c * _PLACES + k
                         _feed_both(sums, 2 * at, table, 2 * row, even, number << _SIZE_BITS)
                         if c < lows:
-                            _predict(predictions, at, predict, row, number)
-        if is_mean:
-            _tell_mean(table, predict, c, height, width, v, rest, level, near, sums, predictions)
+                            _predict(predictions, at, predict, row, number << _SIZE_BITS)
     return buffer, True
 
 
@@ -537,21 +539,20 @@ def _predict(predictions, at, weights, row, number):  # type: ignore[no-untyped-
 
 
 @compiled
-def _tell_mean(table, predict, c, height, width, v, rest, level, near, sums, predictions):  # type: ignore[no-untyped-def]
-    """Add what a mean tells of the channels after it: how it differs from those around."""
-    wide = width + 2 * REACH
+def _tell_mean(w, c, height, width, planes, level, sums, predictions):  # type: ignore[no-untyped-def]
+    """Add what a mean tells of the channels after it: how those around differ from it."""
+    wide, table, predict = width + 2 * REACH, w.table, w.predict
     for i in range(height):
         for j in range(width):
             site = (i + REACH) * wide + j + REACH
             for k in range(_PLACES):
-                at = site + near[k]
-                number = np.int32(rest[c, site])
-                if k != CENTRE:
-                    number = np.int32(v[c, at] - v[c, site])
-                if number and level[at]:
+                at = site + (k // 3 - 1) * wide + k % 3 - 1
+                odd = np.int32((planes[c, at] - planes[c, site]) >> _DIFFERENCE_SHIFT)
+                if odd and level[at]:
                     row = c * _PLACES + k
-                    _feed(sums, 2 * site + 1, table, 2 * row + 1, number << _SIZE_BITS)
-                    _predict(predictions, site, predict, row, number)
+                    _feed(sums, 2 * site + 1, table, 2 * row + 1, odd)
+                    for m in range(predictions.shape[1]):
+                        predictions[site, m] += odd * predict[row, m]
 
 
 @compiled
@@ -590,7 +591,7 @@ def _integers(context: Mapping[str, NDArray[Any]], form: Structure) -> _Weights:
     x = {
         name: _rounded(context[name], _SUM_BITS)
         for name in (
-            "around", "within", "bucket", "activity", "channel", "point", "level_near",
+            "around", "within", "bucket", "phase", "channel", "point", "level_near",
             "level_point",
         )
     }  # fmt: skip
@@ -601,7 +602,7 @@ def _integers(context: Mapping[str, NDArray[Any]], form: Structure) -> _Weights:
     out, level_out = (_rounded(context[name], _OUT_BITS) for name in ("out", "level_out"))
     biases = {
         name: _rounded(context[name], _FEATURE_BITS + _OUT_BITS)
-        for name in ("bias", "bucket_bias", "level_bias")
+        for name in ("bias", "bucket_bias", "phase_bias", "level_bias")
     }
     predict, own = (_rounded(context[name], PREDICTION_BITS) for name in ("predict", "own"))
     related, reach = context["related"], np.array(form.reach)
@@ -609,7 +610,7 @@ def _integers(context: Mapping[str, NDArray[Any]], form: Structure) -> _Weights:
         raise ValueError("a channel is related to one that is not coded before it")
     if reach.min() < 1 or reach.max() > LARGEST or not 0 <= form.means <= form.bounds[0]:
         raise ValueError("the channels are none that the context model can code")
-    # Of a mean's differences and of its rest, none is larger than twice its reach.
+    # No two means differ by more than twice their reach.
     number = np.where(np.arange(len(reach)) < form.means, 2 * reach, reach)
     size, most = int(_SIZES[-1]), 2 * LARGEST << _SIZE_BITS
     feature = size * np.abs(fed["even"]).sum((0, 1))
@@ -617,15 +618,16 @@ def _integers(context: Mapping[str, NDArray[Any]], form: Structure) -> _Weights:
     feature += (size * np.abs(fed["near_even"]) + most * np.abs(fed["near_odd"])).sum(0)
     feature += np.abs(x["around"]).max(1).sum(0)
     feature += sum(
-        np.abs(x[name]).max(0) for name in ("within", "bucket", "activity", "channel", "point")
+        np.abs(x[name]).max(0) for name in ("within", "bucket", "phase", "channel", "point")
     )
     levels = np.abs(x["level_near"]).max(1).sum(0) + np.abs(x["level_point"]).max(0)
     logits = (CLIP << _FEATURE_BITS) * np.abs(out).sum(-1)
     logits += np.abs(biases["bias"]).max(-1) + np.abs(biases["bucket_bias"]).max(-1)
+    logits[:, : form.means] += np.abs(biases["phase_bias"]).max(-1)
     level_logits = (CLIP << _FEATURE_BITS) * np.abs(level_out).sum(-1)
     level_logits += np.abs(biases["level_bias"]).max(-1)
     predicted = np.einsum("plm,l->m", np.abs(predict), number[: predict.shape[1]])
-    predicted += (np.abs(own) * 2 * reach).sum(0) + (reach << PREDICTION_BITS)
+    predicted = (predicted << _SIZE_BITS) + (np.abs(own) * reach).sum(0)
     largest = max(int(part.max()) for part in (feature, levels, logits, level_logits, predicted))
     if largest >= _EXACT >> 1:
         raise ValueError("the weights of the context model are too large to be exact")
@@ -645,6 +647,7 @@ def _integers(context: Mapping[str, NDArray[Any]], form: Structure) -> _Weights:
     others = {
         "bias": biases["bias"].transpose(1, 0, 2),
         "bucket_bias": biases["bucket_bias"].transpose(1, 0, 2),
+        "phase_bias": biases["phase_bias"].transpose(1, 0, 2),
         "level_bias": biases["level_bias"],
         "related": related,
         "predict": predict.transpose(1, 0, 2).reshape(-1, len(reach)),

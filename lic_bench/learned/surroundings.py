@@ -34,8 +34,8 @@ CLIP = 8
 """Hidden features are clipped to 0 .. CLIP."""
 BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 2.0, 4.0)
 """Bounds of the classes that the size of a prediction falls into."""
-ACTIVITIES = (1, 2, 3, 4, 6, 8, 11, 15, 20, 30, 50)
-"""Bounds of the classes that the differences of the means around fall into."""
+TILE = 256
+"""Sites on a side of what is coded together: it bounds the memory."""
 LARGEST = 121
 """The largest number that a channel may hold."""
 
@@ -49,7 +49,7 @@ class Structure:
     reach
         The largest size of each channel's numbers, 1 to `LARGEST`: M.
     means
-        The first so many channels are means of blocks.
+        The first so many channels are what the means of blocks leave over, from coarse to fine.
     bounds
         Channels within each level, rising to M, the first above 0: `LEVELS`.
     """

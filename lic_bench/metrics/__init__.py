@@ -1,1 +1,1 @@
-"""How far two images are apart."""
+"""How far two images are apart: the metrics, each a plugin."""

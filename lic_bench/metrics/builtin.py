@@ -68,10 +68,10 @@ _C1 = (0.01 * _PEAK) ** 2
 _C2 = (0.03 * _PEAK) ** 2
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _SSIM_SIDE = WINDOW
-_MS_SSIM_SIDE = (WINDOW - 1) * 2 ** (len(_SCALE_WEIGHTS) - 1) + 1
+MS_SSIM_SIDE = (WINDOW - 1) * 2 ** (len(_SCALE_WEIGHTS) - 1) + 1
 
 # Samples are centred on zero: float32 then keeps more of the products whose difference is sought.
-_CENTRE = 128.0
+CENTRE = 128.0
 
 # Samples of a plane that are worked on at a time, so that a dozen arrays of them fit the cache of
 # one core: several workers share the memory's bandwidth.
@@ -90,8 +90,8 @@ class Reference:
     def __init__(self, images: AnyArray) -> None:
         xp = array_namespace(images)
         self._images = images
-        samples = xp.astype(images, xp.float32) - _CENTRE
-        self._planes = [_Plane(plane) for plane in _rgb_and_luma(samples)]
+        samples = xp.astype(images, xp.float32) - CENTRE
+        self._planes = [ReferencePlane(plane) for plane in _rgb_and_luma(samples)]
 
     def compare(self, decoded: AnyArray) -> list[dict[str, float | None]]:
         """Measure decoded images against the originals.
@@ -175,7 +175,7 @@ def _rgb_and_luma(samples: AnyArray) -> list[AnyArray]:
 
 @dataclass(frozen=True)
 class _Scale:
-    """What SSIM needs of a plane x of the originals at one scale; see `_Plane`."""
+    """What SSIM needs of a plane x of the originals at one scale; see `ReferencePlane`."""
 
     twice_x: AnyArray
     twice_mean_x: AnyArray
@@ -183,7 +183,7 @@ class _Scale:
     t_of_x: AnyArray
 
 
-class _Plane:
+class ReferencePlane:
     """One plane x of the originals, centred on zero, at each scale.
 
     The decoded plane y enters by its error d = y - x. With m for local means, v for variances and
@@ -200,16 +200,16 @@ class _Plane:
         side = min(plane.shape[-2:])
         if side < _SSIM_SIDE:
             scales = 0
-        elif side < _MS_SSIM_SIDE:
+        elif side < MS_SSIM_SIDE:
             scales = 1
         else:
             scales = len(_SCALE_WEIGHTS)
         self._scales: list[_Scale] = []
         for scale in range(scales):
-            plane = _halve(plane, border=-_CENTRE) if scale else plane
+            plane = _halve(plane, border=-CENTRE) if scale else plane
             mean, square = local_means(plane), local_means(plane * plane)
             s = 2 * (square - mean * mean) + _C2
-            t = 2 * (mean + _CENTRE) ** 2 + _C1
+            t = 2 * (mean + CENTRE) ** 2 + _C1
             self._scales.append(_Scale(2 * plane, 2 * mean, s, t))
 
     def compare(self, error: AnyArray) -> tuple[Sequence[float | None], Sequence[float | None]]:
@@ -232,7 +232,7 @@ class _Plane:
 
 
 def _similarity(of_x: _Scale, error: AnyArray) -> tuple[PerImage, PerImage]:
-    """The means of contrast-and-structure and of SSIM over a plane; see `_Plane`."""
+    """The means of contrast-and-structure and of SSIM over a plane; see `ReferencePlane`."""
     _, height, width = of_x.twice_mean_x.shape
     lost_cs = lost_ssim = np.zeros(1)
     for top, bottom in _strips(of_x.twice_mean_x):
@@ -246,7 +246,7 @@ def _similarity(of_x: _Scale, error: AnyArray) -> tuple[PerImage, PerImage]:
         s -= product
         s += variance
         variance /= s  # what contrast and structure lose
-        t = 2 * _CENTRE * mean
+        t = 2 * CENTRE * mean
         t += product
         t += of_x.t_of_x[:, top:bottom, :]
         t += mean_squared

@@ -21,6 +21,7 @@ import scipy.fft  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from lic_bench.images.image import Image
+from lic_bench.metric.base import Compare, Metric, Score, Value
 from lic_bench.metrics.colour import Plane, check_alike, yiq
 
 SIDE = 8
@@ -64,6 +65,24 @@ def fsim(reference: Image, distorted: Image) -> tuple[float, float] | None:
     total = float(strongest.sum())
     in_colour = similar * np.abs(chroma) ** _CHROMA
     return float(similar.sum()) / total, float(in_colour.sum()) / total
+
+
+class Fsim(Metric):
+    """FSIM and FSIMc, which share their work; the second is what JPEG AI calls FSIM."""
+
+    name = "fsim"
+    label = "FSIM, FSIMc"
+    scores = (Score("fsim", "FSIM"), Score("fsimc", "FSIMc"))
+    least_side = SIDE
+    identical = 1.0
+    symmetric = True
+
+    def prepare(self, reference: Image) -> Compare:
+        def compare(distorted: Image) -> dict[str, Value]:
+            both = fsim(reference, distorted) or (None, None)
+            return dict(zip(("fsim", "fsimc"), both, strict=True))
+
+        return compare
 
 
 def _shrunk(plane: Plane, size: int) -> Plane:

@@ -10,10 +10,13 @@ How far it is from piq 0.8.0: docs/metrics.md.
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 
 from lic_bench.images.image import Image
+from lic_bench.metric.base import Compare, Metric
 from lic_bench.metrics.colour import Plane, check_alike, luma
 
 SIDE = 4
@@ -45,6 +48,20 @@ def gmsd(reference: Image, distorted: Image) -> float | None:
     x, y = (_gradients(halved(luma(image))) for image in (reference, distorted))
     similarity = (2 * x * y + _SMALL) / (x * x + y * y + _SMALL)
     return float(similarity.std())
+
+
+class Gmsd(Metric):
+    """The deviation of the similarity of gradients."""
+
+    name = "gmsd"
+    label = "GMSD"
+    better = "lower"
+    least_side = SIDE
+    identical = 0.0
+    symmetric = True
+
+    def prepare(self, reference: Image) -> Compare:
+        return partial(gmsd, reference)
 
 
 def halved(plane: Plane) -> Plane:

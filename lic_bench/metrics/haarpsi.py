@@ -9,10 +9,13 @@ How far it is from piq 0.8.0: docs/metrics.md.
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 
 from lic_bench.images.image import Image
+from lic_bench.metric.base import Compare, Metric
 from lic_bench.metrics.colour import Plane, check_alike, yiq
 from lic_bench.metrics.gmsd import halved
 
@@ -62,6 +65,19 @@ def haarpsi(reference: Image, distorted: Image) -> float | None:
         sum(float((weight / (1 + np.exp(-_ALPHA / 2 * s))).sum()) for s, weight in pairs) / total
     )
     return float((np.log(share / (1 - share)) / _ALPHA) ** 2)
+
+
+class HaarPsi(Metric):
+    """The similarity of Haar coefficients."""
+
+    name = "haarpsi"
+    label = "HaarPSI"
+    least_side = SIDE
+    identical = 1.0
+    symmetric = True
+
+    def prepare(self, reference: Image) -> Compare:
+        return partial(haarpsi, reference)
 
 
 def _haar(plane: Plane, size: int, vertical: bool) -> Plane:

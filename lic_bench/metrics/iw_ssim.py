@@ -15,7 +15,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from lic_bench.metrics.colour import Plane, check_alike
+from lic_bench.images.image import Image
+from lic_bench.metric.base import Compare, Metric
+from lic_bench.metrics.colour import Plane, check_alike, luma, seen_by_jpeg_ai
 from lic_bench.metrics.gaussian import WINDOW, local_means
 
 SIDE = 161
@@ -64,6 +66,32 @@ def iw_ssim(reference: Plane, distorted: Plane) -> float | None:
             similar = float((contrast_structure * weights).sum() / weights.sum())
         score *= abs(similar) ** (exponent / sum(_EXPONENTS))
     return score
+
+
+class IwSsim(Metric):
+    """IW-SSIM of BT.601 luma."""
+
+    name = "iw_ssim"
+    label = "IW-SSIM"
+    least_side = SIDE
+    identical = 1.0
+
+    def prepare(self, reference: Image) -> Compare:
+        x = luma(reference)
+        return lambda distorted: iw_ssim(x, luma(distorted))
+
+
+class JpegAiIwSsim(Metric):
+    """IW-SSIM of the luma that JPEG AI takes."""
+
+    name = "jpegai_iw_ssim"
+    label = "IW-SSIM (JPEG AI)"
+    least_side = SIDE
+    identical = 1.0
+
+    def prepare(self, reference: Image) -> Compare:
+        x = seen_by_jpeg_ai(reference)
+        return lambda distorted: iw_ssim(x, seen_by_jpeg_ai(distorted))
 
 
 def _pyramid(plane: Plane) -> list[Plane]:

@@ -15,7 +15,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from lic_bench.metrics.colour import Plane, check_alike
+from lic_bench.images.image import Image
+from lic_bench.metric.base import Compare, Metric
+from lic_bench.metrics.colour import Plane, check_alike, luma, seen_by_jpeg_ai
 
 SIDE = 65
 """The least side of an image that it is defined for: the last level has two samples."""
@@ -54,6 +56,36 @@ def nlpd(reference: Plane, distorted: Plane) -> float | None:
         return None
     pyramids = zip(_pyramid(reference / 255), _pyramid(distorted / 255), strict=True)
     return float(np.mean([np.sqrt(np.mean((x - y) ** 2)) for x, y in pyramids]))
+
+
+class Nlpd(Metric):
+    """NLPD of BT.601 luma."""
+
+    name = "nlpd"
+    label = "NLPD"
+    least_side = SIDE
+    better = "lower"
+    identical = 0.0
+    symmetric = True
+
+    def prepare(self, reference: Image) -> Compare:
+        x = luma(reference)
+        return lambda distorted: nlpd(x, luma(distorted))
+
+
+class JpegAiNlpd(Metric):
+    """NLPD of the luma that JPEG AI takes."""
+
+    name = "jpegai_nlpd"
+    label = "NLPD (JPEG AI)"
+    least_side = SIDE
+    better = "lower"
+    identical = 0.0
+    symmetric = True
+
+    def prepare(self, reference: Image) -> Compare:
+        x = seen_by_jpeg_ai(reference)
+        return lambda distorted: nlpd(x, seen_by_jpeg_ai(distorted))
 
 
 def _pyramid(plane: Plane) -> list[Plane]:

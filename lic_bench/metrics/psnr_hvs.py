@@ -21,7 +21,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lic_bench.metrics.colour import Plane, check_alike
+from lic_bench.images.image import Image
+from lic_bench.metric.base import Compare, Metric, Score, Value
+from lic_bench.metrics.colour import Plane, check_alike, seen_by_jpeg_ai, studio_luma
 
 _PEAK = 255.0
 _QUANTISERS = np.array(
@@ -63,6 +65,39 @@ def psnr_hvs(reference: Plane, distorted: Plane) -> tuple[float, float]:
     unseen[:, 0, 0] = 0
     seen = np.maximum(error - unseen, 0)
     return _db(error * _SEEN), _db(seen * _SEEN)
+
+
+class PsnrHvs(Metric):
+    """PSNR-HVS and PSNR-HVS-M of BT.601 luma as 8-bit video has it."""
+
+    name = "psnr_hvs"
+    label = "PSNR-HVS, PSNR-HVS-M"
+    scores = (Score("psnr_hvs", "PSNR-HVS", "dB"), Score("psnr_hvs_m", "PSNR-HVS-M", "dB"))
+    identical = math.inf
+    symmetric = True
+
+    def prepare(self, reference: Image) -> Compare:
+        x = studio_luma(reference)
+
+        def compare(distorted: Image) -> dict[str, Value]:
+            both = psnr_hvs(x, studio_luma(distorted))
+            return dict(zip(("psnr_hvs", "psnr_hvs_m"), both, strict=True))
+
+        return compare
+
+
+class JpegAiPsnrHvs(Metric):
+    """PSNR-HVS, without masking, of the luma that JPEG AI takes."""
+
+    name = "jpegai_psnr_hvs"
+    label = "PSNR-HVS (JPEG AI)"
+    unit = "dB"
+    identical = math.inf
+    symmetric = True
+
+    def prepare(self, reference: Image) -> Compare:
+        x = seen_by_jpeg_ai(reference)
+        return lambda distorted: psnr_hvs(x, seen_by_jpeg_ai(distorted))[0]
 
 
 def _blocks(plane: Plane) -> NDArray[np.float64]:

@@ -25,12 +25,13 @@ Largest difference from the program of libjxl 0.11.2 over 48 pairs of Kodak imag
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lic_bench.images.image import Image
+from lic_bench.metric.base import Compare, Metric
 from lic_bench.metrics.colour import check_alike
 from lic_bench.metrics.recursive_gaussian import Planes, fused, recursive, windowed
 
@@ -126,6 +127,18 @@ def ssimulacra2(reference: Image, distorted: Image) -> float | None:
     error = 2.326765642916932 * total - 0.020884521182843837 * total**2
     error += 6.248496625763138e-05 * total**3
     return float(100 - 10 * max(error, 0) ** 0.6276336467831387)
+
+
+class Ssimulacra2(Metric):
+    """SSIMULACRA 2, as libjxl computes it."""
+
+    name = "ssimulacra2"
+    label = "SSIMULACRA 2"
+    least_side = SIDE
+    identical = 100.0
+
+    def prepare(self, reference: Image) -> Compare:
+        return partial(ssimulacra2, reference)
 
 
 @cache

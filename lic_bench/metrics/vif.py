@@ -15,7 +15,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from lic_bench.metrics.colour import Plane, check_alike
+from lic_bench.images.image import Image
+from lic_bench.metric.base import Compare, Metric
+from lic_bench.metrics.colour import Plane, check_alike, luma, seen_by_jpeg_ai
 
 SIDE = 41
 """The least side of an image that it is defined for."""
@@ -68,6 +70,32 @@ def vif(reference: Plane, distorted: Plane) -> float | None:
         known += float(np.log1p(variance_x / _NOISE).sum())
     least = _LEAST * float(np.log(10))
     return (told + least) / (known + least)
+
+
+class Vif(Metric):
+    """VIF of BT.601 luma."""
+
+    name = "vif"
+    label = "VIF"
+    least_side = SIDE
+    identical = 1.0
+
+    def prepare(self, reference: Image) -> Compare:
+        x = luma(reference)
+        return lambda distorted: vif(x, luma(distorted))
+
+
+class JpegAiVif(Metric):
+    """VIF of the luma that JPEG AI takes."""
+
+    name = "jpegai_vif"
+    label = "VIF (JPEG AI)"
+    least_side = SIDE
+    identical = 1.0
+
+    def prepare(self, reference: Image) -> Compare:
+        x = seen_by_jpeg_ai(reference)
+        return lambda distorted: vif(x, seen_by_jpeg_ai(distorted))
 
 
 def _means(plane: Plane, window: int) -> Plane:

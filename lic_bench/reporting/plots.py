@@ -18,7 +18,7 @@ from lic_bench.analysis import published_curves
 from lic_bench.analysis.curves import aggregate, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.files import atomic_write
-from lic_bench.metrics.quality import metric_named
+from lic_bench.metric.quality import metric_named
 from lic_bench.store.table import display_names
 
 STYLE: dict[Any, Any] = {
@@ -87,7 +87,7 @@ def plot(
 ) -> Figure:
     """Draw rate-distortion curves, one for each codec, ready for `save_plot`.
 
-    The rate is in bits per pixel, the quality in dB. `metric` is a name of `quality.QUALITIES`;
+    The rate is in bits per pixel, the quality in its unit. `metric` is that of a quality;
     without `codecs` all codecs are drawn; `dataset` must be named if there are several. A codec
     keeps its colour and marker whichever others are drawn from the same measurements.
 
@@ -112,6 +112,7 @@ def plot(
     if published:
         published_curves.check_images(measurements, dataset)
     metric_, everyone = metric_named(metric), list(aggregated["codec"].unique())
+    metric = metric_.name
     measured = aggregated[aggregated["dataset"] == dataset]["codec"].unique()
     curves = [curve(aggregated, dataset, codec, metric) for codec in codecs or measured]
     left_out = ", ".join(
@@ -148,7 +149,7 @@ def plot(
             _add_published(axes, name, dataset, metric, span, index)
             for index, name in enumerate(dict.fromkeys(published))
         ]
-        axes.set(xlabel="Rate [bpp]", ylabel=metric_.label, xscale=xscale, xlim=xlim, ylim=ylim)
+        axes.set(xlabel="Rate [bpp]", ylabel=metric_.axis, xscale=xscale, xlim=xlim, ylim=ylim)
         what = f"{images} image{'s'[: images > 1]}" if images else "averages"
         title = f"{dataset}, {what}, {metric_.rule}"
         lines = [title]

@@ -13,8 +13,8 @@ import pandas as pd
 from lic_bench.analysis.comparison import Side, compare_sides
 from lic_bench.analysis.curves import aggregate, bd_rates, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
-from lic_bench.metrics.quality import QUALITIES, Metric, metric_named
-from lic_bench.metrics.targets import Target
+from lic_bench.metric.quality import Quality, measured_quality, qualities_in
+from lic_bench.metric.targets import Target
 from lic_bench.store.table import display_names
 
 UNDEFINED = "--"
@@ -140,7 +140,7 @@ def bd_rate_table(
     """
     averages, dataset, codecs = _chosen(measurements, dataset, codecs)
     check_known(f"codec measured on {dataset}", anchor, averages["codec"].unique())
-    kinds = [metric_named(name) for name in metrics]
+    kinds = [measured_quality(name, averages) for name in metrics]
     columns = [Column("codec", "Codec")]
     names = display_names(measurements)
     cells: dict[str, list[object]] = {"codec": [names[codec] for codec in codecs]}
@@ -165,32 +165,34 @@ def bd_rate_table(
         f"negative: fewer bits at equal quality. {_averaging(kinds)} {_rates(averages, codecs)}"
     )
     return PaperTable(
-        caption, tuple(columns), pd.DataFrame(cells), f"tab:bd-rate-{_slug(dataset)}", tuple(notes)
+        caption, tuple(columns), pd.DataFrame(cells), f"tab:bd-rate-{slug(dataset)}", tuple(notes)
     )
 
 
 def points_table(
     measurements: pd.DataFrame,
     *,
-    metrics: Sequence[str] = tuple(QUALITIES),
+    metrics: Sequence[str] | None = None,
     codecs: Sequence[str] | None = None,
     dataset: str | None = None,
 ) -> PaperTable:
     """List every operating point of each codec: its rate, and its quality in each metric.
 
-    See `bd_rate_table` for parameters and errors. SSIM and MS-SSIM stand as they are and in dB.
+    See `bd_rate_table` for parameters and errors; by default all metrics that were measured. SSIM
+    and MS-SSIM stand as they are and in dB.
     """
     averages, dataset, codecs = _chosen(measurements, dataset, codecs)
-    kinds = [metric_named(name) for name in metrics]
+    every = [one.name for one in qualities_in(measurements)]
+    kinds = [measured_quality(name, averages) for name in metrics or every]
     columns = [Column("codec", "Codec"), Column("point", "Point")]
     rates = dict.fromkeys(kind.rate for kind in kinds)
     if np.allclose(averages["bpp"], averages["bpp_pooled"], equal_nan=True):
         rates = {"bpp": None}  # images of one size
     columns += [Column(name, _RATES[name], 4) for name in rates]
     for kind in kinds:
-        if kind.images == kind.name:  # a mean that was put in dB
+        if kind.scale == "dB of an index":
             columns.append(Column(kind.name, _title(kind), 4))
-        columns.append(Column(kind.value, f"{_title(kind)} [dB]", 2))
+        columns.append(quality_column(kind, averages[kind.value]))
     rows = pd.concat([averages[averages["codec"] == codec] for codec in codecs])
     whole = rows[rows["complete"]]
     notes = [
@@ -204,7 +206,7 @@ def points_table(
         f"Operating points on {_what(averages, dataset)}. {_averaging(kinds)} "
         f"{_rates(averages, codecs)}"
     )
-    return PaperTable(caption, tuple(columns), frame, f"tab:points-{_slug(dataset)}", tuple(notes))
+    return PaperTable(caption, tuple(columns), frame, f"tab:points-{slug(dataset)}", tuple(notes))
 
 
 def rates_table(
@@ -225,7 +227,7 @@ def rates_table(
     if not rates or min(rates) <= 0:
         raise SpecError("rates are numbers of bits per pixel over 0, as in 0.25,0.5,1")
     averages, dataset, codecs = _chosen(measurements, dataset, codecs)
-    kinds = [metric_named(name) for name in metrics]
+    kinds = [measured_quality(name, averages) for name in metrics]
     wanted = np.log(rates)
     blocks, notes, names = [], [], display_names(measurements)
     for codec in codecs:
@@ -246,14 +248,14 @@ def rates_table(
                 )
         blocks.append(block)
     columns = [Column("codec", "Codec"), Column("bpp", _RATES["bpp"], 3)]
-    columns += [Column(kind.value, f"{_title(kind)} [dB]", 2) for kind in kinds]
+    columns += [quality_column(kind, averages[kind.value]) for kind in kinds]
     caption = (
         f"Quality at equal rate on {_what(averages, dataset)}, interpolated by PCHIP over log "
         f"rate. {_averaging(kinds)} {_rates(averages, codecs)}"
     )
     frame = pd.concat(blocks, ignore_index=True)
     return PaperTable(
-        caption, tuple(columns), frame, f"tab:rates-{_slug(dataset)}", tuple(dict.fromkeys(notes))
+        caption, tuple(columns), frame, f"tab:rates-{slug(dataset)}", tuple(dict.fromkeys(notes))
     )
 
 
@@ -295,7 +297,8 @@ def match_table(
     table["points"] = matched.groupby("codec")["point"].agg(_span)
 
     reached, rate = target.metric, Column("bpp", _RATES["bpp"], 3)
-    kinds = [kind for kind in map(metric_named, metrics) if kind.images != target.images]
+    wanted = [measured_quality(name, averages) for name in metrics]
+    kinds = [kind for kind in wanted if kind.images != target.images]
     columns = [Column("codec", "Codec"), Column("points", "Points")]
     if reached is None:
         table["worst"] = 100 * np.expm1(table["worst"])
@@ -306,9 +309,11 @@ def match_table(
         ]
         against = ""
     else:
+        of_reached = quality_column(reached, averages[reached.value])
+        table["worst"] *= reached.sign
         columns += [
-            Column(reached.value, f"{_title(reached)} [dB]", 2),
-            Column("worst", "Worst [dB]", 2, signed=True),
+            of_reached,
+            Column("worst", f"Worst{_unit(reached)}", of_reached.digits, signed=True),
             Column("missed", "Missed", 0),
             rate,
         ]
@@ -319,7 +324,7 @@ def match_table(
         for name, title in (("rate", "Rate"), ("least", "least"), ("most", "most")):
             columns.append(Column(f"{name}_percent", f"{title} [%]", 1, signed=True))
         against = f" Rate in %: against {anchor}, geometric mean, least and most of the images."
-    columns += [Column(kind.value, f"{_title(kind)} [dB]", 2) for kind in kinds]
+    columns += [quality_column(kind, averages[kind.value]) for kind in kinds]
     equal = "rate" if reached is None else "quality"
     caption = (
         f"Equal {equal}: each image of {_what(averages, dataset)} at its operating point nearest "
@@ -327,7 +332,7 @@ def match_table(
         f"{_tolerance(target)} off.{against}{' ' + _averaging(kinds) if kinds else ''}"
     )
     frame = table.reset_index()[[column.name for column in columns]]
-    label = f"tab:{_slug(str(target))}-{_slug(dataset)}"
+    label = f"tab:{slug(str(target))}-{slug(dataset)}"
     return PaperTable(caption, tuple(columns), frame, label, tuple(notes))
 
 
@@ -375,7 +380,7 @@ def _reasons(rows: pd.DataFrame, target: Target) -> str:
 def _tolerance(target: Target) -> str:
     if target.metric is None:
         return f"{100 * math.expm1(target.tolerance):.0f} %"
-    return f"{target.tolerance:g} dB"
+    return f"{target.tolerance:g} {target.metric.unit}".rstrip()
 
 
 def _span(points: pd.Series[str]) -> str:
@@ -424,12 +429,21 @@ def _what(averages: pd.DataFrame, dataset: str) -> str:
     return f"{dataset} ({what})"
 
 
-def _title(kind: Metric) -> str:
+def _title(kind: Quality) -> str:
     """A metric without its unit: ``PSNR (RGB)``."""
-    return kind.label.removesuffix(" [dB]") + (", pooled" if kind.pooled else "")
+    return kind.label + (", pooled" if kind.pooled else "")
 
 
-def _averaging(kinds: Sequence[Metric]) -> str:
+def _unit(kind: Quality) -> str:
+    return f" [{kind.unit}]" if kind.unit else ""
+
+
+def quality_column(kind: Quality, values: pd.Series[float]) -> Column:
+    """The column of a metric's values."""
+    return Column(kind.value, f"{_title(kind)}{_unit(kind)}", kind.digits(values))
+
+
+def _averaging(kinds: Sequence[Quality]) -> str:
     """What was averaged how: ``PSNR (RGB): mean of per-image PSNR; ...``."""
     rules: dict[str, list[str]] = {}
     for kind in kinds:
@@ -442,7 +456,8 @@ def _rates(averages: pd.DataFrame, codecs: Sequence[str]) -> str:
     return "" if bpp.empty else f"Rates from {bpp.min():.3f} to {bpp.max():.3f} bpp."
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """Text as a label of LaTeX takes it."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 

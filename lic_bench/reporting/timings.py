@@ -10,7 +10,7 @@ from lic_bench.analysis.curves import aggregate, bd_rates
 from lic_bench.errors import check_known
 from lic_bench.execution.timing import Timing
 from lic_bench.files import atomic_write, write_json
-from lic_bench.metrics.quality import metric_named
+from lic_bench.metric.quality import metric_named
 from lic_bench.store.table import load
 
 
@@ -67,7 +67,7 @@ def rates_in(folder: Path, dataset: str, anchor: str | None, metric: str) -> Rat
     StoreError
         Where the folder holds no measurements.
     """
-    label = metric_named(metric).label.removesuffix(" [dB]")
+    label = metric_named(metric).label
     averages = aggregate(load(folder, [anchor or ""]))
     check_known(f"data set measured in {folder}", dataset, averages["dataset"].unique())
     averages = averages[averages["dataset"] == dataset]

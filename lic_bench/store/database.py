@@ -27,8 +27,8 @@ import msgspec
 from lic_bench.errors import StoreError
 from lic_bench.printable import printable
 from lic_bench.store.file import FILE_NAME
-from lic_bench.store.names import Names
-from lic_bench.store.records import Average, CheckedDecode, Key, Measurement
+from lic_bench.store.records import Average, CheckedDecode, Key, Measurement, ScoreState
+from lic_bench.store.scores import OF_KEY, Scores, key_values
 from lic_bench.store.texts import metrics_of, metrics_text, provenance_of, source_of
 
 if TYPE_CHECKING:
@@ -36,13 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FILE_NAME", "Store"]
 
-_OF_KEY = """
-FROM measurements
-WHERE image_key = ? AND identity = (SELECT id FROM identities WHERE text = ?) AND point = ?
-"""
 
-
-class Store(Names):
+class Store(Scores):
     """Measurements in one SQLite file; made where there is none.
 
     Every addition is one transaction, so that a process killed at any moment loses at most the
@@ -60,6 +55,7 @@ class Store(Names):
         provenance: Mapping[str, object],
         datasets: Iterable[Dataset],
         codecs: Mapping[str, str],
+        scores: Iterable[ScoreState] = (),
     ) -> int:
         """Note that a run begins: its provenance, and what its names stand for.
 
@@ -67,6 +63,8 @@ class Store(Names):
         ----------
         codecs
             The identity of each codec spec.
+        scores
+            The figures that it computes, in their present states.
 
         Returns
         -------
@@ -88,6 +86,7 @@ class Store(Names):
                     )
             self._enter_datasets(datasets)
             self._enter_codecs(codecs, "measured")
+            self._enter_scores(scores)
             return self._enter_run(provenance)
 
     def _enter_run(self, provenance: Mapping[str, object]) -> int:
@@ -103,49 +102,28 @@ class Store(Names):
         with self.transaction():
             self._db.execute("UPDATE runs SET finished = ? WHERE id = ?", (_now(), run))
 
-    def measured(self, metrics_version: int) -> Iterator[Key]:
-        """The measurements that succeeded, with the metrics of this version."""
-        with self.errors():
-            for row in self._db.execute(
-                """
-                SELECT m.image_key, i.text, m.point
-                FROM measurements m JOIN identities i ON i.id = m.identity
-                WHERE m.error IS NULL AND m.metrics_version = ?
-                """,
-                (metrics_version,),
-            ):
-                yield Key(*row)
-
-    def metrics_version(self, key: Key) -> int | None:
-        """Of which version a measurement's metrics are; nothing where it failed or is not there."""
-        with self.errors():
-            row = self._db.execute(
-                """
-                SELECT metrics_version FROM measurements
-                WHERE image_key = ? AND identity = (SELECT id FROM identities WHERE text = ?)
-                    AND point = ? AND error IS NULL
-                """,
-                (key.image_key, key.identity, key.point),
-            ).fetchone()
-        return None if row is None else int(row[0])
+    def succeeded(self, key: Key) -> bool:
+        """Whether there is a measurement that did not fail."""
+        return self._row(f"SELECT id {OF_KEY} AND error IS NULL", key_values(key)) is not None
 
     def add(self, run: int, key: Key, measurement: Measurement) -> None:
-        """Remember a measurement; it replaces a failed one, and one with older metrics."""
+        """Remember a measurement; it replaces a failed one.
+
+        Of one that is there, with the same bitstream, values of other figures stay.
+        """
         stream = measurement.stream
         with self.transaction():
             self._put(run, key, measurement, None if stream is None else len(stream))
 
-    def _put(self, run: int, key: Key, measurement: Measurement, size: int | None) -> None:
-        m = measurement
-        row = self._db.execute(
+    def _put(self, run: int, key: Key, m: Measurement, size: int | None) -> None:
+        [number] = self._db.execute(
             """
             INSERT INTO measurements
-            SELECT NULL, ?, id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM identities WHERE text = ?
+            SELECT NULL, ?, id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM identities WHERE text = ?
             ON CONFLICT (image_key, identity, point) DO UPDATE SET
                 run = excluded.run, measured = excluded.measured,
                 width = excluded.width, height = excluded.height, bytes = excluded.bytes,
                 encode_s = excluded.encode_s, decode_s = excluded.decode_s,
-                metrics = excluded.metrics, metrics_version = excluded.metrics_version,
                 error = excluded.error, traceback = excluded.traceback
             RETURNING id
             """,
@@ -159,32 +137,36 @@ class Store(Names):
                 size,
                 m.encode_s,
                 m.decode_s,
-                metrics_text(m.metrics),
-                m.metrics_version,
                 m.error,
                 m.traceback,
                 key.identity,
             ),
         ).fetchone()
-        if m.stream is not None:
+        same = self._db.execute(
+            "SELECT 1 FROM bitstreams WHERE measurement = ? AND stream = ?", (number, m.stream)
+        ).fetchone()
+        if m.error is not None or not same:
+            self._db.execute("DELETE FROM scores WHERE measurement = ?", (number,))
+        if m.stream is not None and not same:
             self._db.execute(
                 "INSERT OR REPLACE INTO bitstreams VALUES (?, ?, ?)",
-                (row[0], crc32(m.stream), m.stream),
+                (number, crc32(m.stream), m.stream),
             )
-            self._db.execute("DELETE FROM decodes WHERE measurement = ?", row)
+            self._db.execute("DELETE FROM decodes WHERE measurement = ?", (number,))
+        self._put_scores(number, m)
 
     def add_decode(self, key: Key, decode: CheckedDecode) -> None:
         """Remember what came of decoding a measurement's bitstream again."""
         with self.transaction():
             self._db.execute(
-                f"INSERT OR REPLACE INTO decodes SELECT id, ?, ?, ?, ?, ? {_OF_KEY}",
+                f"INSERT OR REPLACE INTO decodes SELECT id, ?, ?, ?, ?, ? {OF_KEY}",
                 (
                     decode.circumstances,
                     _now(),
                     decode.differing,
                     decode.largest,
                     decode.error,
-                    *(key.image_key, key.identity, key.point),
+                    *key_values(key),
                 ),
             )
 
@@ -194,9 +176,9 @@ class Store(Names):
             row = self._db.execute(
                 f"""
                 SELECT circumstances, differing, largest, error FROM decodes
-                WHERE measurement = (SELECT id {_OF_KEY}) AND circumstances = ?
+                WHERE measurement = (SELECT id {OF_KEY}) AND circumstances = ?
                 """,  # noqa: S608 - ours
-                (key.image_key, key.identity, key.point, circumstances),
+                (*key_values(key), circumstances),
             ).fetchone()
         return None if row is None else CheckedDecode(*row)
 
@@ -207,6 +189,7 @@ class Store(Names):
         codecs: Mapping[str, str],
         averages: Iterable[Average] = (),
         measurements: Iterable[tuple[Key, Measurement, int | None]] = (),
+        scores: Iterable[ScoreState] = (),
     ) -> None:
         """Take in what was measured elsewhere: all of it, or nothing.
 
@@ -225,6 +208,8 @@ class Store(Names):
         measurements
             Of images: each with the size in bytes of what it was decoded from. Its stream, where it
             has one, is not that, but the decoded picture, in a file that `read_image` reads.
+        scores
+            The figures of all of these; without an identity where they were not computed here.
 
         Raises
         ------
@@ -238,6 +223,7 @@ class Store(Names):
             self._drop_measurements("identity NOT IN (SELECT identity FROM codecs)")
             self._enter_datasets(datasets)
             self._enter_codecs(codecs, "imported")
+            self._enter_scores(scores)
             run = self._enter_run(provenance)
             for position, average in enumerate(averages):
                 source = {
@@ -278,38 +264,24 @@ class Store(Names):
         with self.errors():
             row = self._db.execute(
                 """
-                SELECT m.width, m.height, b.stream, b.crc32, m.encode_s, m.decode_s, m.metrics,
-                       m.metrics_version, m.error, m.traceback
+                SELECT m.id, m.width, m.height, b.stream, b.crc32, m.encode_s, m.decode_s,
+                       m.error, m.traceback
                 FROM measurements m JOIN identities i ON i.id = m.identity
                 LEFT JOIN bitstreams b ON b.measurement = m.id
                 WHERE m.image_key = ? AND i.text = ? AND m.point = ?
                 """,
-                (key.image_key, key.identity, key.point),
+                key_values(key),
             ).fetchone()
         if row is None:
             raise StoreError(f"{self.path} holds no measurement {key}")
-        width, height, stream, checksum, encode_s, decode_s, metrics, *others = row
+        number, width, height, stream, checksum, encode_s, decode_s, *errors = row
         if stream is not None and crc32(stream) != checksum:
             raise StoreError(
                 f"{self.path}: a bitstream is damaged; take a copy of the store of before, or "
                 "lic-bench forget its codec and measure again"
             )
-        return Measurement(width, height, stream, encode_s, decode_s, metrics_of(metrics), *others)
-
-    def known(
-        self, identity: str, metrics_version: int
-    ) -> Iterator[tuple[Key, dict[str, float | None]]]:
-        """What succeeded with a codec: ``bpp``, and the metrics, if they are of this version."""
-        with self.errors():
-            for image, point, bpp, values in self._db.execute(
-                """
-                SELECT image_key, point, 8.0 * bytes / (width * height), metrics FROM measurements
-                WHERE identity = (SELECT id FROM identities WHERE text = ?)
-                    AND error IS NULL AND metrics_version = ?
-                """,
-                (identity, metrics_version),
-            ):
-                yield Key(image, identity, point), {"bpp": bpp, **metrics_of(values)}
+        figures = self._scores_of(number)
+        return Measurement(width, height, stream, encode_s, decode_s, *figures, *errors)
 
     def match(self, target: str, keys: Iterable[Key]) -> None:
         """Remember what a search for a target found, in place of what it found before.
@@ -373,7 +345,8 @@ class Store(Names):
 
         Returns
         -------
-        The names of the columns, and the rows as they are read; ``metrics`` is a JSON object.
+        The names of the columns, and the rows as they are read. Those of figures are called as in
+        `shown_scores`; ``metric_errors`` says why there is no value of some.
 
         Raises
         ------
@@ -381,6 +354,11 @@ class Store(Names):
             Where a codec has no such state.
         """
         older = [(name, *state) for name in dict.fromkeys(also) if (state := self.state(name))]
+        figures = [
+            f"(SELECT value FROM scores WHERE measurement = m.id AND metric IN "  # noqa: S608 - ours
+            f'({", ".join(map(str, states))})) AS "{column}"'
+            for column, (_, states) in self.shown_scores().items()
+        ]
         one_state = " UNION ALL SELECT ?, identity, kind FROM codecs WHERE spec = ? AND state = ?"
         with self.errors():
             cursor = self._db.execute(
@@ -389,7 +367,12 @@ class Store(Names):
                     SELECT spec, identity, kind FROM codecs WHERE latest{one_state * len(older)}
                 )
                 SELECT im.dataset, im.image, m.width, m.height, c.codec, m.point, m.bytes,
-                       m.metrics, m.encode_s, m.decode_s, m.error, im.position,
+                       {"".join(f"{figure}, " for figure in figures)} (
+                           SELECT group_concat(name || ': ' || s.error, '; ')
+                           FROM scores s JOIN metrics ON id = metric
+                           WHERE measurement = m.id AND s.error IS NOT NULL AND latest
+                       ) AS metric_errors,
+                       m.encode_s, m.decode_s, m.error, im.position,
                        im.image_key AS image_sha256, i.text AS identity, m.run, m.measured,
                        n.dataset_images, coalesce(t.targets, '') AS matches, c.kind
                 FROM images im
@@ -418,8 +401,10 @@ class Store(Names):
             """
         )
         names = ("dataset", "codec", "position", "bpp", "metrics", "identity", "kind")
+        shown = self.shown_scores()
         return [
             {
+                **{name: x for name, x in metrics_of(row[4]).items() if name in shown},
                 **dict(zip(names, row, strict=True)),
                 **msgspec.structs.asdict(source_of(source)),
                 "dataset_images": images,

@@ -24,8 +24,10 @@ _RULES = {
     "images": "dataset <> '' AND position BETWEEN 0 AND 1e9",
     "measurements": "run BETWEEN 0 AND 1e9 AND length(measured) < 100 "
     "AND width BETWEEN 1 AND 1e9 AND height BETWEEN 1 AND 1e9 AND bytes BETWEEN 0 AND 1e12 "
-    "AND encode_s BETWEEN 0 AND 1e12 AND decode_s BETWEEN 0 AND 1e12 "
-    "AND metrics_version BETWEEN 0 AND 1e9",
+    "AND encode_s BETWEEN 0 AND 1e12 AND decode_s BETWEEN 0 AND 1e12",
+    "metrics": "id BETWEEN 1 AND 1e9 AND length(name) < 60 AND length(label) < 200 "
+    "AND length(unit) < 20 AND better IN ('higher', 'lower') AND latest IN (0, 1)",
+    "scores": "value BETWEEN -1e12 AND 1e12 OR value = 9e999",
     "matches": "target <> '' AND target NOT LIKE '% %'",
     "imported_curves": "dataset <> '' AND position BETWEEN 0 AND 1e9 AND bpp BETWEEN 0 AND 1e9",
 }
@@ -63,11 +65,26 @@ CREATE TABLE measurements (
     run INTEGER NOT NULL REFERENCES runs,
     measured TEXT NOT NULL,
     width INTEGER, height INTEGER, bytes INTEGER, encode_s REAL, decode_s REAL,
-    metrics TEXT NOT NULL, metrics_version INTEGER NOT NULL,
     error TEXT, traceback TEXT,
     UNIQUE (image_key, identity, point),
     CHECK ({_RULES["measurements"]})
 ) STRICT;
+CREATE TABLE metrics (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL, label TEXT NOT NULL, unit TEXT NOT NULL, better TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    latest INTEGER NOT NULL,
+    UNIQUE (name, identity),
+    CHECK ({_RULES["metrics"]})
+) STRICT;
+CREATE TABLE scores (
+    measurement INTEGER NOT NULL REFERENCES measurements,
+    metric INTEGER NOT NULL REFERENCES metrics,
+    value REAL,
+    error TEXT,
+    PRIMARY KEY (measurement, metric),
+    CHECK ({_RULES["scores"]})
+) STRICT, WITHOUT ROWID;
 CREATE TABLE bitstreams (
     measurement INTEGER PRIMARY KEY REFERENCES measurements,
     crc32 INTEGER NOT NULL,
@@ -94,7 +111,7 @@ CREATE TABLE imported_curves (
     CHECK ({_RULES["imported_curves"]})
 ) STRICT;
 """
-_SCHEMA = Schema(_TABLES, _RULES, version=4)
+_SCHEMA = Schema(_TABLES, _RULES, version=5)
 
 
 class StoreFile:

@@ -97,6 +97,10 @@ class Names(StoreFile):
                     f"old ones out: lic-bench forget --dataset {name} --out {self.path.parent}"
                 )
 
+    def dataset_names(self) -> list[str]:
+        """The data sets whose images were measured."""
+        return [name for (name,) in self._rows("SELECT name FROM datasets ORDER BY name")]
+
     def images(self, dataset: str) -> dict[str, tuple[str, int | None, int | None]]:
         """The images of a data set by name: key, width and height, as far as these are known."""
         rows = self._rows(
@@ -205,7 +209,7 @@ class Names(StoreFile):
 
     def _drop_measurements(self, which: str, values: tuple[str, ...] = ()) -> None:
         """Delete measurements, with all that belongs to them."""
-        for table in ("bitstreams", "decodes", "matches"):
+        for table in ("bitstreams", "decodes", "matches", "scores"):
             self._db.execute(
                 f"DELETE FROM {table} WHERE measurement IN "  # noqa: S608 - ours
                 f"(SELECT id FROM measurements WHERE {which})",

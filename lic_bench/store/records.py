@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
+
+from lic_bench.metric.base import Score
 
 Kind = Literal["measured", "imported"]
 """Where the measurements of a codec come from: a run, or elsewhere."""
@@ -19,6 +21,14 @@ class Key:
     point: str
 
 
+class ScoreState(NamedTuple):
+    """A figure of a metric in a certain state: what its values are kept under."""
+
+    score: Score
+    identity: str = ""
+    """Of the metric; none where values come from elsewhere."""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What came out of one image, one codec and one operating point."""
@@ -31,8 +41,9 @@ class Measurement:
     encode_s: float | None = None
     decode_s: float | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
-    """Value by name of metric; ``None`` where the image is too small for it."""
-    metrics_version: int = 0
+    """Value by column of a figure; ``None`` where it is not defined, as on a small image."""
+    metric_errors: Mapping[str, str] = field(default_factory=dict)
+    """Why there is no value, by column, in one line each."""
     error: str | None = None
     """Why the measurement failed, in one line."""
     traceback: str | None = field(default=None, repr=False)

@@ -271,7 +271,7 @@ def _wanted(schema: Schema) -> tuple[frozenset[tuple[str, ...]], dict[str, str]]
     """What a database must hold, and for each table a query that finds a row that must not be."""
     objects, types = _wanted_of(schema.statements)
     return objects, {
-        table: f"SELECT 1 FROM {table} WHERE NOT ({kinds} AND {schema.rules.get(table, '1')})"  # noqa: S608
+        table: f"SELECT 1 FROM {table} WHERE NOT ({kinds} AND ({schema.rules.get(table, '1')}))"  # noqa: S608
         for table, kinds in types.items()
     }
 

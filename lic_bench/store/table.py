@@ -7,10 +7,12 @@ codec             the spec as given; ``jpeg@1`` for an older state of it
 point             the operating point as text, in the codec's own unit; empty if there is one only
 point_index       the points of a codec on a data set in order of mean rate, from 1
 bytes, bpp        size of the bitstream, in all and in bits for each pixel
-mse_rgb ...       the metrics, see `metrics.builtin`; missing where the image is too small for one
+mse_rgb ...       the metrics, see `metrics.builtin`; missing where the image is too small for one;
+                  and behind them those of other metrics that the store has values of
 encode_s          seconds of wall time, measured while other workers run: for the order of magnitude
 decode_s          likewise
 error             why the measurement failed; the figures are then missing
+metric_errors     why figures of a metric alone are missing
 dataset_images    how many images the data set has, measured or not
 image_sha256      of the image file, and how much is cut off it
 identity          what the codec was made of: options, versions, weights; as JSON
@@ -35,17 +37,17 @@ import pandas as pd
 
 from lic_bench.errors import SpecError, StoreError
 from lic_bench.files import atomic_write
-from lic_bench.metrics.builtin import METRICS
+from lic_bench.metric import quality
+from lic_bench.metric.quality import DEFAULT_SCORES
 from lic_bench.printable import printable_lines
 from lic_bench.store.database import Store
-from lic_bench.store.texts import metrics_of
 
 MARK = " (imported)"
 """What stands behind the names of codecs that were not measured by a run."""
 
 _TEXTS = (
     *("dataset", "image", "codec", "point", "error", "image_sha256", "identity", "measured"),
-    *("matches", "kind"),
+    *("matches", "kind", "metric_errors"),
 )
 _NUMBERS = {
     **dict.fromkeys(("width", "height", "bytes"), "Int64"),
@@ -53,12 +55,14 @@ _NUMBERS = {
     **dict.fromkeys(("position", "run", "dataset_images"), "int64"),
 }
 _ROWS = 20_000  # made into columns at a time: a row takes ten times as much
-_COLUMNS = [
+_DEFAULT = [score.column for score in DEFAULT_SCORES]
+_BEFORE = (
     *("dataset", "image", "width", "height", "codec", "point", "point_index", "bytes", "bpp"),
-    *METRICS,
-    *("encode_s", "decode_s", "error", "dataset_images", "image_sha256", "identity"),
-    *("run", "measured", "matches", "searched", "imported"),
-]
+)
+_AFTER = (
+    *("encode_s", "decode_s", "error", "metric_errors", "dataset_images", "image_sha256"),
+    *("identity", "run", "measured", "matches", "searched", "imported"),
+)
 _SETTING = ["dataset", "codec", "point"]
 
 
@@ -92,11 +96,12 @@ def frame(store: Store, also: Iterable[str] = ()) -> pd.DataFrame:
     """The measurements of an open store; see `load`."""
     names, measured = store.current(also)
     averages = store.averages()
+    figures = _learned(store)
     rows = chain(measured, (tuple(map(average.get, names)) for average in averages))
     texts: dict[str, str] = {}
-    parts = [_part(names, [], texts)]  # the columns, where there is no row
+    parts = [_part(names, [], figures, texts)]  # the columns, where there is no row
     while some := list(islice(rows, _ROWS)):
-        parts.append(_part(names, some, texts))
+        parts.append(_part(names, some, figures, texts))
     table = pd.concat(parts, ignore_index=True)
     del parts
     rates = pd.Series([average["bpp"] for average in averages], dtype="float64")
@@ -113,11 +118,26 @@ def frame(store: Store, also: Iterable[str] = ()) -> pd.DataFrame:
     # Points of one rate, as a codec without compression has them, go by quality.
     table["quality"] = -table["mse_rgb"]
     order = ["dataset", "codec", "point_index", "position", "quality", "point"]
-    return table.sort_values(order, ignore_index=True)[_COLUMNS]
+    return table.sort_values(order, ignore_index=True)[[*_BEFORE, *figures, *_AFTER]]
+
+
+def _learned(store: Store) -> list[str]:
+    """The columns of figures, and what they are: known from now on, wherever they come from."""
+    others = {
+        column: score
+        for column, (score, _) in store.shown_scores().items()
+        if column not in _DEFAULT
+    }
+    for score in others.values():
+        quality.learn(score)
+    return [*_DEFAULT, *others]
 
 
 def _part(
-    names: Sequence[str], rows: Sequence[tuple[Any, ...]], texts: dict[str, str]
+    names: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+    figures: Sequence[str],
+    texts: dict[str, str],
 ) -> pd.DataFrame:
     """Some rows as a table. Equal texts, of which there are many, are one object in `texts`."""
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
@@ -127,9 +147,9 @@ def _part(
     }
     for name, kind in _NUMBERS.items():
         series[name] = pd.Series(columns.get(name, ()), dtype=kind)
-    metrics = [metrics_of(text) for text in columns.get("metrics", ())]
-    for name in METRICS:
-        series[name] = pd.Series([values.get(name) for values in metrics], dtype="float64")
+    missing = (None,) * len(rows)
+    for name in figures:
+        series[name] = pd.Series(columns.get(name, missing), dtype="float64")
     return pd.DataFrame(series)
 
 

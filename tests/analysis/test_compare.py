@@ -14,7 +14,7 @@ from lic_bench.analysis import curves
 from lic_bench.analysis.bootstrap import ImageCurves, bootstrap, image_curves, outliers, resamples
 from lic_bench.analysis.comparison import Side, compare_sides, condition, failures, pairs, sides
 from lic_bench.analysis.curves import bd_rate_percents, curve
-from lic_bench.metrics.quality import QUALITIES, metric_named
+from lic_bench.metric.quality import QUALITIES, metric_named
 
 WORSE = """
 import struct
@@ -350,6 +350,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory, large_photo: Image) -> Path
     return folder
 
 
+@pytest.mark.slow
 def test_a_codec_made_one_percent_worse_fails_the_build(stores: Path) -> None:
     told = command(
         *("compare", "runs/before", "runs/worse", "--fail-if", "bd_rate_psnr > 0.5"),
@@ -394,7 +395,7 @@ def test_specs_may_hold_colons_and_stores_stand_before_them(stores: Path) -> Non
         (["jpeg", "jpg"], "no codec measured in results/mine 'jpg' here: did you mean jpeg?"),
         (["runs/nowhere", "jpeg"], "runs/nowhere holds no measurements"),
         (["jpeg", "runs/same:jpeg"], "There are mine"),
-        (["jpeg", "runs/same", "-m", "psnr"], "no metric 'psnr'"),
+        (["jpeg", "runs/same", "-m", "psnt"], "no metric 'psnt'"),
         (["jpeg", "runs/same", "-d", "kodak"], "no data set on both sides 'kodak'"),
         (["jpeg", "runs/same", "--fail-if", "bd_psnr"], "is no condition"),
         (["jpeg", "runs/same", "--out", "x.html"], "written as .json"),

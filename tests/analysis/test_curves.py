@@ -22,7 +22,7 @@ from lic_bench.analysis.curves import (
     curve,
 )
 from lic_bench.errors import SpecError, UndefinedError
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import QUALITIES
 
 METHODS = ["pchip", "akima"]
 
@@ -243,7 +243,7 @@ class TestCurve:
     @pytest.mark.parametrize(
         ("wrong", "text"),
         [
-            ({"metric": "psnr-rgb"}, "no metric 'psnr-rgb' here: did you mean psnr_rgb?"),
+            ({"metric": "psnr-rbg"}, "no metric 'psnr_rbg' here: did you mean psnr_rgb?"),
             ({"dataset": "sat"}, "no data set 'sat' here: did you mean set?"),
             ({"codec": "bpg"}, "no codec measured on set 'bpg' here: There are jpeg"),
         ],
@@ -345,7 +345,7 @@ class TestAgainstThePackageBjontegaard:
         expected = bjontegaard.bd_psnr(
             a.bpp, a.value, b.bpp, b.value, method, require_matching_points=False
         )
-        assert found.db == pytest.approx(expected, rel=1e-6, abs=1e-6)
+        assert found.value == pytest.approx(expected, rel=1e-6, abs=1e-6)
         assert found.overlap == (max(a.bpp[0], b.bpp[0]), min(a.bpp[-1], b.bpp[-1]))
 
 
@@ -363,7 +363,9 @@ def test_many_at_once_are_each_alone(method: Any) -> None:
         a, b = (make(r[i], v[i]) for r, v in zip(rates, values, strict=True))
         alone, quality = bd_rate(a, b, method), bd_quality(a, b, method)
         assert percents[i] == pytest.approx(np.nan if alone.reason else alone.percent, nan_ok=True)
-        assert qualities[i] == pytest.approx(np.nan if quality.reason else quality.db, nan_ok=True)
+        assert qualities[i] == pytest.approx(
+            np.nan if quality.reason else quality.value, nan_ok=True
+        )
     assert np.isnan(percents[[3, 7, 11]]).all() and np.isnan(percents).sum() == 3
     few = [array[:, :3] for array in arrays[:2]]
     assert np.isnan(bd_rate_percents(*few, *arrays[2:], method)).all()

@@ -14,8 +14,8 @@ from lic_bench.analysis.comparison import Side, compare_sides
 from lic_bench.analysis.curves import bd_rate
 from lic_bench.errors import SpecError, UndefinedError
 from lic_bench.images.manifest import manifests
+from lic_bench.metric.quality import QUALITIES
 from lic_bench.metrics.builtin import METRICS
-from lic_bench.metrics.quality import QUALITIES
 from lic_bench.reporting.plots import plot
 
 
@@ -61,7 +61,7 @@ def test_ms_ssim_is_in_db() -> None:
         (("vmt", "kodak"), "did you mean vtm.*lic-bench published --dataset kodak"),
         (("webp@tfd", "kodak"), "did you mean webp"),
         (("vtm", "sample"), "No curves are published on sample; .*kodak"),
-        (("vtm", "kodak", "psnr"), "no metric 'psnr'"),
+        (("vtm", "kodak", "psnt"), "no metric 'psnt'"),
     ],
 )
 def test_what_does_not_exist_is_refused(arguments: tuple[str, ...], words: str) -> None:

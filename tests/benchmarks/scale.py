@@ -21,7 +21,7 @@ import numpy as np
 from lic_bench import write_image
 from lic_bench.execution.plan import Plan, plan
 from lic_bench.execution.run import execute
-from lic_bench.metrics import builtin as metrics
+from lic_bench.metrics.builtin import METRICS
 from lic_bench.store.database import Store
 from lic_bench.store.records import Measurement
 
@@ -67,18 +67,16 @@ def store(folder: Path) -> None:
     study = planned(folder)
     random = np.random.default_rng(1)
     with Store(folder / "out" / "store.sqlite") as opened:
-        run = opened.begin({}, study.datasets, study.identities)
+        run = opened.begin({}, study.datasets, study.identities, study.scores)
         for key, task in study.tasks():
             better = int(task.codec.removeprefix("toy"))
             size = int(random.integers(50, 60)) * (int(key.point) + 1) - 3 * better
             quality = 20 + 2 * int(key.point) + random.normal() + better / 10
-            values = dict.fromkeys(metrics.METRICS, 1 - 10 ** (-quality / 20))
+            values = dict.fromkeys(METRICS, 1 - 10 ** (-quality / 20))
             values |= {name: quality for name in values if name.endswith("_db")}
             values["mse_rgb"] = 255**2 * 10 ** (-quality / 10)
             stream = random.bytes(size)
-            opened.add(
-                run, key, Measurement(SIDE, SIDE, stream, 1e-3, 1e-3, values, metrics.VERSION)
-            )
+            opened.add(run, key, Measurement(SIDE, SIDE, stream, 1e-3, 1e-3, values))
         opened.finish(run)
 
 
@@ -92,7 +90,7 @@ def resume(folder: Path) -> None:
     """Find out that nothing is left to do, as `lic-bench run` does before it begins."""
     study = planned(folder)
     with Store(folder / "out" / "store.sqlite") as opened:
-        known = sum(key in study for key in opened.measured(metrics.VERSION))
+        known = sum(key in study for key in opened.measured(study.scores))
     assert known == len(study)
 
 

@@ -17,7 +17,7 @@ from lic_bench.checks.published_figures import Agreement, FigureCheck
 from lic_bench.codec.registry import Registry
 from lic_bench.errors import SpecError, StoreError, UnavailableError
 from lic_bench.images.manifest import known_datasets
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import QUALITIES
 
 CHECKS = verify.checks() + [check for check in verify.checks(["compressai", "vvc"]) if check.slow]
 

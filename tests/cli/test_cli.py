@@ -94,7 +94,7 @@ def test_plot_has_a_place_of_its_own_by_default(measured: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-m", "psnr"], "psnr_rgb"),
+        (["-m", "psnt"], "psnr_rgb"),
         (["-c", "jpg"], "jpeg"),
         (["-d", "kodak"], "photos"),
         (["--xlim", "2"], "a range is LOW,HIGH"),

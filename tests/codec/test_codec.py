@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 import pytest
 
 from lic_bench import Codec, Image, Point, SpecError
-from lic_bench.codec.spec import build, option_texts, parse_points, parse_spec, split_specs
+from lic_bench.codec.points import parse_points
+from lic_bench.plugins.spec import build, option_texts, parse_spec, split_specs
 
 
 class Toy(Codec):

@@ -13,10 +13,10 @@ import lic_bench
 import lic_bench.codecs
 import lic_bench.datasets
 from lic_bench import Codec, Registry
-from lic_bench.codec.identity import changes, identity
-from lic_bench.codec.sources import essence
-from lic_bench.codec.spec import build, parse_spec
 from lic_bench.codecs.jpeg import Jpeg
+from lic_bench.plugins.identity import changes, identity
+from lic_bench.plugins.sources import essence
+from lic_bench.plugins.spec import build, parse_spec
 
 PLUGIN = '''
 """A codec."""
@@ -101,7 +101,7 @@ def identities(package: Path) -> dict[str, str]:
 import json, lic_bench
 from importlib.util import find_spec
 from pathlib import Path
-from lic_bench.codec.identity import identity
+from lic_bench.plugins.identity import identity
 from lic_bench.codec.registry import Registry
 registry = Registry([Path("like_jpeg.py")])
 assert lic_bench.__file__.startswith(str(Path.cwd()))

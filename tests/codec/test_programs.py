@@ -23,9 +23,9 @@ from lic_bench import (
     image_metrics,
     write_image,
 )
-from lic_bench.codec import programs
-from lic_bench.codec.identity import identity
 from lic_bench.errors import CodecError
+from lic_bench.plugins import programs
+from lic_bench.plugins.identity import identity
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

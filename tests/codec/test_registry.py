@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lic_bench import Registry, SpecError, UnavailableError
-from lic_bench.codec.identity import identity
+from lic_bench.plugins.identity import identity
 
 PLUGIN = """
 from lic_bench import Codec
@@ -63,8 +63,8 @@ def test_a_check_that_fails_makes_the_codec_unavailable(tmp_path: Path) -> None:
     [
         ("import does_not_exist", "does not load: ModuleNotFoundError"),
         ("def", "does not load: SyntaxError"),
-        ("x = 1", "holds no codec"),
-        ("from lic_bench import Codec", "holds no codec"),
+        ("x = 1", "holds neither codec nor metric"),
+        ("from lic_bench import Codec", "holds neither codec nor metric"),
         (PLUGIN.format(name="jpeg", more=""), "name 'jpeg' is taken"),
         (PLUGIN.format(name="a:b", more=""), "'a:b' is no name for a codec"),
         (PLUGIN.format(name="", more="").replace('name = ""', ""), "is no name for a codec"),

@@ -10,7 +10,7 @@ import pytest
 
 from lic_bench import BitstreamError, Codec, Image, Registry, SpecError, UnavailableError
 from lic_bench.checks.contract import CHECKS, Subject, examine
-from lic_bench.codec.plugins import load_plugin
+from lic_bench.plugins.files import load_plugin
 
 for library in ("torch", "constriction", "safetensors"):
     if importlib.util.find_spec(library) is None:

@@ -43,6 +43,7 @@ def test_bytes_are_deterministic(spec: str, photo: Image) -> None:
 
 
 @pytest.mark.parametrize("spec", CODECS)
+@pytest.mark.slow
 def test_rate_and_quality_rise_with_the_points(spec: str, large_photo: Image) -> None:
     codec = codec_of(spec)
     streams = [codec.encode(large_photo, point) for point in codec.points]

@@ -25,7 +25,7 @@ if find_spec("compressai") is None or find_spec("torch") is None:
 
 import torch
 
-from lic_bench.codec.spec import parse_points
+from lic_bench.codec.points import parse_points
 from lic_bench.codecs.compressai import inference
 from lic_bench.codecs.compressai.bitstream import unpack
 from lic_bench.codecs.compressai.codec import CompressAI

@@ -23,6 +23,7 @@ from lic_bench.codecs.content_weighted.rates import (  # noqa: E402
     steered_to,
     usual_multipliers,
 )
+from lic_bench.codecs.content_weighted.report import report  # noqa: E402
 from lic_bench.codecs.content_weighted.start import blocks, layout  # noqa: E402
 from lic_bench.codecs.content_weighted.training import (  # noqa: E402
     Plan,
@@ -30,6 +31,7 @@ from lic_bench.codecs.content_weighted.training import (  # noqa: E402
     plan_for,
     train,
 )
+from lic_bench.codecs.content_weighted.weights import read_weights  # noqa: E402
 from lic_bench.learned.data import Photographs, load  # noqa: E402
 from lic_bench.learned.options import TrainingOptions  # noqa: E402
 from lic_bench.learned.training import Clock, Recipe  # noqa: E402
@@ -120,7 +122,7 @@ def test_a_run_in_pieces_takes_the_same_steps(plan, photographs, tmp_path):
     whole = session(plan, photographs, tmp_path / "whole")
     whole.run(Clock(None), quiet)
     assert whole.finished
-    for steps in (1, 4, 1, 3, 100):
+    for steps in (1, 7, 100):
         pieces = session(plan, photographs, tmp_path / "pieces")
         pieces.run(Limit(steps), quiet)
     assert pieces.finished
@@ -238,8 +240,8 @@ def test_rates_that_were_measured_give_their_multipliers(photographs, tmp_path):
     # MODEL_CARD.md, Kodak.
     assert multiplier_for(0.0473, "mse+ms-ssim") == pytest.approx(1500)
     assert multiplier_for(0.1490, "mse+ms-ssim") == pytest.approx(270)
-    assert multiplier_for(0.5332, "ms-ssim") == pytest.approx(24)
-    assert multiplier_for(0.3663, "mse") == pytest.approx(72)
+    assert multiplier_for(0.5410, "ms-ssim") == pytest.approx(24)
+    assert multiplier_for(0.3699, "mse") == pytest.approx(72)
     rates = np.geomspace(0.03, 2, 50)
     for loss in ("mse", "mse+ms-ssim"):
         multipliers = [multiplier_for(bpp, loss) for bpp in rates]
@@ -353,17 +355,54 @@ def test_an_interrupted_training_is_kept(photographs, tmp_path):
 
 
 @pytest.mark.parametrize("steps", [1, 5, 9, 13])
-def test_an_unfinished_training_has_weights_that_work(steps, photographs, tmp_path):
+def test_every_checkpoint_has_weights_that_work(steps, photographs, tmp_path):
+    """Those of the running average; what is trained stays as it was."""
     made = session(fast(), photographs, tmp_path)
-    made.run(Limit(steps), lambda text: None)
-    before = {key: x.clone() for key, x in made.codec.state_dict().items()}
+    states = []
+
+    class Minutes(Limit):
+        """A minute a step: each leaves a checkpoint."""
+
+        def over(self):
+            states.append(path.read_bytes() if path.exists() else b"")
+            return super().over()
+
+        def seconds(self):
+            return 61.0 * (steps - self.left)
+
     path = tmp_path / "weights.safetensors"
-    path.write_bytes(made.preliminary())
+    made.run(Minutes(steps), lambda text: None)
+    assert len(set(states)) == len(states) == steps + 1
+    before = {key: x.clone() for key, x in made.codec.state_dict().items()}
+    made.save()
     assert all(torch.equal(x, before[key]) for key, x in made.codec.state_dict().items())
+    average = made.trainer.average
+    found, context, _ = read_weights(path)
+    if made.coder is None:
+        assert torch.equal(found["conv4.weight"], average["net.conv4.weight"].half().float())
+    else:
+        assert torch.equal(context["out"], average["out"].half().float())
     image = photographs.images[0].numpy()
     codec = ContentWeighted(weights=str(path))
     decoded = codec.decode(codec.encode(image, 2))
     assert np.square(decoded.astype(float) - image).mean() < 0.2 * image.astype(float).var()
+
+
+@pytest.mark.parametrize("over_after", [0, 1, 100])
+def test_when_the_time_is_over_there_are_the_pictures_of_one_photograph(
+    over_after, photographs, tmp_path
+):
+    """Two rates of each of two held-out photographs, unless the time is over between them."""
+    made = session(fast(), photographs, tmp_path)
+    asked = []
+
+    def over():
+        asked.append(None)
+        return len(asked) > over_after
+
+    report(made, lambda text: None, over)
+    assert len(list((tmp_path / "samples").glob("*.png"))) == min(2 + over_after, 4)
+    assert {path.name for path in tmp_path.iterdir()} >= {"loss.png", "samples"}
 
 
 def test_one_rate_is_enough(large, tmp_path):

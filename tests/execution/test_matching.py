@@ -26,7 +26,7 @@ from lic_bench.execution.measure import Task
 from lic_bench.execution.plan import Plan, plan
 from lic_bench.execution.run import execute
 from lic_bench.execution.workers import Processes
-from lic_bench.metrics.targets import Target, parse_target
+from lic_bench.metric.targets import Target, parse_target
 from lic_bench.reporting.tables import PaperTable, match_table
 from lic_bench.store.database import Store
 
@@ -105,8 +105,8 @@ def test_without_a_range_nothing_is_tried() -> None:
         ("bpp=0", "is no target"),
         ("bpp=nan", "is no target"),
         ("=3", "There is no target"),
-        ("vmaf=90", "There is no target 'vmaf'"),
-        ("psnr=32", "did you mean psnr_"),
+        ("beauty=90", "There is no target 'beauty'"),
+        ("psnr_rbg=32", "did you mean psnr_"),
         ("psnr_rgb_pooled=32", "of a whole data set"),
         ("ms_ssim_rgb=0.95", "ms_ssim_rgb=13.01"),
     ],

@@ -184,4 +184,4 @@ def test_processes_are_started_in_one_place() -> None:
                 users.add(path.relative_to(HOUSE / "lic_bench").as_posix())
             if "concurrent.futures.ProcessPoolExecutor" in names:
                 users.add(path.name)
-    assert users == {"execution/runner.py", "execution/remains.py", "codec/programs.py"}
+    assert users == {"execution/runner.py", "execution/remains.py", "plugins/programs.py"}

@@ -344,7 +344,7 @@ def test_times_of_a_codec_without_errors_are_json_for_every_reader(folder: Path)
     ("arguments", "message"),
     [
         (["--match", "psnr_rgb"], "a metric and its value"),
-        (["--match", "psnr=3"], "no metric 'psnr'"),
+        (["--match", "psnt=3"], "no metric 'psnt'"),
         (["--match", "psnr_rgb=x"], "numbers are wanted"),
         (["--out", "x.xls"], "written as .csv or .json"),
         (["-p", "webp=3"], "none of the codecs"),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
 
-from hostile_stores import good_store
+from hostile_stores import SCORES, good_store
 
 from lic_bench import LicBenchError
 from lic_bench.importers import entries, figures
@@ -259,7 +259,7 @@ def store(rng: random.Random, folder: Path) -> None:
         opened.states()
         for (key, *_), _row in zip(opened._rows("SELECT image FROM images"), rows, strict=False):
             opened.images(key)
-        for key in opened.measured(9):
+        for key in opened.measured(SCORES):
             opened.kept(key)
 
 

@@ -10,13 +10,17 @@ from itertools import product
 from pathlib import Path
 
 from lic_bench.images.dataset import Dataset, ImageFile
+from lic_bench.metric.quality import DEFAULT_SCORES
 from lic_bench.store.database import FILE_NAME, Store
-from lic_bench.store.records import Average, Key, Measurement
+from lic_bench.store.records import Average, Key, Measurement, ScoreState
 
 MAGIC = bytes.fromhex("d9d505f920a163d7")
 """Of SQLite's rollback journal: before its header, and behind the name of a super-journal."""
 _SECTOR, _PAGE = 512, 4096
 _LOCK_PAGE = 0x40000000 // _PAGE + 1
+
+SCORES = [ScoreState(score, "1") for score in DEFAULT_SCORES]
+IMPORTED = [ScoreState(score) for score in DEFAULT_SCORES]
 
 KEYS = [
     Key(image * 64, f'{{"codec": "{codec}"}}', point)
@@ -37,18 +41,20 @@ def good_store(folder: Path) -> Path:
         "points": {"toy": ["10", "20"], "toy2": ["10", "20"]},
     }
     with Store(path) as store:
-        run = store.begin(provenance, [dataset], identities)
+        run = store.begin(provenance, [dataset], identities, SCORES)
         for i, key in enumerate(KEYS):
             better = int(key.point) / 10
             metrics = {"mse_rgb": 40 / better, "psnr_rgb_db": 30 + 3 * better, "ssim_y": 0.9}
             stream = bytes([i]) * int(100 * better + 10 * i)
-            store.add(run, key, Measurement(40, 30, stream, 0.1, 0.1, metrics, 9))
+            store.add(run, key, Measurement(40, 30, stream, 0.1, 0.1, metrics))
         store.finish(run)
         curve = [
             Average("theirs", "set", str(i), 0.5 * i, {"psnr_rgb_db": 29.0 + i}, 1.0, 2.0)
             for i in (1, 2, 3)
         ]
-        store.add_imported({}, [], {"theirs": json.dumps({"imported": "theirs"})}, curve)
+        store.add_imported(
+            {}, [], {"theirs": json.dumps({"imported": "theirs"})}, curve, (), IMPORTED
+        )
     return folder
 
 
@@ -78,18 +84,33 @@ def altered(folder: Path, *statements: str, schema: bool = False) -> Path:
 _TYPES = "UPDATE sqlite_schema SET sql = replace(replace(sql, ') STRICT', ')'), 'TEXT', 'ANY')"
 
 MALFORMED: dict[str, tuple[str, ...]] = {
-    "metrics-no-json": ("UPDATE measurements SET metrics = '{'",),
-    "metrics-list": ("UPDATE measurements SET metrics = '[1]'",),
-    "metrics-text": ("""UPDATE measurements SET metrics = '{"psnr_rgb_db": "x"}'""",),
-    "metrics-nan": ("""UPDATE measurements SET metrics = '{"psnr_rgb_db": NaN}'""",),
-    "metrics-huge": (
-        """UPDATE measurements SET metrics = '{"psnr_rgb_db": 1' || hex(zeroblob(5000)) || '}'""",
+    "value-error-empty": ("UPDATE scores SET value = NULL, error = ''",),
+    "value-huge": ("UPDATE scores SET value = 1e300",),
+    "value-negative-infinite": ("UPDATE scores SET value = -9e999",),
+    "value-infinite": ("UPDATE scores SET value = 9e999",),
+    "value-missing": ("UPDATE scores SET value = NULL",),
+    "value-error": ("UPDATE scores SET value = NULL, error = char(27) || '[2J'",),
+    "value-error-long": ("UPDATE scores SET value = NULL, error = hex(zeroblob(100000))",),
+    "value-error-no-text": ("UPDATE scores SET error = CAST(x'80ff' AS TEXT)",),
+    "value-of-nothing": ("UPDATE scores SET metric = 10000 + metric",),
+    "metric-column": ("UPDATE metrics SET name = 'bytes' WHERE id = 1",),
+    "metric-statement": (
+        "UPDATE metrics SET name = 'x\" FROM runs; DROP TABLE runs; --' WHERE id = 1",
     ),
-    "metrics-deep": (
-        "UPDATE measurements SET metrics = replace(hex(zeroblob(100000)), '00', '[')",
+    "metric-empty": ("UPDATE metrics SET name = '' WHERE id = 1",),
+    "metric-other": ("UPDATE metrics SET name = 'other' || id",),
+    "metric-of-ours": ("UPDATE metrics SET unit = 'dB' WHERE name = 'ssim_rgb'",),
+    "metric-no-text": ("UPDATE metrics SET name = CAST(x'80' AS TEXT) WHERE id = 1",),
+    "metric-escape": ("UPDATE metrics SET label = char(27) || '[2J', name = 'a' || id",),
+    "metric-unit": ("UPDATE metrics SET unit = char(10), name = 'a' || id",),
+    "metric-better": ("UPDATE metrics SET better = 'x'",),
+    "metric-lower": ("UPDATE metrics SET better = 'lower', name = 'a' || id",),
+    "metric-identity": ("UPDATE metrics SET identity = hex(zeroblob(100000)) || id",),
+    "metric-none": ("DELETE FROM metrics",),
+    "metrics-many": (
+        "INSERT INTO metrics WITH RECURSIVE n (i) AS (SELECT 99 UNION ALL SELECT i + 1 FROM n "
+        "WHERE i < 9000) SELECT NULL, 'm' || i, 'x', '', 'higher', 'x', 1 FROM n",
     ),
-    "metrics-surrogate": (r"""UPDATE measurements SET metrics = '{"\ud800": 1}'""",),
-    "metrics-no-text": ("UPDATE measurements SET metrics = CAST(x'ff7b7d' AS TEXT)",),
     "width-negative": ("UPDATE measurements SET width = -1",),
     "width-zero": ("UPDATE measurements SET width = 0",),
     "width-huge": ("UPDATE measurements SET width = 9223372036854775807",),
@@ -101,7 +122,6 @@ MALFORMED: dict[str, tuple[str, ...]] = {
     "point-no-text": ("UPDATE measurements SET point = CAST(x'80ff' || id AS TEXT)",),
     "error-no-text": ("UPDATE measurements SET error = CAST(x'80ff' AS TEXT)",),
     "run-huge": ("UPDATE measurements SET run = -9223372036854775808",),
-    "version-huge": ("UPDATE measurements SET metrics_version = 9223372036854775807",),
     "measured-no-date": ("UPDATE measurements SET measured = hex(zeroblob(100000))",),
     "provenance-no-json": ("UPDATE runs SET provenance = 'x'",),
     "provenance-list": ("UPDATE runs SET provenance = '[]'",),
@@ -141,7 +161,7 @@ MALFORMED: dict[str, tuple[str, ...]] = {
         "WHERE i < 5000) SELECT 'other', i, i, (SELECT image_key FROM images LIMIT 1) FROM n",
         "INSERT INTO measurements WITH RECURSIVE n (i) AS (SELECT 99 UNION ALL SELECT i + 1 FROM n "
         "WHERE i < 5000) SELECT NULL, image_key, identity, i, run, measured, 40, 30, 1, 0, 0, "
-        "metrics, 1, NULL, NULL FROM n, (SELECT * FROM measurements LIMIT 1)",
+        "NULL, NULL FROM n, (SELECT * FROM measurements LIMIT 1)",
     ),
 }
 """What a sender may have written into a store of the right schema."""
@@ -149,7 +169,7 @@ MALFORMED: dict[str, tuple[str, ...]] = {
 FOREIGN: dict[str, tuple[str, ...]] = {
     "trigger": (
         "CREATE TRIGGER liar AFTER INSERT ON measurements BEGIN UPDATE measurements SET "
-        """metrics = '{"psnr_rgb_db": 99.0}', bytes = 10 WHERE id = new.id; END""",
+        "bytes = 10 WHERE id = new.id; UPDATE scores SET value = 99.0; END",
     ),
     "endless-view": (
         "DROP TABLE matches",

@@ -14,10 +14,10 @@ from hostile_stores import KEYS, altered, good_store
 
 from lic_bench import UnavailableError
 from lic_bench.codec.registry import Registry
-from lic_bench.codec.spec import names_files, parse_spec
 from lic_bench.execution.confinement import OFFLINE
 from lic_bench.execution.runner import Limits
 from lic_bench.images.image import image_size
+from lic_bench.plugins.spec import names_files, parse_spec
 from lic_bench.reporting.page.gallery import make_all
 from lic_bench.reporting.page.pictures import Picture
 from lic_bench.reporting.page.scenes import Scene, Shot

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hostile_stores import FOREIGN, KEYS, MALFORMED, altered, good_store, hot_journal
+from hostile_stores import FOREIGN, KEYS, MALFORMED, SCORES, altered, good_store, hot_journal
 from typer.testing import CliRunner
 
 from lic_bench import StoreError
@@ -116,10 +116,12 @@ def test_a_store_whose_run_was_killed_is_read_with_all_that_it_measured(sent: Pa
         "import os, sys; from lic_bench.store.database import Store\n"
         "from lic_bench.store.records import Key, Measurement\n"
         "store = Store(__import__('pathlib').Path(sys.argv[1]))\n"
-        "run = store.begin({}, [], {})\n"
+        "from lic_bench.metric.quality import DEFAULT_SCORES\n"
+        "from lic_bench.store.records import ScoreState\n"
+        "run = store.begin({}, [], {}, [ScoreState(score, '1') for score in DEFAULT_SCORES])\n"
         "metrics = {'psnr_rgb_db': 40.0}\n"
         "key = Key(sys.argv[2], sys.argv[3], '30')\n"
-        "store.add(run, key, Measurement(40, 30, b'x', 0, 0, metrics, 9)); os._exit(0)"
+        "store.add(run, key, Measurement(40, 30, b'x', 0, 0, metrics)); os._exit(0)"
     )
     words = [str(sent / FILE_NAME), KEYS[0].image_key, KEYS[0].identity]
     subprocess.run([sys.executable, "-c", script, *words], check=True)
@@ -160,8 +162,8 @@ def test_a_schema_that_is_not_ours_is_refused(name: str, sent: Path) -> None:
 def test_a_trigger_falsifies_no_measurement_of_ours(sent: Path) -> None:
     altered(sent, *FOREIGN["trigger"])
     with pytest.raises(StoreError, match="not the tables"), Store(sent / FILE_NAME) as store:
-        run = store.begin({}, [], {})
-        store.add(run, KEYS[0], Measurement(40, 30, b"1" * 500, 1, 1, {"psnr_rgb_db": 30.0}, 9))
+        run = store.begin({}, [], {}, SCORES)
+        store.add(run, KEYS[0], Measurement(40, 30, b"1" * 500, 1, 1, {"psnr_rgb_db": 30.0}))
 
 
 @pytest.mark.parametrize("name", MALFORMED)

@@ -138,7 +138,7 @@ def test_an_original_that_changed_since_it_was_hashed_is_told(folder: Path) -> N
 
     found = find(folder / "theirs", load_dataset(str(folder / "photos")))
     write_image(folder / "photos" / "a.png", 255 - IMAGE)
-    [(measurement, _)] = list(measure_all(found.pictures, 1))
+    [(measurement, _)] = list(measure_all(found.pictures, 1, ()))
     assert "altered" in str(measurement.error)
 
 

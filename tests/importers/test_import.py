@@ -23,7 +23,7 @@ from lic_bench.analysis.comparison import compare_sides, sides
 from lic_bench.analysis.curves import curve
 from lic_bench.cli.import_results import forget, import_results
 from lic_bench.importers import figures, pictures
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import QUALITIES
 from lic_bench.reporting.page.data import gather
 from lic_bench.reporting.plots import plot
 from lic_bench.reporting.tables import bd_rate_table, points_table, rates_table
@@ -106,6 +106,7 @@ def bd_rate(folder: Path, name: str, metric: str) -> float:
 
 
 class TestCurves:
+    @pytest.mark.slow
     def test_of_compressai_are_our_own(self, folder: Path) -> None:
         (folder / "theirs.json").write_text(as_compressai(rows(folder, "jpeg")))
         import_results(folder / "theirs.json", dataset="photos", out=folder)
@@ -489,7 +490,7 @@ def json_of(**results: object) -> str:
         ("{", "is no JSON"),
         ("[" * 100_000, "is no JSON"),
         ("{}", "holds no results with a bpp; CompressAI writes"),
-        (json_of(bpp=[0.5], vmaf=[90]), "no metric that is known here, but bpp, vmaf"),
+        (json_of(bpp=[0.5], mos=[90]), "no metric that is known here, but bpp, mos"),
         (json_of(bpp=[0.5, 1], psnr=[30]), "unequal length: bpp 2, psnr 1"),
         (json_of(bpp=[], psnr=[]), "holds no points"),
         (json_of(bpp=[0.5], psnr=[math.nan]), "psnr_rgb is 'nan'"),

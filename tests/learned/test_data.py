@@ -55,7 +55,9 @@ def test_a_batch_depends_on_seed_and_step_alone():
 def crop_by_crop(photographs, step, size, side, seed):
     """A batch as `Photographs.batch` describes it, with an operation of its own for each crop."""
     rng = np.random.default_rng((seed, 2, step))
-    taken = round(side / rng.uniform(0.6, 1.0)) if rng.random() < 0.5 else side
+    kind = rng.random()
+    low, high = (0.6, 1.0) if kind < 0.5 else (1.0, 2.0)
+    taken = side if kind >= 0.75 else round(side / rng.uniform(low, high))
     areas = np.array([image.shape[0] * image.shape[1] for image in photographs.images])
     drawn = []
     while len(drawn) < size:

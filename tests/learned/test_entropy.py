@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from lic_bench import BitstreamError  # noqa: E402
 from lic_bench.learned import entropy  # noqa: E402
-from lic_bench.learned.context import Codes, ContextModel, prepare, set_rest  # noqa: E402
+from lic_bench.learned.context import Codes, ContextModel, prepare  # noqa: E402
 from lic_bench.learned.entropy import ValueCoder  # noqa: E402
 from lic_bench.learned.surroundings import LEVELS, Structure  # noqa: E402
 
@@ -54,7 +54,6 @@ def draw(height, width, seed=0, form=FORM):
 def by_torch(context, v, point):
     """The bits of the numbers by channel, and of the levels, in floating point."""
     codes = Codes(v[None], np.array([point]), context.form)
-    set_rest(context, codes)
     height, width = v.shape[1:]
     i, j = np.divmod(np.arange(height * width), width)
     sites = torch.from_numpy(np.stack([np.zeros_like(i), i, j], 1))
@@ -155,7 +154,7 @@ def test_what_was_seen_moves_the_chances():
 def test_large_images_go_in_tiles(monkeypatch):
     v, made = draw(21, 30), coder(model())
     whole = made.encode(v, 0)
-    monkeypatch.setattr(entropy, "_TILE", 12)
+    monkeypatch.setattr(entropy, "TILE", 12)
     tiled = made.encode(v, 0)
     assert tiled != whole and len(tiled) < 1.2 * len(whole)
     assert np.array_equal(made.decode(tiled, 21, 30, 0), v)

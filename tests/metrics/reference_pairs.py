@@ -18,15 +18,19 @@ from PIL import Image as PillowImage
 from scipy.ndimage import gaussian_filter
 
 from lic_bench import Image, read_image
+from lic_bench.metric.base import Comparison
+from lic_bench.metric.base import Metric as LicBenchMetric
 from lic_bench.metrics.colour import Plane, jpeg_ai_luma, luma, studio_luma
 from lic_bench.metrics.fsim import fsim
 from lic_bench.metrics.gmsd import gmsd
 from lic_bench.metrics.haarpsi import haarpsi
 from lic_bench.metrics.iw_ssim import iw_ssim
+from lic_bench.metrics.jpegai_ms_ssim import JpegAiMsSsim
 from lic_bench.metrics.nlpd import nlpd
 from lic_bench.metrics.psnr_hvs import psnr_hvs
 from lic_bench.metrics.ssimulacra2 import ssimulacra2
 from lic_bench.metrics.vif import vif
+from lic_bench.metrics.vmaf import JpegAiVmaf, Vmaf
 
 Metric = Callable[[Image, Image], float | None]
 
@@ -42,6 +46,10 @@ def _hvs(which: int, plane: Callable[[Image], Plane]) -> Metric:
     return _of(lambda reference, distorted: min(psnr_hvs(reference, distorted)[which], 100), plane)
 
 
+def _plugin(cls: type[LicBenchMetric], column: str) -> Metric:
+    return lambda reference, distorted: Comparison(cls(), reference).compare(distorted)[column]
+
+
 METRICS: dict[str, tuple[Metric, float, str]] = {
     "ssimulacra2": (ssimulacra2, 1e-3, "`ssimulacra2` of libjxl 0.11.2"),
     "psnr_hvs": (_hvs(0, studio_luma), 1e-3, "psnr-hvsm 0.3.0, studio-range luma"),
@@ -54,6 +62,14 @@ METRICS: dict[str, tuple[Metric, float, str]] = {
     "fsimc": (lambda x, y: (fsim(x, y) or (None,))[-1], 1e-5, "piq 0.8.0, float64"),
     "iw_ssim": (_of(iw_ssim, luma), 1e-4, "piq 0.8.0, float64"),
     "gmsd": (gmsd, 1e-5, "piq 0.8.0, float64"),
+    "jpegai_ms_ssim": (
+        _plugin(JpegAiMsSsim, "jpegai_ms_ssim"),
+        1e-4,
+        "pytorch-msssim 1.0.0, JPEG AI's luma, float32",
+    ),
+    "vmaf": (_plugin(Vmaf, "vmaf"), 1e-3, "libvmaf of imageio-ffmpeg 0.8.1"),
+    "vmaf_neg": (_plugin(Vmaf, "vmaf_neg"), 1e-3, "libvmaf of imageio-ffmpeg 0.8.1"),
+    "jpegai_vmaf": (_plugin(JpegAiVmaf, "jpegai_vmaf"), 5e-3, "libvmaf of imageio-ffmpeg 0.8.1"),
     "haarpsi": (haarpsi, 1e-5, "piq 0.8.0, float64"),
 }
 """Our metric by the column of the scores, how far it may be away, and what the scores are of."""

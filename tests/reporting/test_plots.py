@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from lic_bench.analysis import published_curves as published
 from lic_bench.analysis.curves import aggregate
 from lic_bench.errors import LicBenchError, SpecError, UndefinedError
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import QUALITIES
 from lic_bench.reporting.plots import plot, save_plot
 
 TWELVE = [f"codec-{i}" for i in range(12)]
@@ -64,7 +64,7 @@ def test_draws_the_aggregate_and_says_its_units(metric: Any) -> None:
     figure = plot(frame, metric=metric.name)
     (axes,) = figure.axes
     assert axes.get_xlabel() == "Rate [bpp]"
-    assert axes.get_ylabel() == metric.label
+    assert axes.get_ylabel() == metric.axis
     assert axes.get_ylabel().endswith("[dB]")
     assert axes.get_title() == f"kodak, 3 images, {metric.rule}"
     assert texts(figure) == ["jpeg", "jpeg2000"]

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from scipy.interpolate import PchipInterpolator
 
 from lic_bench import Image, SpecError, aggregate, bd_rates, write_image
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import QUALITIES
 from lic_bench.reporting.tables import (
     FORMATS,
     UNDEFINED,
@@ -209,7 +209,7 @@ def test_rates_are_interpolated_and_never_extrapolated(measurements: pd.DataFram
 
 def test_what_does_not_exist_is_refused(measurements: pd.DataFrame) -> None:
     for wrong, message in (
-        ({"metrics": ["psnr"]}, "no metric 'psnr'"),
+        ({"metrics": ["psnt"]}, "no metric 'psnt'"),
         ({"codecs": ["jpg"]}, "did you mean jpeg"),
         ({"dataset": "sat"}, "did you mean set"),
     ):
@@ -246,6 +246,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, photo: Image) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_makes_each_table(store: Path) -> None:
     assert re.search(
         r"^\| jpeg:subsampling=4:4:4 \| [+-]", command("table", cwd=store).stdout, re.M

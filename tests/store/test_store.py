@@ -11,12 +11,16 @@ import pytest
 
 from lic_bench import Dataset, SpecError, StoreError
 from lic_bench.images.dataset import ImageFile
+from lic_bench.metric.base import Score
+from lic_bench.metric.quality import DEFAULT_SCORES
 from lic_bench.store.database import Store
-from lic_bench.store.records import CheckedDecode, Key, Measurement
+from lic_bench.store.records import CheckedDecode, Key, Measurement, ScoreState
 from lic_bench.store.table import frame
 
 KEY = Key("abc", "{}", "10")
-GOOD = Measurement(4, 2, b"stream", 0.5, 0.25, {"mse_rgb": 1.5, "ssim_y": None}, 1)
+SCORES = [ScoreState(score, "1") for score in DEFAULT_SCORES]
+MEASURED = [state for state in SCORES if state.score.column in ("mse_rgb", "ssim_y")]
+GOOD = Measurement(4, 2, b"stream", 0.5, 0.25, {"mse_rgb": 1.5, "ssim_y": None})
 
 
 def dataset(*keys: str, name: str = "set", folder: str | None = "/photos") -> Dataset:
@@ -36,11 +40,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def run(store: Store) -> int:
-    return store.begin({"command": "test"}, [DATASET], {"toy": "{}"})
+    return store.begin({"command": "test"}, [DATASET], {"toy": "{}"}, SCORES)
 
 
 def test_a_measurement_is_kept_as_it_was_added(store: Store, run: int) -> None:
-    lossless = Measurement(1, 1, b"", 0.0, 0.0, {"psnr_rgb_db": math.inf}, 1)
+    lossless = Measurement(1, 1, b"", 0.0, 0.0, {"psnr_rgb_db": math.inf})
     store.add(run, KEY, GOOD)
     store.add(run, Key("abc", "{}", ""), lossless)
     assert store.kept(KEY) == GOOD
@@ -51,28 +55,68 @@ def test_it_is_there_when_the_store_is_opened_again(store: Store, run: int) -> N
     store.add(run, KEY, GOOD)
     with Store.open(store.path.parent) as again:
         assert again.kept(KEY) == GOOD
-        assert set(again.measured(1)) == {KEY}
+        assert set(again.measured(MEASURED)) == {KEY}
 
 
 def test_a_failed_measurement_is_kept_and_not_counted_as_measured(store: Store, run: int) -> None:
     store.add(run, KEY, Measurement(4, 2, error="ValueError: no"))
-    assert set(store.measured(1)) == set()
-    assert store.metrics_version(KEY) is None
+    assert set(store.measured(MEASURED)) == set()
+    assert store.missing(KEY, MEASURED) is None
     assert store.kept(KEY).error == "ValueError: no"
     store.add(run, KEY, GOOD)
     assert store.kept(KEY) == GOOD
-    assert set(store.measured(1)) == {KEY}
+    assert set(store.measured(MEASURED)) == {KEY}
 
 
-def test_metrics_of_another_version_are_outdated(store: Store, run: int) -> None:
+def test_a_metric_in_another_state_is_missing_and_leaves_the_others_alone(
+    store: Store, run: int
+) -> None:
     store.add(run, KEY, GOOD)
-    assert set(store.measured(2)) == set()
-    assert store.metrics_version(KEY) == 1
+    mended = [ScoreState(DEFAULT_SCORES[0], "2"), *SCORES[1:]]
+    assert set(store.measured(MEASURED)) == {KEY}
+    later = store.begin({}, [DATASET], {"toy": "{}"}, mended)
+    assert set(store.measured([mended[0]])) == set()
+    assert store.missing(KEY, [mended[0], SCORES[5]]) == {"mse_rgb"}
+    assert store.kept(KEY).metrics == {"ssim_y": None}  # what is shown is of the present states
+    store.add(later, KEY, replace(GOOD, metrics={"mse_rgb": 2.5}))
+    assert store.kept(KEY).metrics == {"mse_rgb": 2.5, "ssim_y": None}
+    store.begin({}, [DATASET], {"toy": "{}"}, SCORES)  # as it was before
+    assert store.kept(KEY) == GOOD
+
+
+def test_another_bitstream_has_none_of_the_figures_of_the_one_before(
+    store: Store, run: int
+) -> None:
+    store.add(run, KEY, GOOD)
+    store.add(run, KEY, replace(GOOD, stream=b"other", metrics={"mse_rgb": 3.5}))
+    assert store.kept(KEY).metrics == {"mse_rgb": 3.5}
+
+
+def test_a_metric_that_failed_is_missing_and_says_why(store: Store, run: int) -> None:
+    failed = replace(GOOD, metrics={"mse_rgb": 1.5}, metric_errors={"ssim_y": "ValueError: no"})
+    store.add(run, KEY, failed)
+    assert store.kept(KEY) == failed
+    assert store.missing(KEY, MEASURED) == {"ssim_y"}
+    table = frame(store)
+    assert table["metric_errors"].tolist() == ["ssim_y: ValueError: no"]
+    store.add(run, KEY, GOOD)
+    assert store.missing(KEY, MEASURED) == set()
+    assert frame(store)["metric_errors"].isna().all()
+
+
+def test_a_figure_that_is_new_has_a_column_behind_the_others(store: Store) -> None:
+    mine = ScoreState(Score("mine", "Mine", "JOD", "lower"), "1")
+    run = store.begin({}, [DATASET], {"toy": "{}"}, [*SCORES, mine])
+    store.add(run, KEY, replace(GOOD, metrics={"mse_rgb": 1.5, "mine_jod": -0.25}))
+    table = frame(store)
+    assert table["mine_jod"].tolist() == [-0.25]
+    columns = list(table.columns)
+    assert columns[columns.index("ms_ssim_y") + 1] == "mine_jod"
 
 
 def test_the_current_rows_are_those_of_the_latest_run(store: Store, run: int) -> None:
     store.add(run, KEY, GOOD)
-    later = store.begin({}, [dataset("def")], {"toy": '{"version": 2}'})
+    later = store.begin({}, [dataset("def")], {"toy": '{"version": 2}'}, SCORES)
     assert list(store.current()[1]) == []  # neither this image nor this version was measured
     store.add(later, Key("def", '{"version": 2}', "10"), GOOD)
     names, rows = store.current()
@@ -81,7 +125,7 @@ def test_the_current_rows_are_those_of_the_latest_run(store: Store, run: int) ->
 
 
 def test_runs_tell_how_they_came_about(store: Store) -> None:
-    run = store.begin({"command": "lic-bench run"}, [DATASET], {"toy": "{}"})
+    run = store.begin({"command": "lic-bench run"}, [DATASET], {"toy": "{}"}, SCORES)
     [told] = store.runs()
     assert (told["run"], told["command"], told["finished"]) == (run, "lic-bench run", None)
     store.finish(run)
@@ -91,7 +135,7 @@ def test_runs_tell_how_they_came_about(store: Store) -> None:
 def test_two_writers_at_once_lose_and_double_nothing(store: Store) -> None:
     def write(first: int) -> None:
         with Store(store.path) as mine:
-            run = mine.begin({}, [DATASET], {"toy": "{}"})
+            run = mine.begin({}, [DATASET], {"toy": "{}"}, SCORES)
             for point in range(first, first + 60):
                 mine.add(run, Key("abc", "{}", str(point)), GOOD)
 
@@ -100,7 +144,7 @@ def test_two_writers_at_once_lose_and_double_nothing(store: Store) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(store.measured(1)) == {Key("abc", "{}", str(point)) for point in range(100)}
+    assert set(store.measured(MEASURED)) == {Key("abc", "{}", str(point)) for point in range(100)}
     assert len(list(store.current()[1])) == 100
 
 
@@ -109,9 +153,9 @@ def test_a_full_disk_is_told_and_loses_nothing(store: Store, run: int) -> None:
     pages = store._db.execute("PRAGMA page_count").fetchone()[0]
     store._db.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(StoreError, match=r"full; nothing that was stored is lost. Make room"):
-        store.add(run, Key("abc", "{}", "20"), Measurement(4, 2, bytes(100_000), 0, 0, {}, 1))
+        store.add(run, Key("abc", "{}", "20"), Measurement(4, 2, bytes(100_000), 0, 0, {}))
     with Store.open(store.path) as again:
-        assert set(again.measured(1)) == {KEY}
+        assert set(again.measured(MEASURED)) == {KEY}
 
 
 def test_what_came_of_decoding_again_is_kept_until_the_stream_changes(
@@ -124,6 +168,8 @@ def test_what_came_of_decoding_again_is_kept_until_the_stream_changes(
     assert store.decode(KEY, "2 threads") == found
     assert store.decode(KEY, "cuda") is None
     store.add(run, KEY, GOOD)
+    assert store.decode(KEY, "2 threads") == found
+    store.add(run, KEY, replace(GOOD, stream=b"other"))
     assert store.decode(KEY, "2 threads") is None
 
 
@@ -161,7 +207,7 @@ class TestStates:
     @pytest.fixture
     def two(self, store: Store, run: int) -> Store:
         store.add(run, KEY, GOOD)
-        later = store.begin({"codecs": {"toy": "new"}}, [DATASET], {"toy": "new"})
+        later = store.begin({"codecs": {"toy": "new"}}, [DATASET], {"toy": "new"}, SCORES)
         store.add(later, self.OTHER, replace(GOOD, stream=b"other stream"))
         return store
 
@@ -172,7 +218,7 @@ class TestStates:
     def test_the_plain_name_is_the_latest(self, two: Store) -> None:
         assert self.sizes(two) == {"toy": 12}
         assert two.latest("toy") == "new"
-        two.begin({}, [DATASET], {"toy": "{}"})  # the library as it was before
+        two.begin({}, [DATASET], {"toy": "{}"}, SCORES)  # the library as it was before
         assert self.sizes(two) == {"toy": 6}
         assert two.states() == {"toy": {"{}": 1, "new": 2}}
 
@@ -189,11 +235,11 @@ class TestStates:
         two.forget("toy@2")
         assert self.sizes(two) == {"toy": 6}
         assert two._db.execute("SELECT stream FROM bitstreams").fetchall() == [(b"stream",)]
-        assert two.begin({}, [DATASET], {"toy": "newer"})
+        assert two.begin({}, [DATASET], {"toy": "newer"}, SCORES)
         assert two.states() == {"toy": {"{}": 1, "newer": 2}}
 
     def test_all_are_forgotten_but_what_another_spec_shares(self, two: Store) -> None:
-        two.begin({}, [DATASET], {"toy:depth=3": "new"})
+        two.begin({}, [DATASET], {"toy:depth=3": "new"}, SCORES)
         two.forget("toy")
         assert self.sizes(two) == {"toy:depth=3": 12}
         two.forget("toy:depth=3")
@@ -208,7 +254,7 @@ class TestDatasets:
     """A name stands for certain images, wherever they lie."""
 
     def begin(self, store: Store, *datasets: Dataset) -> int:
-        return store.begin({}, datasets, {"toy": "{}"})
+        return store.begin({}, datasets, {"toy": "{}"}, SCORES)
 
     def test_another_folder_with_other_images_is_refused(self, store: Store, run: int) -> None:
         store.add(run, KEY, GOOD)
@@ -239,7 +285,7 @@ class TestDatasets:
         store.add(run, KEY, GOOD)
         store.add(run, Key("def", "{}", "10"), GOOD)
         store.forget_dataset("more")
-        assert set(store.measured(1)) == {KEY}
+        assert set(store.measured(MEASURED)) == {KEY}
         assert frame(store)["dataset"].tolist() == ["set"]
         assert store._db.execute("SELECT count(*) FROM bitstreams").fetchone() == (1,)
         with pytest.raises(StoreError, match=r"no data set 'more' in .*; there are: set"):

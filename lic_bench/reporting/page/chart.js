@@ -82,7 +82,7 @@ function drawChart() {
     all = seriesShown(),
     axis = $("axis").value,
     logarithmic = $("log").checked;
-  const metric = data.metrics.find(({ name }) => name === state.metric);
+  const metric = currentMetric();
   host.replaceChildren();
   host.classList.remove("hovering");
   chart.points = [];
@@ -122,7 +122,8 @@ function drawChart() {
       }),
     );
   }
-  const pad = Math.max((Math.max(...ys) - Math.min(...ys)) * 0.06, 0.25);
+  const span = Math.max(...ys) - Math.min(...ys);
+  const pad = metric.unit === "dB" ? Math.max(span * 0.06, 0.25) : span * 0.06 || 0.25;
   const [bottom, top] = [Math.min(...ys) - pad, Math.max(...ys) + pad];
   const px = (x) => box.left + unit(x) * (box.right - box.left);
   const py = (y) => box.bottom - ((y - bottom) / (top - bottom)) * (box.bottom - box.top);
@@ -301,7 +302,7 @@ function hover(host, cross, tip, point, { width, box, metric }) {
   const rows = [
     ["Point", pointName(point.codec, point.point)],
     ["Rate", bpp(point.bpp)],
-    [metric.label.replace(" [dB]", ""), fixed(point.y, 2) + " dB"],
+    [metric.title, `${fixed(point.y, metric.digits)} ${metric.unit}`],
   ];
   if (!codec.published)
     rows.push(["Encode", seconds(point.encode)], ["Decode", seconds(point.decode)]);
@@ -352,7 +353,7 @@ function drawNotes(all, metric, axis) {
         html("th", { scope: "row" }, data.codecs[codec].name),
         html("td", {}, pointName(codec, p.point)),
         html("td", {}, fixed(p.bpp, 4)),
-        html("td", {}, fixed(p.y, 3)),
+        html("td", {}, fixed(p.y, metric.digits + 1)),
         html("td", {}, seconds(p.encode)),
         html("td", {}, seconds(p.decode)),
       ),

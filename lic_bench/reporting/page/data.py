@@ -15,7 +15,7 @@ from lic_bench.analysis import published_curves
 from lic_bench.analysis.bootstrap import ImageCurves, image_curves
 from lic_bench.analysis.curves import Curve, aggregate, bd_rate, bd_rate_percents, curve
 from lic_bench.errors import SpecError, UndefinedError
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import qualities_in
 from lic_bench.store.table import display_names
 
 Json = dict[str, Any]
@@ -59,7 +59,9 @@ def gather(
         published_curves.check_images(measurements, dataset)
     for name in published:
         if not any(
-            _published(name, dataset, metric) for dataset in datasets for metric in QUALITIES
+            _published(name, dataset, one.name)
+            for dataset in datasets
+            for one in qualities_in(measurements)
         ):
             published_curves.curve(name, datasets[0])  # says why
     names = display_names(measurements)
@@ -67,8 +69,16 @@ def gather(
     failed = measurements[measurements["error"].notna()]
     return {
         "metrics": [
-            {"name": quality.name, "label": quality.label, "rule": quality.rule}
-            for quality in QUALITIES.values()
+            {
+                "name": one.name,
+                "label": one.axis,
+                "title": one.label,
+                "unit": one.unit,
+                "digits": one.digits(aggregated[one.value]),
+                "better": one.better,
+                "rule": one.rule,
+            }
+            for one in qualities_in(measurements)
         ],
         "codecs": [
             {"name": names[spec], "spec": spec, "imported": names[spec] != spec}
@@ -100,7 +110,7 @@ def _dataset(
     measured = set(rows["codec"])
     of_images = set(rows.loc[rows["image"].notna(), "codec"])
     figures: Json = {"curves": {}, "bd": {}, "byImage": {}, "bdByImage": {}}
-    for metric in QUALITIES:
+    for metric, sign in ((one.name, one.sign) for one in qualities_in(measurements)):
         curves = [curve(aggregated, name, c, metric) if c in measured else None for c in codecs]
         split = [
             image_curves(shown, line)
@@ -113,7 +123,7 @@ def _dataset(
         figures["bd"][metric] = [[_bd(anchor, test) for test in every] for anchor in every]
         figures["byImage"][metric] = [_by_image(line, names) for line in split]
         figures["bdByImage"][metric] = [
-            [_bd_by_image(anchor, test, names) for test in split] for anchor in split
+            [_bd_by_image(anchor, test, names, sign) for test in split] for anchor in split
         ]
     return {
         "name": name,
@@ -175,11 +185,11 @@ def _by_image(curves: ImageCurves | None, names: Sequence[str]) -> list[Json | N
 
 
 def _bd_by_image(
-    anchor: ImageCurves | None, test: ImageCurves | None, names: Sequence[str]
+    anchor: ImageCurves | None, test: ImageCurves | None, names: Sequence[str], sign: int
 ) -> list[float | None] | None:
     if anchor is None or test is None or anchor.images != test.images:
         return None
-    percents = bd_rate_percents(*anchor.alone(), *test.alone())
+    percents = bd_rate_percents(*anchor.alone(), *test.alone(), sign=sign)
     rows = dict(zip(test.images, _numbers(percents, 5), strict=True))
     return [rows.get(name) for name in names]
 

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from lic_bench.codec.registry import Registry
-from lic_bench.codec.spec import names_files, parse_spec
 from lic_bench.errors import LicBenchError, StoreError
 from lic_bench.execution.faults import FaultError, OutOfTimeError
 from lic_bench.execution.runner import Limits, Request, Runners
+from lic_bench.plugins.spec import names_files, parse_spec
 from lic_bench.reporting.page.pictures import Picture, ShowDecoded, ShowImported, ShowOriginal
 from lic_bench.reporting.page.scenes import Scene, Shot
 from lic_bench.store.database import Store

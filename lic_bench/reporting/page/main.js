@@ -1,6 +1,7 @@
 // The page as a whole: what is chosen for all of it, and what it says of itself.
 const state = { dataset: 0, metric: data.metrics[0].name, shown: new Set() };
 const currentDataset = () => data.datasets[state.dataset];
+const currentMetric = () => data.metrics.find(({ name }) => name === state.metric);
 
 function setUpDataset() {
   const set = currentDataset(),

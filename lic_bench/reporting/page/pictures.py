@@ -27,7 +27,7 @@ import numpy as np
 import PIL.Image
 
 from lic_bench.codec.base import Codec, ShowsImportance
-from lic_bench.codec.spec import parse_points
+from lic_bench.codec.points import parse_points
 from lic_bench.errors import ImageError, SpecError
 from lic_bench.execution.requests import checked_image, codec_of
 from lic_bench.execution.runner import Request

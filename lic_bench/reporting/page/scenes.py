@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lic_bench.images.dataset import Dataset, ImageFile
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import qualities_in
 from lic_bench.reporting.page.pictures import Picture, Rate
 from lic_bench.store.records import Key
 
@@ -34,7 +34,7 @@ class Shot:
     """The mean squared error that was measured."""
     key: Key
     quality: Mapping[str, float | None]
-    """In dB, by name of metric."""
+    """By name of metric, in its unit."""
     imported: bool
     """Whether what is kept of it is the picture instead of a bitstream."""
 
@@ -152,10 +152,10 @@ def _match(rows: pd.DataFrame, target: str) -> pd.Series[Any] | None:
 
 
 def _quality(row: pd.Series[Any]) -> dict[str, float | None]:
-    """The metrics of one measurement in dB; None where they are missing or infinite."""
+    """The metrics of one measurement; None where they are missing or infinite."""
     found = {
-        name: math.nan if pd.isna(row[one.images]) else float(one.from_mean(row[one.images]))
-        for name, one in QUALITIES.items()
+        one.name: math.nan if pd.isna(row[one.images]) else float(one.from_mean(row[one.images]))
+        for one in qualities_in(row.index)
     }
     return {
         name: round(value, 4) if row["mse_rgb"] and math.isfinite(value) else None

@@ -97,13 +97,15 @@ function drawTable() {
         : a[column] - b[column];
     return down ? -order : order;
   });
+  const shown = currentMetric(),
+    unit = shown.unit ? ` [${shown.unit}]` : "";
   const span = Math.max(10, ...rows.map(({ cells }) => Math.abs(cells[1] ?? 0)));
   const heads = [
     "Image",
     `BD-rate against ${theirs}`,
-    `${ours} [dB]`,
-    `${theirs} [dB]`,
-    "Difference [dB]",
+    `${ours}${unit}`,
+    `${theirs}${unit}`,
+    `Difference${unit}`,
   ];
   const head = heads.map((text, i) =>
     html(
@@ -142,9 +144,9 @@ function drawTable() {
         ...(mark ? [mark] : []),
         html("span", {}, known(value) ? `${signed(value, 1)} %` : "–"),
       ),
-      html("td", {}, fixed(cells[2], 2)),
-      html("td", {}, fixed(cells[3], 2)),
-      html("td", {}, signed(cells[4], 2)),
+      html("td", {}, fixed(cells[2], shown.digits)),
+      html("td", {}, fixed(cells[3], shown.digits)),
+      html("td", {}, signed(cells[4], shown.digits)),
     );
   });
   const some =

@@ -139,8 +139,10 @@ function captionOf(side) {
   if (picture && known(picture.bpp)) {
     if (picture.point !== "") parts.push(pointName(codec, picture.point));
     parts.push(bpp(picture.bpp));
-    if (known(picture.quality[state.metric]))
-      parts.push(`${fixed(picture.quality[state.metric], 2)} dB`);
+    if (known(picture.quality[state.metric])) {
+      const { unit, digits } = currentMetric();
+      parts.push(`${fixed(picture.quality[state.metric], digits)} ${unit}`.trim());
+    }
   }
   return parts.join(" · ");
 }
@@ -195,8 +197,8 @@ function drawControls() {
     $(id).value = value;
   $("gain-label").hidden = viewer.show !== "difference";
   for (const button of $("layouts").children) button.disabled = viewer.show === "difference";
-  const label = data.metrics.find(({ name }) => name === state.metric).label.replace(" [dB]", "");
-  const notes = [`The dB are of ${label}.`],
+  const { title, unit } = currentMetric();
+  const notes = [unit ? `The ${unit} are of ${title}.` : `The figures are ${title}.`],
     [a, b] = [pictureOf(viewer.left), pictureOf(viewer.right)];
   if (a && b && known(a.bpp) && known(b.bpp)) {
     const more = 100 * (b.bpp / a.bpp - 1);

@@ -14,8 +14,8 @@ from lic_bench.execution.matching import match
 from lic_bench.execution.plan import plan
 from lic_bench.execution.run import execute
 from lic_bench.execution.workers import Processes
-from lic_bench.metrics.quality import QUALITIES
-from lic_bench.metrics.targets import parse_target
+from lic_bench.metric.quality import QUALITIES
+from lic_bench.metric.targets import parse_target
 from lic_bench.store.table import load
 
 TARGETS = ("bpp=0.8", "psnr_rgb=30")

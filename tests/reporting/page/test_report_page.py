@@ -21,7 +21,7 @@ from lic_bench.analysis import published_curves
 from lic_bench.analysis.curves import aggregate
 from lic_bench.codec.registry import Registry
 from lic_bench.execution.runner import Limits
-from lic_bench.metrics.quality import QUALITIES
+from lic_bench.metric.quality import QUALITIES
 from lic_bench.reporting.page import data, gallery, pictures, scenes
 from lic_bench.reporting.page import html as page
 from lic_bench.store.database import Store

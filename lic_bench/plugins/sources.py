@@ -1,9 +1,9 @@
-"""The modules that decide on what a codec computes: those of its classes, and what these import.
+"""The modules that decide on what a plugin computes: those of its classes, and what these import.
 
 They are followed in their text, imports inside functions too, and nothing is imported for it. A
-module counts if it is a codec or a learned part of ours, or the user's: it lies outside the
-standard library and the installed packages, or in the package that the codec comes from. Installed
-packages are left to `Codec.versions`; the bench's own machinery decides on no byte and no pixel.
+module counts if it is in a package of `Plugin.ours`, or the user's: it lies outside the standard
+library and the installed packages, or in the package that the plugin comes from. Installed packages
+are left to `Plugin.versions`; the bench's own machinery decides on no byte and no pixel.
 
 What an import computes at run time (`importlib.import_module`) is not seen.
 """
@@ -24,17 +24,16 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import NamedTuple
 
-from lic_bench.codec.base import Codec
 from lic_bench.errors import SpecError
+from lic_bench.plugins.base import Plugin
+from lic_bench.plugins.files import PREFIX
 
 _BENCH = "lic_bench"
-_OF_CODECS = ("lic_bench.codecs", "lic_bench.learned")
-_PLUGIN = "lic_bench_plugin_"  # how the names begin that the registry gives to plugins' modules
 _INSTALLED = {"site-packages", "dist-packages"}
 
 
 @cache
-def sources(cls: type[Codec]) -> dict[str, str]:
+def sources(cls: type[Plugin]) -> dict[str, str]:
     """The first 16 digits of the SHA-256 of each module, by its path: ``helpers/net.py``.
 
     Comments, docstrings and blank lines do not count.
@@ -47,8 +46,8 @@ def sources(cls: type[Codec]) -> dict[str, str]:
     package = cls.__module__.partition(".")[0]
     waiting = [start for base in cls.__mro__ if (start := _start(base, package)) is not None]
     if not waiting:
-        raise SpecError(f"the codec {cls.name!r} is not defined in a file")
-    modules = _with_imports(waiting, package)
+        raise SpecError(f"the {cls.kind} {cls.name!r} is not defined in a file")
+    modules = _with_imports(waiting, package, cls.ours)
     digests = {module.shown: _digest(module.file) for module in modules}
     return {name: digest for name, digest in digests.items() if digest}
 
@@ -56,7 +55,7 @@ def sources(cls: type[Codec]) -> dict[str, str]:
 def plugin_files(plugin: Path) -> dict[str, Path]:
     """A plugin and the modules beside it that it imports, by their paths from its folder."""
     plugin = plugin.resolve()
-    modules = _with_imports([_Module(plugin.stem, plugin, plugin.parent)], plugin.stem)
+    modules = _with_imports([_Module(plugin.stem, plugin, plugin.parent)], plugin.stem, ())
     return {
         module.file.relative_to(plugin.parent).as_posix(): module.file
         for module in modules
@@ -64,14 +63,14 @@ def plugin_files(plugin: Path) -> dict[str, Path]:
     }
 
 
-def _with_imports(waiting: list[_Module], package: str) -> list[_Module]:
+def _with_imports(waiting: list[_Module], package: str, ours: tuple[str, ...]) -> list[_Module]:
     """Modules, and those that count of what they import."""
     modules: dict[Path, _Module] = {}
     while waiting:
         module = waiting.pop(0)
         if module.file not in modules:
             modules[module.file] = module
-            waiting += _imports(module, package)
+            waiting += _imports(module, package, ours)
     return list(modules.values())
 
 
@@ -96,7 +95,7 @@ def _start(base: type, package: str) -> _Module | None:
     """The module of a class, if it counts."""
     name = base.__module__
     top, _, _ = name.partition(".")
-    if base in (Codec, object) or top in sys.stdlib_module_names:
+    if base is object or "ours" in vars(base) or top in sys.stdlib_module_names:
         return None
     try:
         file = inspect.getsourcefile(base)
@@ -105,13 +104,13 @@ def _start(base: type, package: str) -> _Module | None:
     if file is None or (_installed(file) and top not in (package, _BENCH)):
         return None
     path = Path(file)
-    if sys.modules[name].__spec__ is None or name.startswith(_PLUGIN):
+    if sys.modules[name].__spec__ is None or name.startswith(PREFIX):
         # A script, or a plugin: the first part of its name is this process's alone.
         name = name.partition(".")[2] or path.stem
     return _Module(name, path, _root(name, file))
 
 
-def _imports(module: _Module, package: str) -> Iterator[_Module]:
+def _imports(module: _Module, package: str, ours: tuple[str, ...]) -> Iterator[_Module]:
     """The modules that are run where this one imports something, if they count."""
     if module.file.suffix != ".py":
         return
@@ -120,7 +119,7 @@ def _imports(module: _Module, package: str) -> Iterator[_Module]:
     except (SyntaxError, ValueError):  # its import fails, and says so
         return
     for name in _imported_names(tree, module):
-        yield from _located(name, module.root, package)
+        yield from _located(name, module.root, package, ours)
 
 
 def _imported_names(node: ast.AST, module: _Module) -> Iterator[str]:
@@ -147,7 +146,9 @@ def _is_for_types(test: ast.expr) -> bool:
     return "TYPE_CHECKING" in names
 
 
-def _located(name: str, root: Path | None, package: str) -> Iterator[_Module]:
+def _located(
+    name: str, root: Path | None, package: str, ours: tuple[str, ...]
+) -> Iterator[_Module]:
     """The packages that a name goes through, and its module, as far as they exist and count."""
     top, *rest = name.split(".")
     if top in sys.stdlib_module_names:
@@ -156,14 +157,21 @@ def _located(name: str, root: Path | None, package: str) -> Iterator[_Module]:
     if spec is None:
         root, spec = None, _spec_of(top, None)
     while spec is not None:
-        ours = spec.name.startswith(_OF_CODECS)
         if top != _BENCH and top != package and _installed(spec.origin or ""):
             return
-        if (ours or top != _BENCH) and spec.origin and Path(spec.origin).is_file():
+        if (
+            (top != _BENCH or _within(spec.name, ours))
+            and spec.origin
+            and Path(spec.origin).is_file()
+        ):
             yield _Module(spec.name, Path(spec.origin), root or _root(spec.name, spec.origin))
         if not rest or spec.submodule_search_locations is None:
             return
         spec = _spec_of(f"{spec.name}.{rest.pop(0)}", spec.submodule_search_locations)
+
+
+def _within(name: str, packages: tuple[str, ...]) -> bool:
+    return any(f"{name}.".startswith(f"{package}.") for package in packages)
 
 
 def _root(name: str, origin: str) -> Path | None:

@@ -1,8 +1,9 @@
-"""What decides on a codec's bytes and pixels, and in what two states of a codec differ."""
+"""What decides on what a codec or a metric computes, and in what two states of one differ."""
 
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 import typing
@@ -10,34 +11,36 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from lic_bench.codec.base import Codec
-from lic_bench.codec.checkpoints import PLACE, file_digest
-from lic_bench.codec.programs import ProgramCodec
-from lic_bench.codec.sources import sources
+from lic_bench.plugins.base import Plugin
+from lic_bench.plugins.programs import OfPrograms
+from lic_bench.plugins.sources import sources
+
+PLACE = "{point}"
+"""In a text that names files: what stands there is an operating point."""
 
 _DIGITS = 16  # of a SHA-256
 _MOST = 4  # changes that are named
 
 
-def identity(codec: Codec) -> str:
-    """Everything that decides on a codec's bytes and pixels, as canonical JSON.
+def identity(plugin: Plugin) -> str:
+    """Everything that decides on a codec's bytes and pixels, or a metric's value: canonical JSON.
 
     Measurements are remembered under it: the same identity gives the same result. It holds
 
-    - the codec's name and its options,
+    - the name and the options,
     - the SHA-256 of what options name: a file, the files of a folder, those that a pattern such as
       ``runs/lambda-{point}.pth.tar`` stands for, or those of a list such as ``low.pth:high.pth``,
-    - the versions that the codec states, of libraries and of weights that come along,
-    - the SHA-256 of its modules; see `lic_bench.codec.sources`.
+    - the versions that it states, of libraries and of weights that come along,
+    - the SHA-256 of its modules; see `lic_bench.plugins.sources`.
 
     Raises
     ------
     SpecError
-        Where the codec is not defined in a file.
+        Where it is not defined in a file.
     """
-    cls = type(codec)
+    cls = type(plugin)
     options, files = {}, {}
-    for name, value in codec.options.items():
+    for name, value in plugin.options.items():
         options[name] = str(value)
         if isinstance(value, str | os.PathLike) and name not in _choices(cls):
             text = os.fspath(value)
@@ -46,14 +49,14 @@ def identity(codec: Codec) -> str:
                 options[name] = os.pathsep.join(Path(t).name for t in text.split(os.pathsep))
                 files[name] = contents
     modules = dict(sources(cls))
-    if issubclass(cls, ProgramCodec):
+    if issubclass(cls, OfPrograms):
         modules |= _programs(cls)
     return json.dumps(
         {
-            "codec": codec.name,
+            plugin.kind: plugin.name,
             "options": options,
             "files": files,
-            "versions": dict(codec.versions()),
+            "versions": dict(plugin.versions()),
             "sources": modules,
         },
         sort_keys=True,
@@ -62,7 +65,7 @@ def identity(codec: Codec) -> str:
 
 
 def changes(before: str, after: str) -> str:
-    """In what two identities of a codec differ: ``libjpeg-turbo 3.1.0 -> 3.1.1``."""
+    """In what two identities differ: ``libjpeg-turbo 3.1.0 -> 3.1.1``."""
     old, new = json.loads(before), json.loads(after)
     texts = [
         f"{name} {older} -> {newer}"
@@ -91,7 +94,7 @@ def _apart(
 
 
 @cache
-def _choices(cls: type[Codec]) -> set[str]:
+def _choices(cls: type[Plugin]) -> set[str]:
     """The options that are words from a list, and name no file even if there is one."""
     try:
         hints = typing.get_type_hints(cls.__init__)
@@ -134,10 +137,10 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
             yield shown.as_posix(), file
 
 
-def _programs(cls: type[ProgramCodec]) -> dict[str, str]:
+def _programs(cls: type[OfPrograms]) -> dict[str, str]:
     """The digest of a TOML file, and of what lies in its folder and is named by its commands.
 
-    Programs from elsewhere are left to `ProgramCodec.versions`.
+    Programs from elsewhere are left to `OfPrograms.versions`.
     """
     folder = cls.source.parent
     words = {word.rpartition("=")[2] for command in cls.commands.values() for word in command}
@@ -151,3 +154,18 @@ def _programs(cls: type[ProgramCodec]) -> dict[str, str]:
 
 def _digest(file: Path) -> str:
     return file_digest(file)[:_DIGITS]
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal digits; it is read once, as long as it stays.
+
+    A bitstream that begins with some of it cannot be decoded with another checkpoint by mistake.
+    """
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,34 +1,36 @@
-"""Specs: a codec's name with its options, and its operating points, as people type them.
+"""Specs: a name with options, as people type them: ``jpeg`` or ``jpeg:subsampling=4:4:4``.
 
-A spec such as ``jpeg`` or ``jpeg:subsampling=4:4:4`` stands for one rate-distortion curve. Options
-are the arguments of the codec's constructor.
+Options are the arguments of the constructor. The spec of a codec stands for one rate-distortion
+curve, that of a metric for one way to measure.
 """
 
 from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from lic_bench.codec.base import Codec, Point, point_text
 from lic_bench.errors import SpecError
+from lic_bench.plugins.base import Plugin
+
+Made = TypeVar("Made", bound=Plugin)
 
 
 @dataclass(frozen=True)
-class CodecSpec:
-    """A codec's name with the options that were given for it."""
+class Spec:
+    """A name with the options that were given for it."""
 
     text: str
     name: str
     options: tuple[tuple[str, str], ...] = ()
 
 
-def parse_spec(text: str) -> CodecSpec:
+def parse_spec(text: str) -> Spec:
     """Read one spec: ``name`` or ``name:option=value,option=value``."""
     name, colon, rest = text.partition(":")
     options: dict[str, str] = {}
@@ -36,21 +38,21 @@ def parse_spec(text: str) -> CodecSpec:
         option, equals, value = item.partition("=")
         if not (option and equals and value):
             raise SpecError(
-                f"codec spec {text!r}: {item!r} is no option=value; "
+                f"spec {text!r}: {item!r} is no option=value; "
                 "a spec looks like jpeg or jpeg:subsampling=4:4:4"
             )
         if option in options:
-            raise SpecError(f"codec spec {text!r} gives the option {option!r} twice")
+            raise SpecError(f"spec {text!r} gives the option {option!r} twice")
         options[option] = value
     if not name or "=" in name:
-        raise SpecError(f"codec spec {text!r} has no name; it looks like jpeg:subsampling=4:4:4")
-    return CodecSpec(text, name, tuple(options.items()))
+        raise SpecError(f"spec {text!r} has no name; it looks like jpeg:subsampling=4:4:4")
+    return Spec(text, name, tuple(options.items()))
 
 
 def split_specs(text: str) -> list[str]:
-    """Split ``jpeg:subsampling=4:4:4,jpeg2000`` at the commas that separate codecs.
+    """Split ``jpeg:subsampling=4:4:4,jpeg2000`` at the commas that separate specs.
 
-    A comma separates options, not codecs, where a bare ``option=value`` follows it.
+    A comma separates options, not specs, where a bare ``option=value`` follows it.
     """
     specs: list[str] = []
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -62,8 +64,8 @@ def split_specs(text: str) -> list[str]:
     return specs
 
 
-def build(cls: type[Codec], spec: CodecSpec) -> Codec:
-    """Make the codec that a spec asks for, its options checked against the constructor's types.
+def build(cls: type[Made], spec: Spec) -> Made:
+    """Make what a spec asks for, its options checked against the constructor's types.
 
     Raises
     ------
@@ -94,8 +96,8 @@ def build(cls: type[Codec], spec: CodecSpec) -> Codec:
         raise SpecError(f"{spec.text}: {error}") from error
 
 
-def option_texts(cls: type[Codec]) -> list[str]:
-    """A codec's options as people write them: ``subsampling=4:2:0 (or 4:2:2, 4:4:4)``."""
+def option_texts(cls: type[Plugin]) -> list[str]:
+    """Its options as people write them: ``subsampling=4:2:0 (or 4:2:2, 4:4:4)``."""
     if cls.__init__ is object.__init__:
         return []
     kinds = _option_types(cls)
@@ -112,10 +114,10 @@ def option_texts(cls: type[Codec]) -> list[str]:
     return texts
 
 
-def names_files(cls: type[Codec], spec: CodecSpec) -> list[str]:
+def names_files(cls: type[Plugin], spec: Spec) -> list[str]:
     """Those of the options in a spec that may name a file, as ``weights=mine.pth``.
 
-    That is all that are no numbers, and no words from a list of the codec's own.
+    That is all that are no numbers, and no words from a list of its own.
     """
     kinds = {} if cls.__init__ is object.__init__ else _option_types(cls)
     closed = (bool, int, float)
@@ -126,7 +128,7 @@ def names_files(cls: type[Codec], spec: CodecSpec) -> list[str]:
     ]
 
 
-def _option_types(cls: type[Codec]) -> dict[str, Any]:
+def _option_types(cls: type[Plugin]) -> dict[str, Any]:
     """The types of a constructor's arguments: as annotated, or else those of the defaults."""
     hints = typing.get_type_hints(cls.__init__)
     untyped = (None, inspect.Parameter.empty)
@@ -143,48 +145,5 @@ def _path(kind: type, value: str) -> Path:
     return kind(value)
 
 
-def parse_points(codec: Codec, texts: Iterable[str]) -> list[Point]:
-    """Read operating points as they are typed, in the type of the codec's own.
-
-    ``10:90:20`` stands for 10, 30, 50, 70, 90.
-
-    Raises
-    ------
-    SpecError
-        Where one is of another type or out of range, or the codec has a single point.
-    """
-    kinds = {type(point) for point in codec.points}
-    if kinds == {type(None)}:
-        raise SpecError(f"{codec.name} has a single operating point: none can be chosen")
-    points: list[Point] = []
-    for text in texts:
-        try:
-            points += [msgspec.convert(t, _union(kinds), strict=False) for t in _expand(text)]
-        except (msgspec.ValidationError, ValueError):
-            example = ",".join(map(point_text, codec.points[:3]))
-            raise SpecError(
-                f"{codec.name}: {text!r} is no operating point; "
-                f"they are {codec.point_unit or 'values'} such as {example}"
-            ) from None
-    for point in points:
-        codec.check_point(point)
-    return list(dict.fromkeys(points))
-
-
-def _expand(text: str) -> list[str]:
-    """``5:20:5`` as ``5``, ``10``, ``15``, ``20``; anything else as it is."""
-    if text.count(":") != 2:
-        return [text]
-    start, stop, step = (int(part) for part in text.split(":"))
-    return [str(value) for value in range(start, stop + (1 if step > 0 else -1), step)]
-
-
-def _union(kinds: set[type]) -> Any:
-    """The type that accepts what any of the codec's own points is; a number before a text."""
-    if float in kinds:
-        kinds = (kinds | {float}) - {int}
-    return typing.Union[tuple(sorted(kinds - {type(None)}, key=lambda kind: kind is str))]  # noqa: UP007
-
-
-def _describe(cls: type[Codec], parameters: Mapping[str, object]) -> str:
+def _describe(cls: type[Plugin], parameters: Mapping[str, object]) -> str:
     return f"it has: {'; '.join(option_texts(cls))}" if parameters else "it has no options"

@@ -1,0 +1,86 @@
+"""`lic-bench measure`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lic_bench.cli import console
+from lic_bench.cli.options import (
+    RESULTS,
+    Device,
+    Folder,
+    Jobs,
+    Memory,
+    OnlyCodecs,
+    OriginalsOf,
+    Plugins,
+    Timeout,
+)
+
+
+def measure(
+    folder: Folder = RESULTS,
+    metrics: Annotated[
+        list[str],
+        typer.Option("--metrics", "-m", metavar="SPECS", help="Separated by commas."),
+    ] = ["default"],
+    codecs: OnlyCodecs = [],
+    dataset: OriginalsOf = [],
+    jobs: Jobs = None,
+    device: Device = "cpu",
+    plugin: Plugins = [],
+    timeout: Timeout = 600,
+    memory: Memory = None,
+) -> None:
+    """Compute metrics from the bitstreams that DIR keeps; nothing is encoded.
+
+    What DIR has already is not computed again: repeat the command to carry on after a break. Each
+    stream is decoded by the codec that made it; where that has changed since, `run` measures anew.
+    `lic-bench metrics` lists what there is.
+
+    - `lic-bench measure results/mine --metrics ssimulacra2,psnr_hvs`
+    - `lic-bench measure --metrics my-metric --plugin my_metric.py -c jpeg,webp`
+    - `lic-bench measure results/mine --metrics vif -d "my photos"`
+    """
+    from lic_bench.cli import show
+    from lic_bench.cli.arguments import originals, specs
+    from lic_bench.errors import check_known
+    from lic_bench.execution.again import measure_again
+    from lic_bench.execution.memory import most_memory_gb
+    from lic_bench.execution.runner import Limits, cores
+    from lic_bench.execution.workers import Processes
+    from lic_bench.metric.device import check_device
+    from lic_bench.store.database import Store
+
+    check_device(device)
+    with Store.open(folder) as store:
+        measured = store.dataset_names()
+        known = list(store.states())
+    chosen = specs(codecs)
+    for codec in chosen:
+        check_known("measured codec", codec, known)
+    if memory is None:
+        memory = most_memory_gb() if device == "cpu" else 0
+    # The streams may be anybody's.
+    limits = Limits(timeout, memory, confined=True)
+    with console.resumable(), console.run_progress() as report:
+        table = measure_again(
+            folder,
+            specs(metrics),
+            originals(dataset, measured),
+            codecs=chosen,
+            plugins=plugin,
+            device=device,
+            workers=Processes(jobs or cores(), limits),
+            report=report,
+            note=console.note,
+        )
+    for name in table["dataset"].unique():
+        own = table[table["dataset"] == name]
+        own = own[own["codec"].isin(chosen)] if chosen else own
+        there = list(own["codec"].unique())
+        show.summary(own, "jpeg" if "jpeg" in there else there[0])
+    if show.failures(table):
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""What codecs and metrics share as plugins: found, named with options, identified, kept apart."""
