@@ -84,6 +84,12 @@ bench: $(VENV)/dev.stamp  ## against CompressAI's bench, and what the harness it
 	$(BIN)/python tests/benchmarks/against_compressai.py
 	$(BIN)/python tests/benchmarks/harness.py
 
+# In chunks: a seed of its own for each, and a process that ends.
+fuzz: $(VENV)/dev.stamp  ## a million hostile stores, imports, headers of weights: ten minutes
+	for seed in 1 2 3 4 5 6 7 8 9 10; do \
+		$(BIN)/python tests/fuzz/fuzz.py --inputs 100000 --seed $$seed || exit; \
+	done
+
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 

@@ -6,8 +6,8 @@ travel is what an option names (``weights=FILE``), which must lie at the same pl
 the programs that a TOML codec calls. Each worker of the cluster measures one parcel at a time, in a
 process beside it, so that a bad codec costs its own measurements there, too.
 
-What is sent and what comes back are bytes, of MessagePack, read against their types: nothing of ours
-is unpickled. Dask itself pickles more: see `lic_bench.execution.cluster.Cluster`.
+What is sent and what comes back are bytes, of MessagePack, read against their types: nothing of
+ours is unpickled. Dask itself pickles more: see `lic_bench.execution.cluster.Cluster`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
@@ -80,9 +80,9 @@ _replies = msgspec.msgpack.Decoder(Results)
 class Cluster(Workers):
     """Workers that a scheduler of `dask.distributed` knows.
 
-    Dask pickles the name of the function that a worker is to call, exceptions, and what `Client.run`
-    gives; and it unpickles whatever a scheduler or a worker sends it. So who speaks for these runs
-    code here, whatever lic-bench itself sends.
+    Dask pickles the name of the function that a worker is to call, exceptions, and what
+    `Client.run` gives; and it unpickles whatever a scheduler or a worker sends it. So who speaks
+    for these runs code here, whatever lic-bench itself sends.
     """
 
     address: str
@@ -301,16 +301,15 @@ def _check_secure(address: str) -> None:
     Dask sends Python objects: who speaks for a scheduler runs code here, and who reaches it runs
     code on its workers.
     """
-    from distributed.comm import get_address_host
+    from distributed.comm.addressing import get_address_host
 
     protocol, separator, rest = address.rpartition("://")
-    host = ""
-    try:
-        host = get_address_host(address)  # as Dask itself reads it
-        here = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        here = host == "localhost"
-    if protocol in ("tls", "wss", "inproc") or here:
+    here = False
+    if protocol in ("", "tcp", "ws"):
+        with suppress(ValueError):
+            host = get_address_host(address)  # as Dask itself reads it
+            here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    if here or protocol in ("tls", "wss", "inproc"):
         return
     raise UnavailableError(
         f"{address}: whoever is on the way to this scheduler, or reaches its port, could run code "

@@ -117,7 +117,7 @@ def _macs(what: Callable[[], object]) -> float | None:
 
     with FlopCounterMode(display=False) as counting:
         what()
-    return counting.get_total_flops() / 2
+    return float(counting.get_total_flops()) / 2
 
 
 @lru_cache(maxsize=1)

@@ -27,9 +27,8 @@ from lic_bench.execution.plan import plan
 from lic_bench.execution.runner import Limits
 from lic_bench.store.records import Measurement
 
-Client = pytest.importorskip("distributed", reason="needs lic-bench[cluster]").Client
-
-from distributed.protocol import serialize
+distributed = pytest.importorskip("distributed", reason="needs lic-bench[cluster]")
+Client = distributed.Client
 
 PLUGIN = """
 import os, signal, time
@@ -233,12 +232,13 @@ def test_what_lies_beside_a_plugin_travels_with_it(tmp_path: Path, images: Path)
 
 
 def test_what_travels_is_plain_data_and_comes_back_as_it_was(plugin: Path, images: Path) -> None:
-    planned = plan(["jpeg", "toy"], [str(images)], plugins=[plugin], points={"jpeg": ["20.5"]})
-    kept = Measurement(40, 48, b"stream", 0.1, None, {"psnr_rgb_db": np.inf, "x": None}, 3, "no")
+    planned = plan(["jpeg", "toy"], [str(images)], plugins=[plugin], points={"jpeg": ["20"]})
+    figures = {"psnr_rgb_db": np.inf, "x": None}
+    kept = Measurement(40, 48, b"stream", 0.1, None, figures, {"x": "why"}, "no", "trace")
     tasks = [replace(task, kept=kept) for _, task in planned.tasks()]
     parcel = cluster.packed(tasks, Limits(7, 0.5, 3))
     assert cluster._parcels.decode(cluster.to_bytes(parcel)) == parcel
-    assert {task.point for task in parcel.tasks} == {20.5, "good", "fine"}
+    assert {task.point for task in parcel.tasks} == {20, "good", "fine"}
     results = [(kept, 0.5), (Measurement(), 1.0)]
     assert cluster._results(cluster.to_bytes(results), 2, "") == results
 
@@ -288,7 +288,7 @@ def test_no_object_of_ours_reaches_dask(
     assert all(type(one) is bytes for given, _ in seen for one in given)
     assert came
     assert {type(one) for one in came} == {bytes}
-    header, _ = serialize(came[0])
+    header, _ = distributed.protocol.serialize(came[0])
     assert header["serializer"] == "dask"
 
 
