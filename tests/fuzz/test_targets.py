@@ -29,6 +29,7 @@ FOUND = [
     ("CSV of points", 2000189),
     ("report data", 101000335),  # an average and images under one name
     ("report data", 101000492),
+    ("report data", 14000222),  # a damaged index: no point
 ]
 """Target and seed of what once went wrong."""
 
