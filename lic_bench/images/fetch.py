@@ -151,7 +151,7 @@ def _is_inside(url: str) -> bool:
 
 def _fetch_into(staging: Path, m: Manifest, progress: bool) -> Path:
     """Fetch what is not yet in the staging folder; return the folder of the images."""
-    import pooch
+    import pooch  # type: ignore[import-untyped]
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 

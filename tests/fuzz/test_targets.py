@@ -30,6 +30,7 @@ FOUND = [
     ("report data", 101000335),  # an average and images under one name
     ("report data", 101000492),
     ("report data", 14000222),  # a damaged index: no point
+    ("store", 20000803),  # a schema that SQLite quotes, of several lines
 ]
 """Target and seed of what once went wrong."""
 
