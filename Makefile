@@ -89,6 +89,34 @@ bench: $(VENV)/dev.stamp  ## against CompressAI's bench, and what the harness it
 	$(BIN)/python tests/benchmarks/against_compressai.py
 	$(BIN)/python tests/benchmarks/harness.py
 
+# In chunks: a seed of its own for each, and a process that ends.
+fuzz: $(VENV)/dev.stamp  ## a million hostile stores, imports, headers of weights: ten minutes
+	for seed in 1 2 3 4 5 6 7 8 9 10; do \
+		$(BIN)/python tests/fuzz/fuzz.py --inputs 100000 --seed $$seed || exit; \
+	done
+
+# What development installs, held to versions and to the SHA-256 of each file that the registry has.
+LOCK := requirements/dev.txt
+lock: build/tools/stamp  ## write requirements/dev.txt anew, with what is newest
+	build/tools/bin/uv pip compile pyproject.toml --extra dev --extra all -c constraints.txt --universal \
+		--python-version 3.11 --generate-hashes --upgrade --quiet --no-header -o $(LOCK)
+
+# torch of the registry itself: on Linux with CUDA, of several GB.
+locked: $(VENV)/bin/python  ## what make test needs, as requirements/dev.txt has it, by its hashes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(VENV)/run.stamp $(VENV)/dev.stamp
+
+# Exit code 1 where a weakness is known; without the network it says so, and goes on.
+audit:  ## weaknesses that the registry knows of what requirements/dev.txt holds
+	@if $(MAKE) --silent build/tools/stamp; then build/tools/bin/python tests/audit.py $(LOCK); \
+	else echo "Not audited: pip-audit cannot be installed"; fi
+
+build/tools/stamp: $(VENV)/bin/python
+	$(BIN)/python -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9 pip-audit==2.10.1
+	touch $@
+
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -38,6 +39,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a value as JSON, whole or not at all; see `atomic_write` for the error."""
+    """Write a value as JSON, whole or not at all; see `atomic_write` for the error.
+
+    JSON has no number that is not finite: NaN becomes ``null``, and an infinite one the text
+    ``"Infinity"`` or ``"-Infinity"``, which Python, JavaScript and pandas take for a number.
+    """
     with atomic_write(path) as part:
-        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+        part.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return None if math.isnan(value) else f"{'-' * (value < 0)}Infinity"

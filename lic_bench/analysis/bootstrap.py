@@ -70,7 +70,8 @@ def image_curves(measurements: pd.DataFrame, curve: Curve) -> ImageCurves:
 
     def grid(values: pd.Series[float]) -> Array:
         table = values.astype("float64").groupby([rows["image"], points]).first().unstack()
-        return np.asarray(table[list(curve.points)], dtype=np.float64)
+        # An average that was imported may have points that no image was measured at.
+        return np.asarray(table.reindex(columns=list(curve.points)), dtype=np.float64)
 
     quality = rows[metric.images]
     if metric.scale == "dB of an index":

@@ -5,6 +5,9 @@ with the modules beside them, and a bitstream of which metrics alone are wanted.
 travel is what an option names (``weights=FILE``), which must lie at the same place everywhere, and
 the programs that a TOML codec calls. Each worker of the cluster measures one parcel at a time, in a
 process beside it, so that a bad codec costs its own measurements there, too.
+
+What is sent and what comes back are bytes, of MessagePack, read against their types: nothing of
+ours is unpickled. Dask itself pickles more: see `lic_bench.execution.cluster.Cluster`.
 """
 
 from __future__ import annotations
@@ -17,13 +20,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
 
 from lic_bench.errors import UnavailableError
 from lic_bench.execution.measure import Task
@@ -47,13 +51,39 @@ class Parcel:
 
     tasks: tuple[Task, ...]
     """The paths of their images and plugins are keys of `files`."""
-    files: Mapping[Path, bytes]
+    files: Mapping[str, bytes]
     limits: Limits
+
+
+Results = list[tuple[Measurement, float]]
+"""The measurements of a parcel, and the seconds of each."""
+
+
+def _of_path(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} does not travel")
+
+
+def _to_path(kind: type, value: object) -> Path:
+    if kind is not Path or not isinstance(value, str):
+        raise ValueError(f"{kind.__name__} does not travel")
+    return Path(value)
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_of_path)
+_parcels = msgspec.msgpack.Decoder(Parcel, dec_hook=_to_path)
+_replies = msgspec.msgpack.Decoder(Results)
 
 
 @dataclass(frozen=True)
 class Cluster(Workers):
-    """Workers that a scheduler of `dask.distributed` knows."""
+    """Workers that a scheduler of `dask.distributed` knows.
+
+    Dask pickles the name of the function that a worker is to call, exceptions, and what
+    `Client.run` gives; and it unpickles whatever a scheduler or a worker sends it. So who speaks
+    for these runs code here, whatever lic-bench itself sends.
+    """
 
     address: str
     """Of the scheduler, as in ``tcp://10.0.0.1:8786``."""
@@ -93,8 +123,8 @@ class Cluster(Workers):
                         "has one; start those that have with dask worker --resources GPU=1"
                     )
                 future = client.submit(
-                    measure_parcel,
-                    packed([task for _, task in bundle], self.limits),
+                    measure_bytes,
+                    to_bytes(packed([task for _, task in bundle], self.limits)),
                     pure=False,
                     resources={"GPU": 1} if gpu else None,
                 )
@@ -112,7 +142,9 @@ class Cluster(Workers):
             for future in completed:
                 bundle = running.pop(future)
                 if future.status == "finished":
-                    for (label, task), result in zip(bundle, future.result(), strict=True):
+                    for (label, task), result in zip(
+                        bundle, _results(future.result(), len(bundle), self.address), strict=True
+                    ):
                         measurement, seconds = result
                         bundles.took(task, seconds)
                         yield label, task, measurement
@@ -159,7 +191,29 @@ class Cluster(Workers):
                 ) from error
 
 
-def measure_parcel(parcel: Parcel) -> list[tuple[Measurement, float]]:
+def to_bytes(value: Parcel | Results) -> bytes:
+    """A parcel, or what has come of it, in a form that is read without running anything."""
+    return _encoder.encode(value)
+
+
+def measure_bytes(parcel: bytes) -> bytes:
+    """What a worker of the cluster is called with, and gives: see `measure_parcel`."""
+    return to_bytes(measure_parcel(_parcels.decode(parcel)))
+
+
+def _results(content: object, count: int, address: str) -> Results:
+    """What came of a parcel of so many tasks, known to be that."""
+    try:
+        results = _replies.decode(cast(bytes, content))
+        if len(results) == count:
+            return results
+        reason = f"{len(results)} measurements of {count}"
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+    raise UnavailableError(f"a worker of {address} sent what is no measurement ({reason})")
+
+
+def measure_parcel(parcel: Parcel) -> Results:
     """What a worker of the cluster does: the measurements of a parcel, and the seconds of each."""
     with _BUSY, tempfile.TemporaryDirectory(prefix="lic-bench-") as name:
         tasks = list(enumerate(_unpacked(parcel, Path(name))))
@@ -191,7 +245,7 @@ def _kept_plugins() -> tempfile.TemporaryDirectory[str]:
 
 def packed(tasks: Sequence[Task], limits: Limits) -> Parcel:
     """Put tasks and the contents of their files into a parcel that names no folder of here."""
-    files: dict[Path, bytes] = {}
+    files: dict[str, bytes] = {}
     ready = []
     for task in tasks:
         image = task.image
@@ -202,13 +256,13 @@ def packed(tasks: Sequence[Task], limits: Limits) -> Parcel:
                 image = replace(image, error=f"{image.path} cannot be read: {error.strerror}")
             else:
                 short = Path(_IMAGES, _digest(content), f"image{image.path.suffix}")
-                files[short] = content
+                files[str(short)] = content
                 image = replace(image, path=short)
         plugins = []
         for plugin in task.plugins:
             beside = {name: path.read_bytes() for name, path in plugin_files(plugin).items()}
             folder = Path(_PLUGINS, _digest(*(part for n, c in beside.items() for part in (n, c))))
-            files |= {folder / name: content for name, content in beside.items()}
+            files |= {str(folder / name): content for name, content in beside.items()}
             plugins.append(folder / plugin.name)
         ready.append(replace(task, image=image, plugins=tuple(plugins)))
     return Parcel(tuple(ready), files, limits)
@@ -225,7 +279,8 @@ def _digest(*parts: str | bytes) -> str:
 def _unpacked(parcel: Parcel, folder: Path) -> list[Task]:
     """Write the files of a parcel, and say in its tasks where they are."""
     roots = {_IMAGES: folder, _PLUGINS: Path(_kept_plugins().name)}
-    for path, content in parcel.files.items():
+    for name, content in parcel.files.items():
+        path = Path(name)
         here = roots[path.parts[0]] / path
         if not here.exists():
             here.parent.mkdir(parents=True, exist_ok=True)
@@ -246,13 +301,15 @@ def _check_secure(address: str) -> None:
     Dask sends Python objects: who speaks for a scheduler runs code here, and who reaches it runs
     code on its workers.
     """
+    from distributed.comm.addressing import get_address_host
+
     protocol, separator, rest = address.rpartition("://")
-    host = urlsplit(f"//{rest}").hostname or ""
-    try:
-        here = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        here = host == "localhost"
-    if protocol in ("tls", "wss", "inproc") or here:
+    here = False
+    if protocol in ("", "tcp", "ws"):
+        with suppress(ValueError):
+            host = get_address_host(address)  # as Dask itself reads it
+            here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    if here or protocol in ("tls", "wss", "inproc"):
         return
     raise UnavailableError(
         f"{address}: whoever is on the way to this scheduler, or reaches its port, could run code "

@@ -1,8 +1,9 @@
 """Speed, measured as it should be: alone, warmed up, repeated, interleaved, its threads stated.
 
-Every codec has a fresh process of its own (`stopwatch`), pinned to as many cores as it may have
-threads, and only one of them works at a time. After a pass that is not counted, each image
-is encoded and decoded several times; within a repetition the codecs take turns, in an order that is
+Every codec has two fresh processes of its own (`stopwatch`), pinned to as many cores as it may have
+threads: one encodes, and the other decodes what has come of it, as in a run. Only one of all of
+them works at a time. After a pass that is not counted, each image is encoded and decoded several
+times; within a repetition the codecs take turns, in an order that is
 drawn anew for each image, so that what disturbs the machine for a while disturbs them all alike.
 """
 
@@ -12,10 +13,11 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 import numpy as np
 import pandas as pd
@@ -24,12 +26,22 @@ from lic_bench.codec.base import Codec, Point, point_text
 from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.execution import provenance
 from lic_bench.execution.faults import FaultError
-from lic_bench.execution.runner import Limits, Request, Runner, Value
-from lic_bench.execution.stopwatch import CodeOnce, CountMacs, CountMemory, TimedSubject, TimeOnce
+from lic_bench.execution.runner import Limits, Runner, Value, end
+from lic_bench.execution.stopwatch import (
+    CountDecodeMacs,
+    CountEncodeMacs,
+    CountMemory,
+    DecodeOnce,
+    TimeDecode,
+    TimedSubject,
+    TimeEncode,
+)
 from lic_bench.images.dataset import ImageFile
 from lic_bench.images.image import Image, read_image
 from lic_bench.metric.quality import QUALITIES, Quality, metric_named
 from lic_bench.metrics.builtin import image_metrics
+
+Given = ParamSpec("Given")
 
 BUSY = 0.5
 """A load average above which something else is at work."""
@@ -142,15 +154,14 @@ def time_codecs(
         once = {entry: session.first(entry) for entry in entries}
         samples, planned = [], len(entries) * len(images) * repeats
         for repetition, image, entry in schedule(entries, len(images), repeats):
-            seconds = session.ask(entry, TimeOnce(session.subject(entry), image, entry.point))
+            seconds = session.ask(entry, _Pair.timed, image, entry.point)
             if seconds is not None:
                 samples.append((entry, image, repetition, *seconds))
             report(len(samples), planned)
         memory, macs = {}, {}
         for entry in entries:
-            subject = session.subject(entry)
-            memory[entry] = session.ask(entry, CountMemory(subject))
-            macs[entry] = session.ask(entry, CountMacs(subject, 0, entry.point))
+            memory[entry] = session.ask(entry, _Pair.memory)
+            macs[entry] = session.ask(entry, _Pair.macs, entry.point)
 
     kept = [entry for entry in entries if entry not in session.problems]
     problems = tuple(f"{entry}: {why}" for entry, why in session.problems.items())
@@ -255,6 +266,49 @@ def _conditions(threads: int, repeats: int) -> dict[str, object]:
     }
 
 
+class _Pair:
+    """The two processes of a codec: what one keeps in memory is of no use to the other."""
+
+    def __init__(
+        self, spec: str, plugins: tuple[Path, ...], images: tuple[ImageFile, ...], threads: int
+    ) -> None:
+        self._encoding = TimedSubject(spec, plugins, images, threads)
+        self._decoding = replace(self._encoding, images=())
+        self._encoder, self._decoder = (Runner(Limits(threads=threads)) for _ in range(2))
+
+    def once(self, index: int, point: Point) -> tuple[bytes, Image]:
+        """The bitstream of an image, and what it decodes to."""
+        image = self._encoding.images[index]
+        stream, _ = self._encoder.ask(TimeEncode(self._encoding, index, point))
+        shape = (image.height, image.width, 3)
+        return stream, self._decoder.ask(DecodeOnce(self._decoding, stream, shape))
+
+    def timed(self, index: int, point: Point) -> tuple[float, float]:
+        """Seconds of encoding an image, and of decoding what has come of it."""
+        stream, seconds = self._encoder.ask(TimeEncode(self._encoding, index, point))
+        return seconds, self._decoder.ask(TimeDecode(self._decoding, stream))
+
+    def memory(self) -> tuple[float | None, float | None]:
+        """What the process that took more of it took, and what it took on its GPU, in bytes."""
+        encoder = self._encoder.ask(CountMemory(self._encoding))
+        decoder = self._decoder.ask(CountMemory(self._decoding))
+        own, gpu = (
+            max((size for size in sizes if size is not None), default=None)
+            for sizes in zip(encoder, decoder, strict=True)
+        )
+        return own, gpu
+
+    def macs(self, point: Point) -> tuple[float, float] | None:
+        """Multiplications with addition of encoding the first image, and of decoding it."""
+        stream, _ = self._encoder.ask(TimeEncode(self._encoding, 0, point))
+        encode = self._encoder.ask(CountEncodeMacs(self._encoding, 0, point))
+        decode = self._decoder.ask(CountDecodeMacs(self._decoding, stream))
+        return None if encode is None or decode is None else (encode, decode)
+
+    def close(self) -> None:
+        end([self._encoder, self._decoder])
+
+
 class _Session:
     """The processes of all entries. One that fails is left out from there on; the others go on."""
 
@@ -263,31 +317,32 @@ class _Session:
     ) -> None:
         self.problems: dict[Entry, str] = {}
         self._plugins, self._images, self._threads = plugins, images, threads
-        self._runners: dict[Entry, Runner] = {}
+        self._pairs: dict[Entry, _Pair] = {}
 
-    def subject(self, entry: Entry) -> TimedSubject:
-        """What an entry's process is asked about."""
-        return TimedSubject(entry.spec, self._plugins, self._images, self._threads)
-
-    def ask(self, entry: Entry, request: Request[Value]) -> Value | None:
-        """What an entry's process answers; nothing where it has failed."""
+    def ask(
+        self,
+        entry: Entry,
+        what: Callable[Concatenate[_Pair, Given], Value],
+        *given: Given.args,
+        **more: Given.kwargs,
+    ) -> Value | None:
+        """What an entry's processes answer; nothing where one has failed."""
         if entry in self.problems:
             return None
         try:
-            if entry not in self._runners:
-                self._runners[entry] = self._start()
-            return self._runners[entry].ask(request)
+            if entry not in self._pairs:
+                self._pairs[entry] = self._start(entry.spec)
+            return what(self._pairs[entry], *given, **more)
         except FaultError as fault:
             self.problems[entry] = str(fault)
             return None
 
     def first(self, entry: Entry) -> list[tuple[bytes, Image]]:
         """Bitstreams and decoded images of the pass that warms up; some are missing if it fails."""
-        requests = [
-            CodeOnce(self.subject(entry), index, entry.point) for index in range(len(self._images))
+        made = [
+            self.ask(entry, _Pair.once, index, entry.point) for index in range(len(self._images))
         ]
-        pairs = [self.ask(entry, request) for request in requests]
-        return [pair for pair in pairs if pair is not None]
+        return [one for one in made if one is not None]
 
     def match(
         self,
@@ -297,28 +352,26 @@ class _Session:
         metric: Quality,
         target: float,
     ) -> list[Point]:
-        """The operating point to be timed, found in a process that ends with the search."""
+        """The operating point to be timed, found in processes that end with the search."""
         if len(points) == 1:
             return list(points)
-        searching = Entry(spec, points[0])
-        subject = self.subject(searching)
 
         @cache
         def quality(point: Point) -> float:
-            requests = [CodeOnce(subject, index, point) for index in range(len(originals))]
-            return _quality(metric, originals, [runner.ask(request) for request in requests])
+            made = [pair.once(index, point) for index in range(len(originals))]
+            return _quality(metric, originals, made)
 
-        with closing(self._start()) as runner:
+        with closing(self._start(spec)) as pair:
             try:
                 return [matched(quality, points, target)]
             except FaultError as fault:
-                self.problems[searching] = str(fault)
+                self.problems[Entry(spec, points[0])] = str(fault)
                 return []
 
-    def _start(self) -> Runner:
-        return Runner(Limits(threads=self._threads))
+    def _start(self, spec: str) -> _Pair:
+        return _Pair(spec, self._plugins, self._images, self._threads)
 
     def close(self) -> None:
         """End the processes."""
-        for runner in self._runners.values():
-            runner.close()
+        for pair in self._pairs.values():
+            pair.close()

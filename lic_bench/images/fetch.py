@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
 from lic_bench.errors import DatasetError, UnavailableError
@@ -28,12 +28,11 @@ from lic_bench.images.manifest import (
     whole,
 )
 
-if TYPE_CHECKING:  # rich takes its time, and most commands need no progress bar from here
-    from pooch import HTTPDownloader  # type: ignore[import-untyped]
+if TYPE_CHECKING:
     from requests import Response
-    from rich.progress import Progress, TaskID
 
 _SLACK = 1 << 20
+_SILENCE_S = 30  # after which a server does not answer
 _PATIENCE_S, _SLOWEST, _UNKNOWN = 600, 10_000, 4_000_000_000  # seconds, bytes a second, bytes
 
 
@@ -89,32 +88,46 @@ def fetch(spec: str | Manifest, progress: bool = True) -> Path:
 
 
 class _Allowance:
-    """A file that takes what a server sends, as long as that is not far more than was promised."""
+    """How much a server may send, and how long: not far more than was promised."""
 
     def __init__(self, m: Manifest):
         self._left = 2 * m.bytes + _SLACK if m.bytes else math.inf
         self._end = time.monotonic() + _PATIENCE_S + (m.bytes or _UNKNOWN) / _SLOWEST
-        self._file: IO[bytes]
 
-    def wrap(self, download: "HTTPDownloader") -> Callable[[str, str, object], None]:
-        """Have a downloader of pooch write here, and from here into its file."""
-
-        def limited(url: str, path: str, puppy: object) -> None:
-            with Path(path).open("w+b") as self._file:
-                download(url, self, puppy)
-
-        return limited
-
-    def write(self, piece: bytes) -> None:
-        self._left -= len(piece)
+    def take(self, size: int) -> None:
+        """Some bytes have come."""
+        self._left -= size
         if self._left < 0:
             raise DatasetError("the server sends more than twice of what was published")
         if time.monotonic() > self._end:
             raise DatasetError(f"the server sends less than {_SLOWEST / 1000:.0f} kB a second")
-        self._file.write(piece)
 
-    def flush(self) -> None:
-        self._file.flush()
+
+def _downloader(
+    allowance: _Allowance, arrived: Callable[[int], None]
+) -> Callable[[str, str, object], None]:
+    """What pooch has fetch a file; its own waits for a whole chunk, however slowly that comes."""
+    import requests
+    import urllib3
+
+    def download(url: str, path: str, _puppy: object) -> None:
+        hooks = {"response": _stay_outside}
+        with (
+            Path(path).open("wb") as file,
+            requests.get(url, stream=True, timeout=_SILENCE_S, hooks=hooks) as response,
+        ):
+            response.raise_for_status()
+            try:
+                while piece := response.raw.read1(1 << 18, decode_content=True):
+                    allowance.take(len(piece))
+                    file.write(piece)
+                    arrived(len(piece))
+            except urllib3.exceptions.ReadTimeoutError as error:
+                raise requests.Timeout(error, request=response.request) from error
+            except urllib3.exceptions.HTTPError as error:
+                raise requests.ConnectionError(error, request=response.request) from error
+
+    return download
 
 
 def _stay_outside(response: "Response", *_: object, **__: object) -> None:
@@ -136,27 +149,9 @@ def _is_inside(url: str) -> bool:
     return any(not address.is_global for address in addresses)
 
 
-class _Bar:
-    """What pooch asks of a progress bar; several files advance one bar of rich."""
-
-    def __init__(self, bars: "Progress", task: "TaskID"):
-        self._bars, self._task, self._seen = bars, task, 0
-        self.total = 0
-
-    def update(self, size: int) -> None:
-        self._bars.advance(self._task, size)
-        self._seen += size
-
-    def reset(self) -> None:
-        self.update(-self._seen)
-
-    def close(self) -> None:
-        self._seen = 0
-
-
 def _fetch_into(staging: Path, m: Manifest, progress: bool) -> Path:
     """Fetch what is not yet in the staging folder; return the folder of the images."""
-    import pooch
+    import pooch  # type: ignore[import-untyped]
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
@@ -167,14 +162,11 @@ def _fetch_into(staging: Path, m: Manifest, progress: bool) -> Path:
         bars.print(f"Fetching {m.archive or m.address}")
         there = (path for name in files if (path := staging / name).exists())
         done = sum(path.stat().st_size for path in there)
-        bar = _Bar(bars, bars.add_task(m.name, total=m.bytes or None, completed=done))
-        downloader = pooch.HTTPDownloader(
-            progressbar=bar, chunk_size=1 << 18, hooks={"response": _stay_outside}
-        )
-        allowance = _Allowance(m)
+        bar = bars.add_task(m.name, total=m.bytes or None, completed=done)
+        download = _downloader(_Allowance(m), lambda size: bars.advance(bar, size))
         for name, sha256 in files.items():
             url = m.archive or m.address + quote(name)
-            pooch.retrieve(url, sha256, name, staging, downloader=allowance.wrap(downloader))
+            pooch.retrieve(url, sha256, name, staging, downloader=download)
     folder = staging
     if m.archive:
         folder = staging / uuid.uuid4().hex

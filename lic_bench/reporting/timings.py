@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from lic_bench.analysis.curves import aggregate, bd_rates
 from lic_bench.errors import check_known
 from lic_bench.execution.timing import Timing
@@ -43,16 +41,9 @@ def write(timing: Timing, path: Path) -> None:
         with atomic_write(path) as part:
             timing.summary.to_csv(part, index=False)
         return
-    rows = {"summary": _rows(timing.summary), "samples": _rows(timing.samples)}
+    tables = {"summary": timing.summary, "samples": timing.samples}
+    rows = {name: table.to_dict("records") for name, table in tables.items()}
     write_json(path, {**timing.conditions, **rows, "problems": timing.problems})
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
-    """The rows of a table as JSON takes them: without NaN."""
-    return [
-        {str(key): None if value != value else value for key, value in row.items()}
-        for row in frame.to_dict("records")
-    ]
 
 
 @dataclass(frozen=True)

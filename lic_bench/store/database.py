@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import contains
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -388,7 +389,8 @@ class Store(Scores):
                 """,  # noqa: S608 - ours
                 [value for state in older for value in state],
             )
-            return [column[0] for column in cursor.description], self._each(cursor)
+            names = [column[0] for column in cursor.description]
+        return names, self._each(cursor, [_KINDS.get(name, _FIGURE) for name in names])
 
     def averages(self) -> list[dict[str, Any]]:
         """The points of curves that were imported: rows as those of `current`, and their bpp."""
@@ -412,10 +414,30 @@ class Store(Scores):
             for *row, source, images in rows
         ]
 
-    def _each(self, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
+    def _each(
+        self, cursor: sqlite3.Cursor, allowed: Sequence[tuple[type, ...]]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Rows of values of these types: a damaged page may hold others, whatever the schema."""
+        known: set[tuple[type, ...]] = set()
         with self.errors():
-            for row in cursor:  # noqa: UP028 - it would close the cursor
+            for row in cursor:
+                kinds = tuple(map(type, row))
+                if kinds not in known:
+                    if not all(map(contains, allowed, kinds)):
+                        raise StoreError(f"{self.path} is damaged: a measurement lacks a part")
+                    known.add(kinds)
                 yield row
+
+
+_FIGURE = (float, type(None))
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("dataset", "image", "codec", "point", "image_sha256", "identity"), (str,)),
+    **dict.fromkeys(("measured", "matches", "kind"), (str,)),
+    **dict.fromkeys(("metric_errors", "error"), (str, type(None))),
+    **dict.fromkeys(("position", "run", "dataset_images"), (int,)),
+    **dict.fromkeys(("width", "height", "bytes"), (int, type(None))),
+}
+"""Of the columns of `Store.current`; the others are figures and times."""
 
 
 def _now() -> str:

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from lic_bench.errors import StoreError
+from lic_bench.printable import printable
 from lic_bench.store import rating_tables
 from lic_bench.store.safety import Bound, Schema, connect
 
 FILE_NAME = "store.sqlite"
+
+_QUOTED = 200  # characters of an error of SQLite's
 
 _RULES = {
     "runs": "id BETWEEN 0 AND 1e9 AND length(started) < 100 AND length(finished) < 100",
@@ -206,7 +209,8 @@ class StoreFile:
             )
         if self._bound is not None and self._bound.reached:
             return "what it holds takes too long to read for its size; it was made to"
-        reason = getattr(error, "strerror", None) or error
+        # SQLite quotes what a file holds.
+        reason = printable(str(getattr(error, "strerror", None) or error)[:_QUOTED])
         damaged = name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT"))
         if damaged or not (name or isinstance(error, OSError)):
             return f"it is damaged, or was made to be ({reason}); take a copy of before"

@@ -10,9 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,8 +25,10 @@ from lic_bench import UnavailableError, write_image
 from lic_bench.execution import cluster
 from lic_bench.execution.plan import plan
 from lic_bench.execution.runner import Limits
+from lic_bench.store.records import Measurement
 
-Client = pytest.importorskip("distributed", reason="needs lic-bench[cluster]").Client
+distributed = pytest.importorskip("distributed", reason="needs lic-bench[cluster]")
+Client = distributed.Client
 
 PLUGIN = """
 import os, signal, time
@@ -201,7 +206,7 @@ def test_nothing_that_travels_names_a_folder_of_this_machine(plugin: Path, image
     planned = plan(["jpeg", "toy"], [str(images)], plugins=[plugin])
     tasks = [task for _, task in planned.tasks()]
     whole = [task for task in tasks if task.image.error is None]
-    sent = pickle.dumps(cluster.packed(whole, Limits()))
+    sent = cluster.to_bytes(cluster.packed(whole, Limits()))
     assert images.name.encode() not in sent
     assert str(plugin.parent).encode() not in sent
     assert whole[0].image.path.read_bytes() in sent
@@ -217,10 +222,74 @@ def test_what_lies_beside_a_plugin_travels_with_it(tmp_path: Path, images: Path)
     planned = plan(["toy"], [str(images)], plugins=[here / "toy.py"])
     tasks = [task for _, task in planned.tasks() if task.image.error is None]
     parcel = cluster.packed(tasks, Limits())
-    assert {path.name for path in parcel.files if path.suffix == ".py"} == {"toy.py", "how.py"}
+    assert {path.name for path in map(Path, parcel.files) if path.suffix == ".py"} == {
+        "toy.py",
+        "how.py",
+    }
     here.rename(tmp_path / "gone")
     # The identity is that of here: a worker measures nothing under the name of another codec.
     assert {result.error for result, _ in cluster.measure_parcel(parcel)} == {None}
+
+
+def test_what_travels_is_plain_data_and_comes_back_as_it_was(plugin: Path, images: Path) -> None:
+    planned = plan(["jpeg", "toy"], [str(images)], plugins=[plugin], points={"jpeg": ["20"]})
+    figures = {"psnr_rgb_db": np.inf, "x": None}
+    kept = Measurement(40, 48, b"stream", 0.1, None, figures, {"x": "why"}, "no", "trace")
+    tasks = [replace(task, kept=kept) for _, task in planned.tasks()]
+    parcel = cluster.packed(tasks, Limits(7, 0.5, 3))
+    assert cluster._parcels.decode(cluster.to_bytes(parcel)) == parcel
+    assert {task.point for task in parcel.tasks} == {20, "good", "fine"}
+    results = [(kept, 0.5), (Measurement(), 1.0)]
+    assert cluster._results(cluster.to_bytes(results), 2, "") == results
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.abort, ()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pickle.dumps(Evil()),
+        msgspec.msgpack.encode([]),
+        msgspec.msgpack.encode([[{"width": "x"}, 1.0]]),
+        msgspec.msgpack.encode([[{"metrics": {"psnr_rgb_db": [1]}}, 1.0]]),
+        msgspec.msgpack.encode([[{}, None]]),
+        b"",
+        None,
+        [(Measurement(), 1.0)],
+    ],
+    ids=["pickle", "too-few", "types", "metrics", "no-seconds", "nothing", "none", "objects"],
+)
+def test_what_a_worker_sends_that_is_no_measurement_is_refused(sent: object) -> None:
+    with pytest.raises(UnavailableError, match="sent what is no measurement"):
+        cluster._results(sent, 1, "tcp://127.0.0.1:1")
+
+
+def test_no_object_of_ours_reaches_dask(
+    plugin: Path, images: Path, start: Start, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is submitted and what comes back are bytes, and bytes Dask does not pickle."""
+    submit, seen = Client.submit, []
+
+    def watched(self: Any, function: Any, *given: Any, **options: Any) -> Any:
+        future = submit(self, function, *given, **options)
+        seen.append((given, future))
+        return future
+
+    monkeypatch.setattr(Client, "submit", watched)
+    results = cluster._results
+    came: list[object] = []
+    monkeypatch.setattr(cluster, "_results", lambda *a: came.append(a[0]) or results(*a))
+    start()
+    measured(plugin, images, "there", address)
+    assert seen
+    assert all(type(one) is bytes for given, _ in seen for one in given)
+    assert came
+    assert {type(one) for one in came} == {bytes}
+    header, _ = distributed.protocol.serialize(came[0])
+    assert header["serializer"] == "dask"
 
 
 def test_a_scheduler_that_does_not_answer_is_told(

@@ -28,6 +28,10 @@ pytest.importorskip("distributed", reason="needs lic-bench[cluster]")
         "tcp://127.0.0.1.example:8786",
         "tcp://localhost.example:8786",
         "tcp://user@127.0.0.1@192.0.2.1:8786",
+        "tcp://127.0.0.1#@192.0.2.1:8786",
+        "tcp://127.0.0.1?.example:8786",
+        "tcp://127.0.0.1/.example:8786",
+        "tcp://127.0.0.1",
         "tcp://",
     ],
 )

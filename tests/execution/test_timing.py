@@ -65,6 +65,23 @@ class Threads(Naps):
         assert (cores, os.environ["OMP_NUM_THREADS"]) == (1, "1"), cores
         return super().encode(image, point)
 
+_pictures = []
+
+class Remembers(Naps):
+    name = "remembers"
+    points = (8,)
+    def encode(self, image, point):
+        _pictures.append(image.copy())
+        return b"%d" % (len(_pictures) - 1)
+    def decode(self, stream):
+        return _pictures[int(stream)]
+
+class Smaller(Naps):
+    name = "smaller"
+    points = (8,)
+    def decode(self, stream):
+        return super().decode(stream)[1:]
+
 class Fails(Naps):
     name = "fails"
     def decode(self, stream): raise ValueError("no such luck")
@@ -181,17 +198,29 @@ def test_codecs_take_turns_each_in_a_process_after_a_warm_up(folder: Path) -> No
     specs = ("naps", "naps:encode_ms=1", "naps:encode_ms=2")
     timed(folder, *specs, points={spec: [8] for spec in specs}, repeats=4)
     lines = [line.split() for line in (folder / "log").read_text().splitlines()]
-    processes = {(process, option) for process, _, option in lines}
-    assert len(processes) == 3 == len({process for process, _ in processes})
-    assert str(os.getpid()) not in {process for process, _ in processes}
+    roles = {(process, what, option) for process, what, option in lines}
+    assert len(roles) == 2 * 3 == len({process for process, *_ in roles})  # one each
+    assert str(os.getpid()) not in {process for process, *_ in roles}
     turns = [(process, option) for process, what, option in lines if what == "encode"]
-    assert len(turns) == 3 * 2 + 3 * 2 * 4  # the warm-up, and the repetitions
-    measured = turns[6:]
+    assert len(turns) == 3 * 2 + 3 * 2 * 4 + 3  # warm-up, repetitions, for the operations
+    measured = turns[6:-3]
     for i in range(0, len(measured), 3):
         assert len(set(measured[i : i + 3])) == 3
-    for before, after in pairwise(lines):
+    for before, after in pairwise(lines[:-3]):
         # Nobody begins before the other has decoded.
-        assert before[0] == after[0] or (before[1], after[1]) == ("decode", "encode")
+        assert (before[1], after[1]) in (("encode", "decode"), ("decode", "encode"))
+        assert before[2] == after[2] or after[1] == "encode"
+
+
+def test_who_decodes_has_nothing_but_the_bytes(folder: Path) -> None:
+    """With both in one process it had streams of one byte, and no error at all."""
+    found = timed(folder, "remembers", "smaller", "naps:encode_ms=1", repeats=1)
+    assert found.problems == (
+        "remembers 8: IndexError: list index out of range",
+        "smaller 8: TypeError: decode returned uint8 of shape (59, 80, 3), not uint8 of "
+        "(60, 80, 3)",
+    )
+    assert set(found.summary["codec"]) == {"naps:encode_ms=1"}
 
 
 @pytest.mark.slow
@@ -298,6 +327,17 @@ def test_the_command_shows_writes_and_draws(folder: Path) -> None:
     assert written["threads"] == 1
     command("time", "-c", "jpeg", "-d", "photos", "--repeats", "1", "-o", "t.csv", cwd=folder)
     assert pd.read_csv(folder / "t.csv")["codec"].tolist() == ["jpeg"]
+
+
+def test_times_of_a_codec_without_errors_are_json_for_every_reader(folder: Path) -> None:
+    command("time", "-c", "none", "-d", "photos", "--repeats", "1", "-o", "t.json", cwd=folder)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    [row] = json.loads((folder / "t.json").read_text(), parse_constant=refuse)["summary"]
+    assert float(row["psnr_rgb_db"]) == np.inf
+    assert row["encode_mad_percent"] is None
 
 
 @pytest.mark.parametrize(

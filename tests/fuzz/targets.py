@@ -7,7 +7,6 @@ is success or a `LicBenchError`; whatever else is raised is a fault.
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import sqlite3
@@ -289,6 +288,6 @@ def tried(target: Target, seed: int, folder: Path) -> str:
     except LicBenchError as error:
         text = str(error)
         assert 0 < len(text) < 5000
-        assert text.count("\n") < 5 or os.linesep not in text
+        assert text.count("\n") < 5
         return "refused"
     return "read"

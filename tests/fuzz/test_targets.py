@@ -24,7 +24,14 @@ def test_an_input_is_read_or_refused(name: str, tmp_path_factory: pytest.TempPat
     try_it()
 
 
-FOUND = [("safetensors header", 597), ("CSV of points", 2000189)]
+FOUND = [
+    ("safetensors header", 597),
+    ("CSV of points", 2000189),
+    ("report data", 101000335),  # an average and images under one name
+    ("report data", 101000492),
+    ("report data", 14000222),  # a damaged index: no point
+    ("store", 20000803),  # a schema that SQLite quotes, of several lines
+]
 """Target and seed of what once went wrong."""
 
 

@@ -5,11 +5,14 @@ import io
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path
@@ -513,6 +516,87 @@ def test_two_fetches_at_once(server):
         folders = set(pool.map(lambda _: fetch(m, progress=False), range(4)))
     assert len(folders) == 1
     assert len(load_dataset(m).images) == 20
+
+
+class Raw:
+    """A server that says, and how slowly, what it is given to say."""
+
+    def __init__(self, say):
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
+        self._say = say
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        with suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                with connection:
+                    connection.recv(1 << 16)
+                    for piece in self._say:
+                        connection.sendall(piece)
+
+    def close(self):
+        self._socket.close()
+
+
+def test_a_server_that_sends_byte_by_byte_is_broken_off(home, monkeypatch):
+    """None of its silences is long enough to end it; all together are."""
+
+    def drip():
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+        while True:
+            yield b"x"
+            time.sleep(0.02)
+
+    monkeypatch.setattr("lic_bench.images.fetch._PATIENCE_S", 0.5)
+    with closing(Raw(drip())) as slow:
+        start = time.monotonic()
+        with pytest.raises(DatasetError, match=r"less than 10 kB a second\.\nTry again"):
+            fetch(manifest(slow.address, {"a.png": png(1)}), progress=False)
+    assert time.monotonic() - start < 60  # 100 000 bytes would take 2 000 s
+    assert list((home / "tiny.part").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "http://127.0.0.1:9/",
+        "http://[::1]:9/",
+        "http://10.0.0.1/",
+        "http://2130706433:9/",
+        "http://0/",
+        "http://[::ffff:127.0.0.1]:9/",
+        "//192.168.1.1/a.png",
+    ],
+)
+def test_a_server_outside_sends_nobody_within(target, home, monkeypatch):
+    answer = f"HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n".encode()
+    looked_up = socket.getaddrinfo
+    with closing(Raw([answer])) as server:
+        port = int(server.address.rstrip("/").rpartition(":")[2])
+
+        def outside(host, *rest, **more):
+            """The server's name leads to it, and is an address of the world's to who asks first."""
+            if host == "elsewhere.example":
+                there = "127.0.0.1" if rest[:1] == (port,) else "93.184.216.34"
+                return looked_up(there, *rest, **more)
+            return looked_up(host, *rest, **more)
+
+        monkeypatch.setattr(socket, "getaddrinfo", outside)
+        m = manifest(f"http://elsewhere.example:{port}/", {"a.png": png(1)})
+        with pytest.raises(DatasetError, match="which is an address within"):
+            fetch(m, progress=False)
+
+
+def test_a_server_within_may_send_on_within(server, home):
+    server.files = {"a.png": png(1)}
+    there = f"{server.address}a.png"
+    answer = f"HTTP/1.1 302 Found\r\nLocation: {there}\r\nContent-Length: 0\r\n\r\n".encode()
+    with closing(Raw([answer])) as first:
+        fetch(manifest(first.address, server.files), progress=False)
+    assert server.asked == ["a.png"]
 
 
 def zipped(*members):

@@ -109,7 +109,7 @@ function drawChart() {
   const low = logarithmic ? Math.min(...xs) / 1.1 : 0,
     high = Number.isFinite(limit) ? limit : Math.max(...xs) * (logarithmic ? 1.1 : 1.03) || 1;
   const unit = logarithmic
-    ? (x) => Math.log(x / low) / Math.log(high / low)
+    ? (x) => (Math.log(x) - Math.log(low)) / (Math.log(high) - Math.log(low) || 1)
     : (x) => (x - low) / (high - low);
   // Room for the names of the curves that end near the right edge.
   if (roomy) {

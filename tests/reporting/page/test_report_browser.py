@@ -545,3 +545,36 @@ def test_data_sets_are_switched_and_published_curves_lie_behind(
     assert "vtm" not in browser.run("document.getElementById('table-codec').textContent")
     assert browser.run("document.getElementById('viewer-none').innerText") == "no pictures: because"
     assert browser.complaints == []
+
+
+@pytest.mark.parametrize("times", [[0.0], [0.0, 5e-324], [5e-324, 1e12]], ids=str)
+def test_times_that_cannot_be_measured_are_drawn_or_left_out(
+    browser: Page, store: Path, tmp_path: Path, times: list[float]
+) -> None:
+    """Times of an import: none of them has a place on an axis of logarithms, or few have."""
+    measurements = load(store)
+    jpeg = measurements["codec"] == "jpeg"
+    points = measurements["point_index"] % len(times)
+    measurements.loc[jpeg, "decode_s"] = points[jpeg].map(dict(enumerate(times)))
+    path = tmp_path / "times.html"
+    more = {"version": "1", "made": "now", "command": "", "noPictures": "none"}
+    gathered = data.gather(measurements, [])
+    for one in gathered["datasets"]:
+        one["rates"] = [0.3]
+    write(path, gathered | more, [])
+    browser.complaints.clear()
+    browser.open(path)
+    browser.choose("axis", "decode_s")  # returns, which it did not where the axis began at 0
+    assert browser.run("document.getElementById('log').checked")
+    assert curves(browser) == ([0, 1, 2] if max(times) > 0 else [0, 2])
+    places = "[...document.querySelectorAll('#chart .mark-shape')].flatMap((m) => {"
+    places += "const at = m.transform.baseVal.getItem(0).matrix; return [at.e, at.f]; })"
+    assert np.isfinite(np.array(browser.run(places), dtype=float)).all()
+    browser.click("#log")
+    assert curves(browser) == [0, 1, 2]
+    assert np.isfinite(np.array(browser.run(places), dtype=float)).all()
+    browser.click("#legend label:nth-of-type(1)")
+    browser.click("#legend label:nth-of-type(3)")
+    assert curves(browser) == [1]  # alone, on an axis that has no length where all are 0
+    assert np.isfinite(np.array(browser.run(places), dtype=float)).all()
+    assert browser.complaints == []
