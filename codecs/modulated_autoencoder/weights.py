@@ -1,0 +1,110 @@
+"""Files of weights: the network in half precision, and the tables that numbers are coded by."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from lic_bench.codecs.modulated_autoencoder.model import ModulatedAutoencoder, Settings
+from lic_bench.errors import UnavailableError
+from lic_bench.learned.priors import LEAST_SCALE, SCALES, STEP, FactorizedPrior
+from lic_bench.learned.safe_weights import check_finite, check_shapes, read_header
+from lic_bench.learned.tables import Tables, read_tables, tables_of
+
+METADATA = "modulated-autoencoder"
+_REACH = 1200  # numbers that a table can hold, to either side
+
+
+def _points() -> NDArray[np.float64]:
+    return np.arange(-_REACH, _REACH) + 0.5
+
+
+def gaussian_tables() -> Tables:
+    """A table for each scale."""
+    scales = LEAST_SCALE * np.exp(STEP * np.arange(SCALES))
+    rows = [[0.5 * math.erfc(-x / s / math.sqrt(2)) for x in _points()] for s in scales]
+    return tables_of(np.array(rows), -_REACH)
+
+
+def factorised_tables(prior: FactorizedPrior) -> Tables:
+    """A table for each channel under each condition: of a condition one after the other."""
+    rows = prior.cumulative(torch.from_numpy(_points()).float().to(prior.unit.device))
+    return tables_of(rows.flatten(0, 1).cpu().numpy(), -_REACH)
+
+
+def weights_file(net: ModulatedAutoencoder, metadata: Mapping[str, Any]) -> bytes:
+    """A safetensors file, with metadata in JSON."""
+    tensors = {
+        f"net.{key}": (x.half() if x.is_floating_point() else x).cpu().contiguous()
+        for key, x in net.state_dict().items()
+    }
+    tables = {"prior": factorised_tables(net.prior)}
+    if net.hyperprior is not None:
+        tables |= {"hyper": factorised_tables(net.hyperprior.prior), "gauss": gaussian_tables()}
+    for name, own in tables.items():
+        for key, values in own._asdict().items():
+            tensors[f"{name}.{key}"] = torch.from_numpy(values)
+    text = json.dumps({**metadata, "settings": asdict(net.settings)}, sort_keys=True)
+    return to_safetensors(tensors, {METADATA: text})
+
+
+def settings_of(path: Path) -> Settings:
+    """The settings of the network in a file.
+
+    Raises
+    ------
+    UnavailableError
+        Where it is no file of this codec's weights.
+    """
+    try:
+        return Settings(**json.loads(read_header(path).metadata[METADATA])["settings"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnavailableError(
+            f"{path} holds no weights of the codec modulated-autoencoder"
+        ) from error
+
+
+def read_network(path: Path) -> dict[str, Tensor]:
+    """The parameters of the network in a file, float32, by name.
+
+    Raises
+    ------
+    UnavailableError
+        Where the file holds others than its settings say, or one is no number.
+    """
+    with torch.device("meta"):
+        state = ModulatedAutoencoder(settings_of(path)).state_dict()
+    wanted = {f"net.{key}": tuple(x.shape) for key, x in state.items()}
+    found = {key: x for key, x in read_header(path).shapes.items() if key.startswith("net.")}
+    check_shapes(path, found, wanted)
+    with safe_open(path, "pt") as file:
+        tensors = {key.removeprefix("net."): file.get_tensor(key).float() for key in wanted}
+    check_finite(path, tensors)
+    return tensors
+
+
+def read_all_tables(path: Path) -> dict[str, Tables]:
+    """The tables of a file: ``prior``, and where there is a hyperprior ``hyper`` and ``gauss``.
+
+    Raises
+    ------
+    ValueError
+        Where they are none.
+    """
+    names = ("prior", "hyper", "gauss") if settings_of(path).hyper else ("prior",)
+    with safe_open(path, "numpy") as file:
+        return {
+            name: read_tables({x: file.get_tensor(f"{name}.{x}") for x in Tables._fields})
+            for name in names
+        }
