@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _HELD_OUT = 16
 _START = (6, 8, 256)  # batches of so many crops, and their side, that principal components are of
-_FAST = {"prior": 0.1, "all": 0.75, "prior again": 0.15}
+_FAST = {"prior": 0.2, "all": 0.65, "prior again": 0.15}
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def plan_for(options: TrainingOptions) -> tuple[Plan, tuple[tuple[str, int], ...
     if options.loss != "mse":
         raise SpecError(f"--loss {options.loss}: modulated-autoencoder is trained for mse")
     fast = options.recipe == "fast"
-    settings = Settings(96, 240, 64) if fast else Settings(hyper=128)
+    settings = Settings(96, 288, 48) if fast else Settings(hyper=128)
     if options.weights is not None:
         settings = settings_of(options.weights)
     if options.width is not None:
@@ -210,7 +210,7 @@ def plan_for(options: TrainingOptions) -> tuple[Plan, tuple[tuple[str, int], ...
     if not fast:
         recipe = Recipe("paper", 1e-4, options.batch or 8, 256)
         return Plan(settings, recipe, seed=options.seed), (("all", options.steps or 1_200_000),)
-    recipe = Recipe("fast", 1e-3, options.batch or 4, 192)
+    recipe = Recipe("fast", 1e-3, options.batch or 4, 128)
     total = options.steps or 4_000
     steps = tuple((name, max(round(share * total), 1)) for name, share in _FAST.items())
     return Plan(settings, recipe, seed=options.seed), steps

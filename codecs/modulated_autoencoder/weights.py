@@ -20,7 +20,7 @@ from lic_bench.codecs.modulated_autoencoder.model import ModulatedAutoencoder, S
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.priors import LEAST_SCALE, SCALES, STEP, FactorizedPrior
 from lic_bench.learned.safe_weights import check_finite, check_shapes, read_header
-from lic_bench.learned.tables import Tables, read_tables, tables_of
+from lic_bench.learned.tables import Tables, read_tables, stored, tables_of
 
 METADATA = "modulated-autoencoder"
 _REACH = 1200  # numbers that a table can hold, to either side
@@ -53,7 +53,7 @@ def weights_file(net: ModulatedAutoencoder, metadata: Mapping[str, Any]) -> byte
     if net.hyperprior is not None:
         tables |= {"hyper": factorised_tables(net.hyperprior.prior), "gauss": gaussian_tables()}
     for name, own in tables.items():
-        for key, values in own._asdict().items():
+        for key, values in stored(own).items():
             tensors[f"{name}.{key}"] = torch.from_numpy(values)
     text = json.dumps({**metadata, "settings": asdict(net.settings)}, sort_keys=True)
     return to_safetensors(tensors, {METADATA: text})
@@ -105,6 +105,8 @@ def read_all_tables(path: Path) -> dict[str, Tables]:
     names = ("prior", "hyper", "gauss") if settings_of(path).hyper else ("prior",)
     with safe_open(path, "numpy") as file:
         return {
-            name: read_tables({x: file.get_tensor(f"{name}.{x}") for x in Tables._fields})
+            name: read_tables(
+                {x: file.get_tensor(f"{name}.{x}") for x in ("frequencies", "sizes", "lowest")}
+            )
             for name in names
         }

@@ -17,8 +17,9 @@ from torch.nn.functional import softplus
 SCALES = 64
 LEAST_SCALE, LARGEST_SCALE = 0.11, 256.0
 """The scales of the Gaussian's tables, evenly in their logarithms, as of tensorflow/compression."""
-STEP = math.log(LARGEST_SCALE / LEAST_SCALE) / (SCALES - 1)
-"""Of the logarithm of a scale, from table to table."""
+# Written out, because logarithms may differ in their last digit from machine to machine.
+LEAST_LOG_SCALE, STEP = -2.2072749131897207, 0.12305479932808386
+"""The logarithm of the least scale, and the step of the logarithms from table to table."""
 _LEAST_CHANCE = 1e-9
 _FILTERS = (1, 3, 3, 3, 1)
 
@@ -64,7 +65,7 @@ def gaussian_bits(y: Tensor, log_scale: Tensor) -> Tensor:
         Natural logarithms of the standard deviations, of y's shape; taken for no less than that of
         `LEAST_SCALE`.
     """
-    log_scale = _Floor.apply(log_scale, math.log(LEAST_SCALE))  # type: ignore[no-untyped-call]
+    log_scale = _Floor.apply(log_scale, LEAST_LOG_SCALE)  # type: ignore[no-untyped-call]
     size, inverse = y.abs(), torch.exp(-log_scale) / math.sqrt(2)
     # Of the two tails the smaller, where differences keep their digits.
     chance = torch.erfc((size - 0.5) * inverse) - torch.erfc((size + 0.5) * inverse)

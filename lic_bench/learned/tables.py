@@ -76,6 +76,19 @@ def tables_of(cumulative: NDArray[np.float64], lowest: int) -> Tables:
     )
 
 
+def stored(tables: Tables) -> dict[str, NDArray[Any]]:
+    """Tables as a file holds them: in two bytes the frequency of each entry."""
+    sizes = np.diff(tables.start) - 1
+    steps = np.diff(tables.frequencies)
+    kept = np.ones(len(steps), bool)
+    kept[tables.start[1:-1] - 1] = False  # from the end of a row to the next
+    return {
+        "frequencies": steps[kept].astype(np.uint16),
+        "sizes": sizes.astype(np.int32),
+        "lowest": tables.lowest,
+    }
+
+
 def read_tables(arrays: Mapping[str, NDArray[Any]]) -> Tables:
     """Tables from a file, which may be of anybody.
 
@@ -84,22 +97,24 @@ def read_tables(arrays: Mapping[str, NDArray[Any]]) -> Tables:
     ValueError
         Where they are none.
     """
-    found = Tables(*(np.ascontiguousarray(arrays[x], np.int32) for x in Tables._fields))
-    frequencies, start, lowest = found
-    sound = len(start) == len(lowest) + 1 and len(start) > 1 and start[0] == 0
-    sound = sound and bool((np.diff(start) >= 3).all()) and start[-1] == len(frequencies)
-    sound = sound and bool((np.abs(lowest) < LARGEST // 2).all())
-    sound = sound and bool((np.diff(start) < LARGEST // 2).all())
+    steps, sizes, lowest = (arrays[x] for x in ("frequencies", "sizes", "lowest"))
+    types = (steps.dtype, sizes.dtype, lowest.dtype)
+    sound = types == (np.uint16, np.int32, np.int32) and len(sizes) == len(lowest) > 0
+    sound = sound and all(array.ndim == 1 for array in (steps, sizes, lowest))
+    sound = sound and bool((sizes >= 2).all()) and int(sizes.sum(dtype=np.int64)) == len(steps)
+    sound = sound and bool((np.abs(lowest.astype(np.int64)) < LARGEST // 2).all())
+    sound = sound and int(sizes.max()) < LARGEST // 2 and bool((steps > 0).all())
     if sound:
-        ends = np.zeros(len(frequencies), bool)
-        ends[start[1:] - 1] = True
-        rising = np.diff(frequencies) > 0
-        sound = bool(rising[~ends[:-1]].all())
-        sound = sound and not frequencies[start[:-1]].any()
-        sound = sound and bool((frequencies[ends] == WHOLE).all())
+        ends = np.cumsum(sizes)
+        total = np.concatenate([[0], np.cumsum(steps, dtype=np.int64)])
+        sound = bool((total[ends] == WHOLE * np.arange(1, len(sizes) + 1)).all())
     if not sound:
         raise ValueError("these are no tables of frequencies")
-    return found
+    start = np.concatenate([[0], np.cumsum(sizes + 1)])
+    row = np.repeat(np.arange(len(sizes)), sizes + 1)
+    within = np.arange(start[-1]) - start[row]
+    frequencies = total[np.concatenate([[0], ends])[row] + within] - WHOLE * row
+    return Tables(frequencies.astype(np.int32), start.astype(np.int32), lowest.copy())
 
 
 class TableEncoder:
