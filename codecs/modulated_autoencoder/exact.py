@@ -149,7 +149,7 @@ class ExactDecoder:
 
     @lru_cache(maxsize=64)  # noqa: B019 - a decoder lives as long as the process
     def _factors(self, name: str, step: int) -> NDArray[np.float64]:
-        """exp of a modulation's logarithms, in multiples of 2^-24."""
+        """Exp of a modulation's logarithms, in multiples of 2^-24."""
         with localcontext() as context:
             context.prec = 30
             whole = [

@@ -78,7 +78,7 @@ def _principal(down: nn.Conv2d, up: nn.ConvTranspose2d, seen: Tensor) -> Tensor:
     blocks = unfold(seen, stride, stride=stride)
     rows = blocks.transpose(1, 2).flatten(0, 1).double()
     mean = rows.mean(0)
-    energies, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
+    _, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
     kept = min(down.out_channels, len(mean))
     basis = vectors.T.flip(0)[:kept].float()
     inside = slice(side // 2, side // 2 + stride)
@@ -115,5 +115,3 @@ def _widths(net: ModulatedAutoencoder, x: Tensor, tradeoff: float | None) -> Non
         net.hyperprior.scale.fit(torch.tensor(TRADEOFFS), found.log())
         net.hyperprior.synthesis[-1].weight.mul_(0.1)
         net.hyperprior.synthesis[-1].bias.zero_()
-
-

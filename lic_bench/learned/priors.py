@@ -9,6 +9,7 @@ appendix 6.1 (the factorised prior). When images are coded, both are tables: see
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +95,7 @@ class FactorizedPrior(nn.Module):
         shape = (conditions, channels)
         self.matrices, self.biases, self.factors = (nn.ParameterList() for _ in range(3))
         start = 10.0 ** (1 / (len(_FILTERS) - 1))
-        for inner, outer in zip(_FILTERS[:-1], _FILTERS[1:], strict=True):
+        for inner, outer in pairwise(_FILTERS):
             weight = math.log(math.expm1(1 / start / outer))
             self.matrices.append(nn.Parameter(torch.full((*shape, outer, inner), weight)))
             self.biases.append(nn.Parameter(torch.rand(*shape, outer, 1) - 0.5))

@@ -148,10 +148,12 @@ class Stages(ABC):
     def _restore(self, state: Mapping[str, Any]) -> None:
         differing = [key for key in self.plan if self.plan[key] != state["plan"].get(key)]
         names = [[name for name, _ in steps] for steps in (self.steps, state["steps"])]
-        if differing or names[0] != names[1]:
+        if names[0] != names[1]:
+            differing.append("stages")
+        if differing:
             raise SpecError(
-                f"{self.out} holds a training with other options "
-                f"({', '.join(differing) or 'stages'}); repeat its command, or choose another folder"
+                f"{self.out} holds a training with other options ({', '.join(differing)}); "
+                "repeat its command, or choose another folder"
             )
         self.stage, self.seconds = int(state["stage"]), float(state["seconds"])
         with torch.no_grad():

@@ -169,10 +169,15 @@ class TableDecoder:
 
 
 def cost(values: NDArray[np.int32], rows: NDArray[np.int32], tables: Tables) -> float:
-    """What numbers within their rows should take by the tables, in bits."""
-    at = tables.start[rows] + values - tables.lowest[rows]
+    """What numbers should take by the tables, in bits."""
+    last = tables.start[rows + 1] - tables.start[rows] - 2
+    offset = values - tables.lowest[rows]
+    entry = offset.clip(0, last)
+    at = tables.start[rows] + entry
     share = (tables.frequencies[at + 1] - tables.frequencies[at]) / WHOLE
-    return float(-np.log2(share).sum())
+    beyond = np.abs(offset - entry)[(entry == 0) | (entry == last)]
+    escapes = 2 * np.floor(np.log2(beyond + 1)) + 1
+    return float(escapes.sum() - np.log2(share).sum())
 
 
 @compiled
