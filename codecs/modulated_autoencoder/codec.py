@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 """Those that come along."""
-_TRAIN = "lic-bench train modulated-autoencoder --recipe fast --images DIR --out DIR"
+_REMEDY = (
+    "Train it (lic-bench train modulated-autoencoder --recipe fast --images PHOTOGRAPHS --out DIR), "
+    f"then copy DIR/weights.safetensors to {WEIGHTS}"
+)
 
 
 class ModulatedAutoencoder(Codec):
@@ -53,7 +56,7 @@ class ModulatedAutoencoder(Codec):
     @classmethod
     def unavailable(cls) -> str | None:
         if not WEIGHTS.exists():
-            return f"{WEIGHTS} is missing; train it: {_TRAIN}"
+            return f"it is not trained: no weights come along yet. {_REMEDY}"
         return super().unavailable()
 
     def versions(self) -> Mapping[str, str]:

@@ -13,7 +13,9 @@ from lic_bench.checks import contract
 from lic_bench.checks.contract import CHECKS, Check, ContractError, Subject, title
 
 EXAMPLES = tuple(sorted((Path(__file__).parents[2] / "examples").glob("*.toml")))
-SLOW = ("avif", "compressai", "content-weighted", "heif", "hevc", "vvc")
+SLOW = (
+    "avif", "compressai", "content-weighted", "heif", "hevc", "modulated-autoencoder", "vvc",
+)  # fmt: skip
 
 
 @cache
