@@ -204,7 +204,7 @@ def test_a_rater_who_sees_only_the_page(
     for position, (trial, given) in enumerate(zip(order, handed["trials"], strict=True)):
         if trial.kind in ("catch", "identical") and position != len(before) - 1:
             assert given["answer"] == study.expected(trial)
-    command("rate", "add", file, "--in", measured)
+    command("rate", "add", file, "--out", measured)
     with Ratings.open(measured) as ratings:
         found = judged.judged(ratings, study)
     assert found.complete >= 1
