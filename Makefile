@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PAGE := lic_bench/reporting/page
+PAGES := lic_bench/reporting/page lic_bench/rating/page
 # One process more than there are cores (tests/conftest.py). Who has none left takes over tests that
 # others have not begun; those of a file mostly stay together, and share their fixtures.
 TOGETHER := -n auto --dist worksteal
@@ -39,15 +39,17 @@ check: $(VENV)/dev.stamp
 	cp -r codecs datasets build/typed/lic_bench
 	MYPYPATH=build/typed $(BIN)/mypy
 	cd build/typed && ../../$(BIN)/lint-imports ../../pyproject.toml --no-cache
-# The page's scripts share one scope, and are linted as the one script that a report holds.
-	$(BIN)/oxfmt --check $(PAGE)
-	$(BIN)/python -c 'from lic_bench.reporting.page.html import script; print(script())' > build/page.js
-	$(BIN)/oxlint build/page.js
+# A page's scripts share one scope, and are linted as the one script that it holds.
+	$(BIN)/oxfmt --check $(PAGES)
+	for room in reporting rating; do \
+		$(BIN)/python -c "from lic_bench.$$room.page.html import script; print(script())" > build/$$room.js && \
+		$(BIN)/oxlint build/$$room.js || exit; \
+	done
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/oxfmt $(PAGE)
+	$(BIN)/oxfmt $(PAGES)
 
 # What results/kodak shows. CompressAI's models want their weights in torch's cache, or the network:
 # quality 2 alone was there when they were made.

@@ -1,6 +1,7 @@
 """What several tests need."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tests that run beside others share the cores with them: before a library is loaded that counts
@@ -8,6 +9,7 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import chromium
 import numpy as np
 import pytest
 
@@ -59,3 +61,12 @@ def kodak() -> Path:
     if "LIC_BENCH_DATA" not in os.environ or not folder.is_dir():
         pytest.skip("LIC_BENCH_DATA names no folder that holds kodak")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[chromium.Page]:
+    """A tab of a real browser."""
+    if chromium.PROGRAM is None:
+        pytest.skip("there is no Chromium here")
+    with chromium.chromium() as page:
+        yield page

@@ -25,6 +25,7 @@ from lic_bench.cli import (
     metrics,
     plot,
     published,
+    rate,
     report,
     run,
     runs,
@@ -64,6 +65,7 @@ app.command()(plot.plot)
 app.command()(table.table)
 app.command()(compare.compare)
 app.command()(report.report)
+app.add_typer(rate.app, name="rate")
 app.command()(time.time)
 app.command()(verify.verify)
 app.command()(published.published)

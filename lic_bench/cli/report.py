@@ -76,6 +76,7 @@ def report(
     from lic_bench.cli.arguments import names, originals, specs
     from lic_bench.execution.memory import most_memory_gb
     from lic_bench.execution.runner import Limits
+    from lic_bench.rating import results
     from lic_bench.reporting.page import data
     from lic_bench.reporting.page import html as page
     from lic_bench.store.database import Store
@@ -88,6 +89,7 @@ def report(
     with Store.open(folder) as store:
         chosen = specs(codecs)
         measurements, runs, store_path = frame(store, chosen), store.runs(), store.path
+        people = results.of_store(store)
     measured = sorted(set(measurements["dataset"]))
     sets: dict[str, Dataset | None] = dict.fromkeys(measured)
     if viewer or dataset:
@@ -97,7 +99,7 @@ def report(
             if isinstance(one, str):
                 console.say(f"Without the originals of {name}: {one}", err=True)
     measurements = _chosen(measurements, list(sets), chosen)
-    content = data.gather(measurements, runs, names(published))
+    content = data.gather(measurements, runs, names(published)) | {"people": people}
     scenes, missing = _scenes(content, measurements, wanted_rates, images if viewer else 0, sets)
     budget = int(max_size * _MB) - len(page.as_json(content)) - _PAGE
     memory = most_memory_gb() if memory is None else memory

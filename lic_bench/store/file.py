@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from lic_bench.errors import StoreError
 from lic_bench.printable import printable
+from lic_bench.store import rating_tables
 from lic_bench.store.safety import Bound, Schema, connect
 
 FILE_NAME = "store.sqlite"
@@ -114,7 +115,7 @@ CREATE TABLE imported_curves (
     CHECK ({_RULES["imported_curves"]})
 ) STRICT;
 """
-_SCHEMA = Schema(_TABLES, _RULES, version=5)
+_SCHEMA = Schema(_TABLES + rating_tables.TABLES, _RULES | rating_tables.RULES, version=6)
 
 
 class StoreFile:

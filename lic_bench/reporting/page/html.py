@@ -20,7 +20,7 @@ from lic_bench.files import atomic_write
 from lic_bench.reporting.page.pictures import BLOCK, QUALITY, STEPS, Picture
 
 # `dom` first: the others use it.
-_SCRIPTS = ("dom.js", "chart.js", "tables.js", "viewer.js", "main.js")
+_SCRIPTS = ("dom.js", "chart.js", "tables.js", "viewer.js", "people.js", "main.js")
 
 
 def write(path: Path, data: dict[str, Any], pictures: Sequence[Picture]) -> None:
@@ -82,9 +82,9 @@ def _page(data: dict[str, Any]) -> str:
     style, code = _file("style.css"), script()
     parts = {
         "style": style,
-        "style-hash": _hash(style),
+        "style-hash": source_hash(style),
         "script": code,
-        "script-hash": _hash(code),
+        "script-hash": source_hash(code),
         "data": as_json(data),
     }
     # In one pass: what was put in is not looked at again.
@@ -109,7 +109,8 @@ def as_json(data: object) -> str:
     return text.replace("<", "\\u003c")
 
 
-def _hash(text: str) -> str:
+def source_hash(text: str) -> str:
+    """What a policy names a script or a style by."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 

@@ -215,6 +215,7 @@ function start() {
   drawLegend();
   drawFailures();
   drawProvenance();
+  drawPeople();
   startViewer();
   setUpDataset();
   let width = window.innerWidth;

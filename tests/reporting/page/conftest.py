@@ -1,9 +1,7 @@
 """A small store with what a report must cope with, and the report of it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import chromium
 import numpy as np
 import pytest
 from command import command
@@ -52,11 +50,3 @@ def made(store: Path, plugin: Path) -> Path:
         "report", store, "-d", store / "photos", "--plugin", plugin, "--rates", RATES, "-j", "1"
     )
     return path
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[chromium.Page]:
-    if chromium.PROGRAM is None:
-        pytest.skip("there is no Chromium here")
-    with chromium.chromium() as page:
-        yield page

@@ -1,0 +1,143 @@
+"""Files of answers: good ones, and such as somebody might send."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lic_bench.rating.study import Study
+
+Json = dict[str, Any]
+
+
+def session(
+    study: Study, rater: str, *, seed: int = 0, order: int = 0, contrary: bool = False
+) -> Json:
+    """A session of a rater who likes codecs by their names, the first best, most of the time."""
+    rng = np.random.default_rng(seed)
+    ranks = {codec: -rank for rank, codec in enumerate(study.codecs)}
+    trials = []
+    for position, trial in enumerate(study.orders[order]):
+        shown = study.pictures[trial.left], study.pictures[trial.right]
+        sure = study.expected(trial)
+        difference = ranks.get(shown[0].codec, 0) - ranks.get(shown[1].codec, 0)
+        given = sure or ("left" if difference + rng.logistic(scale=1.5) > 0 else "right")
+        if contrary:
+            given = {"left": "right", "right": "left", "same": "left"}[given]
+        trials.append(
+            {
+                "position": position, "left": shown[0].token, "right": shown[1].token,
+                "answer": given, "first": given, "switches": 3, "ratio": 1, "scale": 1,
+                "seconds": round(float(rng.gamma(4, 1)), 3),
+            }
+        )  # fmt: skip
+    return {
+        "format": "lic-bench answers 1", "study": study.id, "order": order, "rater": rater,
+        "session": f"{seed + 1:032x}", "consent": "2026-01-01T10:00:00Z",
+        "started": "2026-01-01T10:00:00Z", "finished": "2026-01-01T10:20:00Z",
+        "about": {"width": 1920, "height": 1080, "ratio": 1, "light": "dim"}, "remark": "",
+        "trials": trials,
+    }  # fmt: skip
+
+
+def answered(folder: Path, content: Json, name: str) -> Path:
+    path = folder / name
+    path.write_text(json.dumps(content))
+    return path
+
+
+def _changed(**changes: Any) -> Callable[[Study], bytes]:
+    def made(study: Study) -> bytes:
+        other = session(study, "other", seed=7, order=1)
+        return json.dumps({**other, **changes}).encode()
+
+    return made
+
+
+def _trial(at: int, **changes: Any) -> Callable[[Study], bytes]:
+    def made(study: Study) -> bytes:
+        other = session(study, "other", seed=7, order=1)
+        other["trials"][at] |= changes
+        return json.dumps(other).encode()
+
+    return made
+
+
+def _number(text: str) -> Callable[[Study], bytes]:
+    """A number of seconds that Python would not write."""
+
+    def made(study: Study) -> bytes:
+        return _trial(5, seconds=12345)(study).replace(b"12345", text.encode())
+
+    return made
+
+
+def _million(study: Study) -> bytes:
+    other = session(study, "other", seed=7, order=1)
+    return json.dumps({**other, "trials": other["trials"][:1] * 1_000_000}).encode()
+
+
+def _too_many(study: Study) -> bytes:
+    other = session(study, "other", seed=7, order=1)
+    more = [{**other["trials"][0], "position": i} for i in range(500)]
+    return json.dumps({**other, "trials": more}).encode()
+
+
+def _twice(study: Study) -> bytes:
+    other = session(study, "other", seed=7, order=1)
+    other["trials"][4] = other["trials"][3]
+    return json.dumps(other).encode()
+
+
+def _swapped(study: Study) -> bytes:
+    other = session(study, "other", seed=7, order=1)
+    at = next(i for i, t in enumerate(other["trials"]) if t["left"] != t["right"])
+    trial = other["trials"][at]
+    trial["left"], trial["right"] = trial["right"], trial["left"]
+    return json.dumps(other).encode()
+
+
+def _contradicting(study: Study) -> bytes:
+    good = session(study, "good")
+    good["trials"][5]["seconds"] += 1
+    return json.dumps(good).encode()
+
+
+HOSTILE: dict[str, Callable[[Study], tuple[bytes, str]]] = {
+    name: lambda study, made=made, says=says: (made(study), says)
+    for name, (made, says) in {
+        "foreign study": (_changed(study="0" * 64), "does not hold"),
+        "no study": (_changed(study="../../etc"), "holds no answers"),
+        "unknown token": (_trial(5, left="f" * 16), "not in the study"),
+        "swapped sides": (_swapped, "other pictures than were asked"),
+        "other token": (_trial(5, left="<script>"), "holds no answers"),
+        "a million trials": (_million, "bytes"),
+        "too many trials": (_too_many, "500 trials"),
+        "a trial twice": (_twice, "trial 5 stands where"),
+        "no such order": (_changed(order=99_999), "no order"),
+        "altered answer": (_contradicting, "contradicts"),
+        "other rater": (
+            lambda study: json.dumps(session(study, "evil")).encode(), "known as one of"
+        ),
+        "without consent": (_changed(consent=""), "holds no answers"),
+        "without a name": (_changed(rater="  "), "no name"),
+        "complete in part": (_changed(trials=[]), "says that it is complete"),
+        "an answer of its own": (_trial(5, answer="both"), "holds no answers"),
+        "no time": (_trial(5, seconds=-1), "holds no answers"),
+        "not looked": (_trial(5, switches=0), "holds no answers"),
+        "not a number": (_number("NaN"), "holds no answers"),
+        "huge number": (_number("1e999"), "holds no answers"),
+        "another field": (_changed(more=1), "holds no answers"),
+        "deep": (lambda study: b"[" * 100_000, "holds no answers"),
+        "no JSON": (lambda study: b"\xff\xfe{", "holds no answers"),
+        "empty": (lambda study: b"", "holds no answers"),
+        "long remark": (_changed(remark="x" * 3000), "holds no answers"),
+        "HTML in the remark": (_changed(remark="<script>alert(1)</script>"), ""),
+        "steering remark": (_changed(remark="\x1b[2J\u202e\nlic-bench: refused"), ""),
+        "steering name": (_changed(rater="\x1b]0;x\x07\u202eeve"), ""),
+        "markup in the name": (_changed(rater="[bold]<b>eve"), ""),
+    }.items()
+}  # fmt: skip
+"""By name: the content of a file, and what is said where it is refused; nothing: it is harmless."""
