@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 """Those that come along."""
 _REMEDY = (
-    "Train it (lic-bench train modulated-autoencoder --recipe fast --images PHOTOGRAPHS --out DIR), "
+    "Train it (lic-bench train modulated-autoencoder --recipe fast --images PHOTOS --out DIR), "
     f"then copy DIR/weights.safetensors to {WEIGHTS}"
 )
 

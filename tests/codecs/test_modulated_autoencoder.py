@@ -1,5 +1,9 @@
 """The modulated autoencoder against its paper, and its training and streams on a small scale."""
 
+import random
+import struct
+import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +220,38 @@ def test_damaged_streams_are_refused(weights):
     other = ModulatedAutoencoder(prior="factorised", weights=str(weights))
     with pytest.raises(BitstreamError, match="begins with"):
         other.decode(stream)
+
+
+def forged(stream, payload, **fields):
+    """A stream with another payload and other fields, and a checksum that is right."""
+    found = dict(
+        zip(("width", "height", "point"), struct.unpack_from("<HHB", stream, 9), strict=True)
+    )
+    head = stream[:9] + struct.pack("<HHB", *{**found, **fields}.values())
+    return head + struct.pack("<I", zlib.crc32(head + payload)) + payload
+
+
+@pytest.mark.parametrize("prior", ["hyperprior", "factorised"])
+def test_streams_made_up_under_a_right_checksum_are_refused_or_decoded(weights, prior):
+    codec = ModulatedAutoencoder(prior=prior, weights=str(weights))
+    stream = codec.encode(waves(70, 90), 512.0)
+    assert forged(stream, stream[18:]) == stream
+    rng = random.Random(0)  # noqa: S311
+    for _ in range(60):
+        damaged = bytearray(stream[18:])
+        for _ in range(rng.randrange(1, 4)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        fill = bytes([rng.choice((0, 1, 128, 255))])
+        payload = rng.choice((bytes(damaged), rng.randbytes(rng.randrange(400)), 200 * fill))
+        width, height = rng.choice(((90, 70), (1, 1), (200, 16)))
+        made = forged(stream, payload, width=width, height=height, point=rng.randrange(241))
+        with suppress(BitstreamError):
+            assert codec.decode(made).shape == (height, width, 3)
+    for payload in (b"", stream[18:], bytes(100)):
+        with pytest.raises(BitstreamError):
+            codec.decode(forged(stream, payload, width=11585, height=11585))
+    with pytest.raises(BitstreamError, match="makes no sense"):
+        codec.decode(forged(stream, stream[18:], point=241))
 
 
 def test_lambdas_outside_the_range_are_refused(weights):
