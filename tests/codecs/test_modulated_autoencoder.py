@@ -198,7 +198,7 @@ def test_streams_are_what_the_network_makes(weights, prior):
             shown = shown[0].permute(1, 2, 0).numpy()[: size[0], : size[1]]
             # The decoder's whole numbers against floating point.
             assert np.abs(shown - found).max() <= 1
-            assert np.abs(shown - found).mean() < 0.02
+            assert np.abs(shown - found).mean() < 0.05  # one in twenty rounds the other way
 
 
 def test_tiles_leave_no_seams(weights, monkeypatch):
