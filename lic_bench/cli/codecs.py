@@ -10,13 +10,12 @@ def codecs(plugin: Plugins = []) -> None:
     """List the codecs: operating points, options, and why one cannot be used here."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     from lic_bench.codec.base import point_text
     from lic_bench.codec.registry import Registry
     from lic_bench.plugins.spec import option_texts
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = console.PlainTable(box=None, padding=(0, 2, 0, 0))
     for column in ("codec", "operating points", "options", "from"):
         table.add_column(column, overflow="fold")
     problems = []

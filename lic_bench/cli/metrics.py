@@ -17,13 +17,12 @@ def metrics(plugin: Plugins = []) -> None:
     """
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     from lic_bench.metric.base import scores_of
     from lic_bench.metric.registry import MetricRegistry
     from lic_bench.plugins.spec import option_texts
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = console.PlainTable(box=None, padding=(0, 2, 0, 0))
     for column in ("metric", "figures", "better", "least side", "options", "from"):
         table.add_column(column, overflow="fold")
     problems = []

@@ -10,40 +10,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "rating"))
 
-from hostile_answers import session
+from hostile_answers import session, small_study
 from inputs import changed_text
 
 from lic_bench.printable import printable
 from lic_bench.rating import answers, judged
-from lic_bench.rating.study import Shown, Study, StudyImage, Trial
 from lic_bench.store.ratings import Ratings
 
-CODECS = ("toy", "toy2", "toy3")
-
-
-@cache
-def study() -> Study:
-    """Two images, three codecs, two orders."""
-    pictures = [
-        Shown(f"{10 * image + k:016x}", image, role, f"{10 * image + k:064x}", codec)
-        for image in (0, 1)
-        for k, (role, codec) in enumerate(
-            [("original", ""), ("low", ""), *(("codec", codec) for codec in CODECS)]
-        )
-    ]
-    pairs = [(2, 3), (3, 4), (4, 2), (7, 8), (8, 9), (9, 7)]
-    order = (
-        *(Trial(0, 1, "training"), Trial(6, 5, "training"), Trial(2, 2, "training")),
-        *(Trial(1, 0, "training"), *(Trial(a, b, "warmup") for a, b in pairs[:3])),
-        *(Trial(a, b, "pair") for a, b in pairs),
-        *(Trial(3, 2, "repeat"), Trial(0, 1, "catch"), Trial(8, 8, "identical")),
-    )
-    turned = tuple(Trial(trial.right, trial.left, trial.kind) for trial in order)
-    images = tuple(StudyImage(f"{k}.png", k * 64, 40, 30) for k in "ab")
-    return Study(
-        "Which is closer?", "set", "bpp=0.5", "lic-bench rate make", images, tuple(pictures),
-        (order, turned), pause=30, unequal=((2, 3),),
-    )  # fmt: skip
+study = cache(small_study)
 
 
 def add_answers(store: Path) -> None:
