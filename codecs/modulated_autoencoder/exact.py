@@ -143,9 +143,11 @@ class ExactDecoder:
         windows = weight.flatten(1).T @ x.flatten(2)
         size = (stride * height, stride * width)
         # Beyond the result's ends there are places that fall off.
-        total = fold(windows, [length + 2 * (side // 2) for length in size], side, stride=stride)
-        inside = (slice(side // 2, side // 2 + length) for length in size)
-        return total[(..., *inside)] + bias[:, None, None] * (1 << places)
+        edge = side // 2
+        total = fold(windows, (size[0] + 2 * edge, size[1] + 2 * edge), side, stride=stride)
+        return total[..., edge : edge + size[0], edge : edge + size[1]] + bias[:, None, None] * (
+            1 << places
+        )
 
     @lru_cache(maxsize=64)  # noqa: B019 - a decoder lives as long as the process
     def _factors(self, name: str, step: int) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -123,12 +124,12 @@ class Model:
         y, tradeoff = self._latents(x, step)
         whole = _whole(y)
         if not self.hyper:
-            grid = tiles(*whole.shape[1:], _TILE, 0)
+            grid = tiles(whole.shape[1], whole.shape[2], _TILE, 0)
             pieces = [whole[:, *tile.own()] for tile in grid]
             return [(piece, self._channels(piece.shape, step), "prior") for piece in pieces]
         z = _whole(self._hyper_latents(y, tradeoff))
         parts = [(z, self._channels(z.shape, step), "hyper")]
-        for tile in tiles(*z.shape[1:], _HYPER_TILE, _HYPER_MARGIN):
+        for tile in tiles(z.shape[1], z.shape[2], _HYPER_TILE, _HYPER_MARGIN):
             chosen = self.exact.table_rows(np.ascontiguousarray(z[:, *tile.outer()]), step)
             chosen = chosen[:, *tile.within(HYPER_STRIDE)]
             parts.append((whole[:, *tile.own(HYPER_STRIDE)], chosen, "gauss"))
@@ -173,9 +174,12 @@ def _bounded(values: NDArray[np.int32]) -> NDArray[np.int32]:
     return values.clip(-_LARGEST, _LARGEST)
 
 
-def _full_precision():  # type: ignore[no-untyped-def]
+def _full_precision() -> AbstractContextManager[None]:
     """Full float32 on a GPU too, and the same from run to run."""
-    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, deterministic=True, allow_tf32=False
+    )
+    return flags
 
 
 @lru_cache(maxsize=2)

@@ -57,7 +57,7 @@ def start(net: ModulatedAutoencoder, x: Tensor, tradeoff: float | None = None) -
             size = size / step_of(torch.tensor(TRADEOFFS[3]))
         for norm in (net.norms[layer], net.inverse_norms[2 - layer]):
             _near_identity(cast(GDN, norm), size)
-    grid = torch.logspace(*(math.log10(TRADEOFFS[k]) for k in (0, -1)), _GRID)
+    grid = torch.logspace(math.log10(TRADEOFFS[0]), math.log10(TRADEOFFS[-1]), _GRID)
     gains = step_of(grid).reciprocal().log()[:, None]
     for networks, sign in ((net.modulation, 1), (reversed(list(net.demodulation)), -1)):
         for module in networks:
@@ -113,5 +113,6 @@ def _widths(net: ModulatedAutoencoder, x: Tensor, tradeoff: float | None) -> Non
     net.prior.set_units(found)
     if net.hyperprior is not None:
         net.hyperprior.scale.fit(torch.tensor(TRADEOFFS), found.log())
-        net.hyperprior.synthesis[-1].weight.mul_(0.1)
-        net.hyperprior.synthesis[-1].bias.zero_()
+        weight, bias = net.hyperprior.synthesis[-1].parameters()
+        weight.mul_(0.1)
+        bias.zero_()

@@ -98,9 +98,10 @@ def read_tables(arrays: Mapping[str, NDArray[Any]]) -> Tables:
         Where they are none.
     """
     steps, sizes, lowest = (arrays[x] for x in ("frequencies", "sizes", "lowest"))
-    types = (steps.dtype, sizes.dtype, lowest.dtype)
-    sound = types == (np.uint16, np.int32, np.int32) and len(sizes) == len(lowest) > 0
+    types = [str(array.dtype) for array in (steps, sizes, lowest)]
+    sound = types == ["uint16", "int32", "int32"]
     sound = sound and all(array.ndim == 1 for array in (steps, sizes, lowest))
+    sound = sound and len(sizes) == len(lowest) > 0
     sound = sound and bool((sizes >= 2).all()) and int(sizes.sum(dtype=np.int64)) == len(steps)
     sound = sound and bool((np.abs(lowest.astype(np.int64)) < LARGEST // 2).all())
     sound = sound and int(sizes.max()) < LARGEST // 2 and bool((steps > 0).all())
