@@ -49,6 +49,7 @@ def test_stand_ins_for_rounding_pass_the_gradient_on():
     assert float(noisy(torch.zeros(100_000)).var()) == pytest.approx(1 / 12, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_factorised_prior_is_a_distribution_that_learns_another():
     torch.manual_seed(0)
     prior = FactorizedPrior(2, 3)
