@@ -63,6 +63,7 @@ def train(
     """Train a codec, in pieces of any length: the same command goes on where the last one stopped.
 
     - `lic-bench train content-weighted --images photos/ --minutes 9 --out runs/mine --recipe fast`
+    - `lic-bench train modulated-autoencoder --images photos/ --out runs/all-rates --recipe fast`
     """
     if recipe not in ("paper", "fast"):
         raise SpecError(f"there is no recipe {recipe!r}: paper or fast")

@@ -76,8 +76,8 @@ def main() -> None:
     for tradeoff in TRADEOFFS:
         own = trained("none", (tradeoff, tradeoff), options, photographs)
         alone = measured(own, tradeoff, images)
-        for name, session in {"independent": own, **joint}.items():
-            bpp, psnr, loss = measured(session, tradeoff, images)
+        found = {name: measured(session, tradeoff, images) for name, session in joint.items()}
+        for name, (bpp, psnr, loss) in {"independent": alone, **found}.items():
             share = loss / alone[2] - 1
             print(f"| {tradeoff:g} | {name} | {bpp:.3f} | {psnr:.2f} | {loss:.4f} | {share:+.1%} |")
 
