@@ -16,7 +16,8 @@ Points = Mapping[str, Iterable[Point]] | Iterable[Point]
 def as_numbers(table: pd.DataFrame) -> pd.DataFrame:
     """A table whose column ``point`` holds numbers, where points are some.
 
-    Of codecs whose points are words the words; nothing for the point of a codec that has but one.
+    Of codecs whose points are words the words; an empty text for the point of a codec that has but
+    one.
     """
     if "point" not in table:
         return table
@@ -53,10 +54,10 @@ def _text(point: Any) -> str:
 
 def _number(text: Any) -> Point:
     if not isinstance(text, str):
-        return None if pd.isna(text) else text
+        return "" if pd.isna(text) else text
     for kind in (int, float):
         try:
             return kind(text)
         except ValueError:
             continue
-    return text or None
+    return text

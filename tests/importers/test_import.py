@@ -143,7 +143,7 @@ class TestCurves:
             folder / "bench.json", name="theirs", dataset=str(folder / "photos"), out=folder
         )
         theirs, ours = (lic_bench.aggregate(rows(folder, name)) for name in ("theirs", "jpeg"))
-        ours = ours[ours["point"].isin(["10", "90"])]
+        ours = ours[ours["point"].isin([10, 90])]
         for name, tolerance in (("bpp", 1e-9), ("psnr_rgb_db", 1e-4), ("ms_ssim_rgb", 1e-5)):
             np.testing.assert_allclose(theirs[name], ours[name], atol=tolerance)
 
@@ -159,7 +159,7 @@ class TestCurves:
                 assert math.isnan(value)
             else:
                 assert value == pytest.approx(0, abs=1e-9)
-        assert list(rows(folder, "theirs")["point"]) == [str(point) for point in POINTS]
+        assert list(rows(folder, "theirs")["point"]) == list(map(float, POINTS))
 
     def test_in_the_layout_of_the_published_ones(self, folder: Path) -> None:
         published = Path(lic_bench.__file__).parents[1] / "datasets" / "published" / "curves.csv"
@@ -176,7 +176,7 @@ class TestCurves:
         import_results(folder / "a.csv", name="theirs", dataset="photos", out=folder)
         found = rows(folder, "theirs")
         assert list(found["bpp"]) == [0.25, 0.5]
-        assert list(found["point"]) == ["1", "2"]
+        assert list(found["point"]) == [1, 2]
         assert found["ms_ssim_rgb"].iloc[1] == pytest.approx(0.9)
 
     def test_a_store_of_them_alone_can_be_shown(self, folder: Path) -> None:
@@ -252,7 +252,7 @@ class TestPictures:
 
     def test_sizes_are_those_of_the_table(self, folder: Path) -> None:
         source = decoded(folder, folder / "decoded", points=(50,))
-        ours = rows(folder, "jpeg").query("point == '50'")
+        ours = rows(folder, "jpeg").query("point == 50")
         for path in source.rglob("*.jpg"):
             path.unlink()
         lines = [f"{row.image},50,{row.bpp!r},0.5" for row in ours.itertuples()]
