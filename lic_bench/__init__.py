@@ -4,8 +4,8 @@
 >>> measurements = lic_bench.run(["jpeg", "jpeg2000"], ["sample"], out="results/mine")
 >>> averages = lic_bench.aggregate(measurements)
 >>> lic_bench.bd_rates(averages, anchor="jpeg", metric="ms_ssim_rgb")
->>> figure = lic_bench.plot(measurements, metric="psnr_rgb")
->>> lic_bench.save_plot(figure, "rd.pdf")
+>>> axes = lic_bench.plot(measurements, metric="psnr_rgb")
+>>> lic_bench.save_plot(axes, "rd.pdf")
 
 A codec of your own is a subclass of `Codec`, a metric one of `Metric`.
 """
