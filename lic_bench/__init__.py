@@ -6,6 +6,7 @@
 >>> lic_bench.compare(measurements, "jpeg", "jpeg2000").rate.value
 >>> lic_bench.table(measurements, interval=True)
 >>> axes = lic_bench.plot(measurements, metric="psnr_rgb")
+>>> lic_bench.save_plot(axes, "rd.pdf")
 >>> lic_bench.report()
 
 A codec of your own is a subclass of `Codec`, a metric one of `Metric`.

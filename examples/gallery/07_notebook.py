@@ -21,7 +21,7 @@ found.per_image
 # %% A figure that more can be drawn in
 axes = lic_bench.plot(table, metric="ms_ssim_rgb")
 axes.axvline(1, color="0.7", linewidth=0.8)
-lic_bench.save_plot(axes.figure, "notebook.png")
+lic_bench.save_plot(axes, "notebook.png")
 
 # %% Tables, as a notebook shows them and as LaTeX
 paper = lic_bench.table(table, anchor="jpeg", interval=True)

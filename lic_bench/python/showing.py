@@ -191,13 +191,11 @@ def compare(
 def plot(measurements: pd.DataFrame, **options: Any) -> Axes:
     """Draw rate-distortion curves; see `lic_bench.reporting.plots.plot` for the options.
 
-    `save_plot` writes what it returns.
+    `save_plot` writes what it returns: axes that more can be drawn in.
     """
     from lic_bench.reporting import plots
 
-    drawn: Any = plots.plot(as_texts(measurements), **options)
-    axes: Axes = drawn if hasattr(drawn, "plot") else drawn.axes[0]
-    return axes
+    return plots.plot(as_texts(measurements), **options)
 
 
 def report(

@@ -183,7 +183,7 @@ class TestCurves:
         (folder / "theirs.json").write_text(as_compressai(rows(folder, "jpeg")))
         import_results(folder / "theirs.json", dataset="kodak", out=folder / "alone")
         table = lic_bench.load(folder / "alone")
-        assert "kodak, averages" in plot(table).axes[0].get_title()
+        assert "kodak, averages" in plot(table).get_title()
         assert "kodak (averages)" in bd_rate_table(table, "theirs").caption
         [dataset] = gather(table, [])["datasets"]
         assert (dataset["images"], dataset["averages"]) == ([], [0])
@@ -413,7 +413,7 @@ class TestMarks:
         return lic_bench.load(folder)
 
     def test_in_a_plot(self, table: pd.DataFrame) -> None:
-        ours, theirs = plot(table).axes[0].get_lines()
+        ours, theirs = plot(table).get_lines()
         assert (ours.get_label(), theirs.get_label()) == ("jpeg", "theirs (imported)")
         assert theirs.get_markerfacecolor() == "white" != ours.get_markerfacecolor()
 
@@ -445,7 +445,7 @@ class TestMarks:
 
     def test_in_what_a_run_left_before_there_were_any(self, table: pd.DataFrame) -> None:
         without = table[table["codec"] == "jpeg"].drop(columns="imported")
-        assert plot(without).axes[0].get_lines()[0].get_label() == "jpeg"
+        assert plot(without).get_lines()[0].get_label() == "jpeg"
 
 
 def table_of(text: str) -> str:

@@ -99,7 +99,7 @@ def test_tables_and_plots(table: pd.DataFrame, tmp_path: Path) -> None:
     assert len(lic_bench.table(table, codecs=["jpeg"], metrics="psnr_rgb", at=[1, 2]).frame) == 2
     axes = lic_bench.plot(table, codecs=["jpeg", "webp"])
     axes.axvline(1)
-    lic_bench.save_plot(axes.figure, tmp_path / "plot.png")
+    lic_bench.save_plot(axes, tmp_path / "plot.png")
     lic_bench.export(table, tmp_path / "table.parquet")
     assert set(pd.read_parquet(tmp_path / "table.parquet")["point"]) >= {"10", "85", ""}
 
