@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -63,6 +64,17 @@ class PaperTable:
         lines.append(_row("---" if column.digits is None else "---:" for column in self.columns))
         lines += [_row(map(_markdown_escaped, cells)) for cells in self.cells()]
         return "\n".join(lines) + "\n"
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        shown = [[html.escape(text) for text in cells] for cells in self.cells()]
+        heads = "".join(f"<th>{html.escape(column.title)}</th>" for column in self.columns)
+        rows = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in row)}</tr>" for row in shown)
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        caption = f"<caption>{html.escape(self.caption)}</caption>"
+        return (
+            f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>{notes}"
+        )
 
     def latex(self) -> str:
         """As a floating table of LaTeX, for the package booktabs."""

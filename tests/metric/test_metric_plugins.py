@@ -105,7 +105,7 @@ def run(folder: Path, metrics: str, **more: object) -> pd.DataFrame:
 def test_a_metric_of_ones_own_has_a_column_and_curves_that_fall(folder: Path) -> None:
     table = run(folder, "default,distance")
     assert table["distance"].notna().all()
-    rows = table[table["point"] == "32"]
+    rows = table[table["point"] == 32]
     decoded = [lic_bench.read_image(folder / "photos" / name) for name in rows["image"]]
     expected = [np.abs(im - (im // 32 * 32.0 + 16).clip(0, 255)).mean() for im in decoded]
     assert rows["distance"].tolist() == pytest.approx(expected)
@@ -132,9 +132,9 @@ def test_a_metric_that_was_mended_is_computed_anew_and_no_other(folder: Path) ->
     run(folder, "default,distance")
     (folder / "mine.py").write_text(METRIC.replace(".mean())", ".mean()) + 1"))
     table = run(folder, "distance", points={"steps": ["8"]})
-    assert (table.loc[table["point"] == "8", "distance"] > 1).all()
+    assert (table.loc[table["point"] == 8, "distance"] > 1).all()
     # What was not computed again is of the metric as it was, and is not shown.
-    assert table.loc[table["point"] != "8", "distance"].isna().all()
+    assert table.loc[table["point"] != 8, "distance"].isna().all()
     assert table["psnr_rgb_db"].notna().all()
 
 

@@ -518,19 +518,19 @@ function bestMatched(image, rate, codec) {
     const key = JSON.stringify([picture.image, picture.rate]);
     groups.set(key, [...(groups.get(key) || []), picture]);
   }
-  let best = { image, rate, left: codec, right: ORIGINAL },
-    least = Infinity;
+  const best = { image, rate, left: codec, right: ORIGINAL };
+  let least = Infinity;
   for (const group of groups.values()) {
-    const [first] = group;
-    if (least === Infinity && best.left === codec)
-      best = { ...best, image: names.indexOf(first.image), rate: first.rate, left: first.codec };
+    const [first] = group,
+      here = { image: names.indexOf(first.image), rate: first.rate };
+    if (least === Infinity) Object.assign(best, here, { left: first.codec });
     const ordered = group.toSorted((a, b) => a.bpp - b.bpp);
     for (let i = 1; i < ordered.length; i++) {
       const apart = Math.log(ordered[i].bpp / ordered[i - 1].bpp);
       if (apart >= least) continue;
       least = apart;
       const [left, right] = [ordered[i - 1].codec, ordered[i].codec].toSorted((a, b) => a - b);
-      best = { image: names.indexOf(first.image), rate: first.rate, left, right };
+      Object.assign(best, here, { left, right });
     }
   }
   return best;
