@@ -82,7 +82,7 @@ def plot(
         return
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)
-        figure = plots.plot(
+        axes = plots.plot(
             found.table,
             metric=metric,
             codecs=found.codecs,
@@ -97,5 +97,5 @@ def plot(
     for warning in notes:
         console.note(warning.message)
     path = out or beside(folders) / f"{full_name(metric)}.png"
-    plots.save_plot(figure, path)
+    plots.save_plot(axes, path)
     console.say(path)

@@ -299,7 +299,7 @@ def name_at_ends(figure: Figure, axes: Axes) -> bool:
     for line, (x, y), place in zip(lines, ends, places, strict=True):
         axes.annotate(
             str(line.get_label()),
-            axes.transData.inverted().transform((x, y)),
+            tuple(axes.transData.inverted().transform((x, y))),
             xytext=(5, (place - y) * scale),
             textcoords="offset points",
             va="center",
@@ -367,8 +367,9 @@ def _add_legend(figure: Figure | None, axes: Axes) -> None:
 def save_plot(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:
     """Write a plot as PNG (300 dpi), PDF or SVG, as the suffix of `path` says.
 
-    Of axes the whole figure is written. The file appears whole or not at all, and is the same, byte for byte, for the same plot. Raises
-    SpecError for another suffix, OutputError if the file cannot be written.
+    Of axes the whole figure is written. The file appears whole or not at all, and is the same, byte
+    for byte, for the same plot. Raises SpecError for another suffix, OutputError if the file cannot
+    be written.
     """
     path = Path(path)
     whole = figure if isinstance(figure, Figure) else figure.get_figure(root=True)
