@@ -59,6 +59,9 @@ def report(
     max_size: Annotated[
         float, typer.Option(metavar="MB", min=1, help="Leave out pictures beyond this size.")
     ] = 60,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Say in which folders of this machine files lie.")
+    ] = False,
     jobs: Jobs = None,
     plugin: Plugins = [],
     timeout: Timeout = 60,
@@ -119,7 +122,7 @@ def report(
         limits = Limits(timeout, memory, confined=True)
         made = _pictures(scenes, store_path, budget, jobs, plugin, chosen, limits)
         pictures = [*made, *missing]
-        page.write(path, content | _about(content, scenes, plugin), pictures)
+        page.write(path, content | _about(content, scenes, plugin), pictures, folders=paths)
     _summarise(pictures, path)
 
 

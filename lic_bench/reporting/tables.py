@@ -106,9 +106,8 @@ class PaperTable:
         )
 
     def csv(self) -> str:
-        """As comma-separated values at full precision, below the caption in a line with ``#``."""
-        figures = self.frame.to_csv(index=False, lineterminator="\n")
-        return f"# {self.caption}\n{figures}"
+        """As comma-separated values at full precision: titles, then rows, as pandas reads them."""
+        return self.frame.to_csv(index=False, lineterminator="\n")
 
     def cells(self) -> Iterable[list[str]]:
         """The rows, as text."""

@@ -6,6 +6,7 @@ The browser draws and sorts; all that it computes is an image's quality between 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from lic_bench.analysis.bootstrap import ImageCurves, image_curves
 from lic_bench.analysis.curves import Curve, aggregate, bd_rate, bd_rate_percents, curve
 from lic_bench.errors import SpecError, UndefinedError
 from lic_bench.metric.quality import qualities_in
+from lic_bench.reporting.looks import look_of
 from lic_bench.store.table import display_names
 
 Json = dict[str, Any]
@@ -81,7 +83,12 @@ def gather(
             for one in qualities_in(measurements)
         ],
         "codecs": [
-            {"name": names[spec], "spec": spec, "imported": names[spec] != spec}
+            {
+                "name": names[spec],
+                "spec": spec,
+                "imported": names[spec] != spec,
+                "look": list(astuple(look_of(spec))),
+            }
             for spec in aggregated["codec"].unique()
         ]
         + [{"name": f"{name} (published)", "published": True} for name in published],
