@@ -364,6 +364,12 @@ def _add_legend(figure: Figure | None, axes: Axes) -> None:
         text.set_parse_math(False)
 
 
+def check_plot_name(path: Path) -> None:
+    """Raise SpecError where the suffix of a name is none that a plot can have."""
+    if path.suffix.lower() not in _UNDATED:
+        raise SpecError(f"{path}: the name of a plot must end in {', '.join(_UNDATED)}.")
+
+
 def save_plot(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:
     """Write a plot as PNG (300 dpi), PDF or SVG, as the suffix of `path` says.
 
@@ -372,9 +378,8 @@ def save_plot(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:
     be written.
     """
     path = Path(path)
+    check_plot_name(path)
     whole = figure if isinstance(figure, Figure) else figure.get_figure(root=True)
     kind = path.suffix.lower()
-    if kind not in _UNDATED:
-        raise SpecError(f"{path}: the name of a plot must end in {', '.join(_UNDATED)}.")
     with atomic_write(path) as part, mpl.rc_context(STYLE):
         cast("Figure", whole).savefig(part, format=kind[1:], dpi=300, metadata=_UNDATED[kind])
