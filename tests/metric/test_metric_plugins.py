@@ -15,6 +15,7 @@ from lic_bench.metric.registry import MetricRegistry
 # A metric that does as its reference's first sample says.
 METRIC = """
 import os
+import time
 from lic_bench import Metric
 
 class Distance(Metric):
@@ -41,6 +42,10 @@ class Distance(Metric):
                 os._exit(3)
             if fate == 6:
                 os.kill(os.getpid(), 11)
+            if fate == 7:
+                time.sleep(1000)
+            if fate == 8:
+                eaten = [bytearray(1 << 28) for _ in range(1000)]
             return float(abs(samples - distorted).mean())
 
         return compare
@@ -174,6 +179,26 @@ def test_measure_says_what_it_cannot_measure(folder: Path) -> None:
     words = ["measure", "out", *PLUGINS, "--metrics", "gmsd", "-d", "photos"]
     assert "is not what was measured: steps.py changed" in command(*words, cwd=folder).stderr
     assert "no metric 'gmds'" in command(*words[:7], "gmds", cwd=folder, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("fate", "limit", "told"),
+    [(7, {"timeout_s": 8}, "8 s"), (8, {"memory_gb": 1.5}, "memory")],
+)
+@pytest.mark.slow
+def test_a_metric_that_hangs_or_eats_memory_costs_its_own_figures_alone(
+    fate: int, limit: dict[str, float], told: str, folder: Path
+) -> None:
+    path = folder / "photos" / "1.png"
+    image = lic_bench.read_image(path)
+    image[0, 0] = fate
+    write_image(path, image)
+    table = run(folder, "default,distance", points={"steps": ["8"]}, **limit)
+    bad = table["image"] == "1.png"
+    assert table["error"].isna().all()
+    assert table["psnr_rgb_db"].notna().all()
+    assert table.loc[~bad, "distance"].notna().all()
+    assert all(told in error for error in table.loc[bad, "metric_errors"])
 
 
 @pytest.mark.parametrize(
