@@ -207,6 +207,7 @@ def _scenes(
 ) -> tuple[list[Scene], list[Picture]]:
     """Set each data set's rates; choose the pictures at them, and say which there cannot be."""
     from lic_bench.analysis.curves import aggregate
+    from lic_bench.reporting.page import data
     from lic_bench.reporting.page import scenes as choice
 
     averages = aggregate(measurements)
@@ -214,6 +215,7 @@ def _scenes(
     scenes, missing = [], []
     for dataset in content["datasets"]:
         dataset["rates"] = rates or choice.common_rates(averages, dataset["name"])
+        dataset["atRates"] = data.at_rates(dataset)
         if images:
             shown = {image["name"] for image in dataset["images"]}
             rows = measurements[measurements["image"].isin(shown)]

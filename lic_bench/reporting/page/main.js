@@ -225,6 +225,7 @@ function start() {
   );
   for (const id of ["table-codec", "table-anchor", "table-rate"])
     $(id).addEventListener("change", drawTable);
+  $("table-anchor").addEventListener("change", drawMatrix);
   drawLegend();
   drawFailures();
   drawProvenance();

@@ -19,9 +19,11 @@ from oddities import NAMES, SCRIPT
 
 from lic_bench import load_dataset, read_image
 from lic_bench.analysis import published_curves
+from lic_bench.analysis.comparison import Side, compare_sides
 from lic_bench.analysis.curves import aggregate, bd_rate, curve
 from lic_bench.reporting.page import data
 from lic_bench.reporting.page.html import write
+from lic_bench.reporting.tables import rates_table
 from lic_bench.store.table import load
 
 
@@ -141,7 +143,7 @@ def test_codecs_are_switched_on_and_off(page: Page) -> None:
     page.click("#legend label:nth-of-type(2)")
     assert curves(page) == [0, 2]
     rows = "[...document.querySelectorAll('#matrix tbody th')].map((h) => h.textContent)"
-    assert page.run(rows) == ["coarse", "jpeg2000"]
+    assert sorted(page.run(rows)) == ["coarse", "jpeg2000"]
     page.click("#legend button:last-of-type")
     assert curves(page) == []
     assert "nothing to draw" in page.run("document.getElementById('chart').textContent")
@@ -202,11 +204,14 @@ def test_any_metric_against_rate_and_times(page: Page, store: Path) -> None:
     for metric in ("psnr_rgb", "psnr_y709", "ssim_rgb"):
         page.choose("metric", metric)
         cells = page.run(
-            "[...document.querySelectorAll('#matrix tbody td')].map((c) => c.textContent)"
+            "[...document.querySelectorAll('#matrix tbody td')].map((c) => c.firstChild.data)"
+        )
+        order = page.run(
+            "[...document.querySelectorAll('#matrix tbody th')].map((c) => c.textContent)"
         )
         expected = []
-        for test in ("coarse", "jpeg", "jpeg2000"):
-            for anchor in ("coarse", "jpeg", "jpeg2000"):
+        for test in order:
+            for anchor in order:
                 sides = [curve(averages, "photos", name, metric) for name in (anchor, test)]
                 rate = bd_rate(*sides).percent
                 same = "" if anchor == test else "–"
@@ -231,6 +236,41 @@ def test_any_metric_against_rate_and_times(page: Page, store: Path) -> None:
     page.choose("metric", "ms_ssim_rgb")  # the images are large enough for none of its scales
     page.choose("axis", "bpp")
     page.choose("limit", "1")
+
+
+def test_bd_rates_are_sorted_and_have_the_intervals_of_compare(page: Page, store: Path) -> None:
+    measurements = load(store)
+    sides = [Side(n, n, measurements[measurements["codec"] == n]) for n in ("jpeg", "jpeg2000")]
+    rate = compare_sides(*sides, resamples=500).rate
+    cell = "document.querySelector('#matrix [title=\"jpeg2000 against jpeg\"]')"
+    ends = page.run(f"{cell}.querySelector('small').textContent").replace("\u2212", "-")
+    assert [float(end) for end in ends.split(" to ")] == pytest.approx(
+        [rate.low, rate.high], abs=0.06
+    )
+    pale = page.run(f"{cell}.classList.contains('unsure')")
+    assert pale == (rate.low <= 0 <= rate.high)
+    page.click("#matrix th:nth-child(2) button")
+    values = page.run(
+        "[...document.querySelectorAll('#matrix tbody tr')].map((r) => r.cells[1].firstChild?.data)"
+    )
+    first = page.run("document.querySelector('#matrix thead th').textContent")
+    known = [
+        float(v.rstrip(" %").replace("\u2212", "-")) for v in values if v and v[0] in "+\u2212"
+    ]
+    assert first and known == sorted(known)
+
+
+def test_the_table_at_equal_rate_is_that_of_the_command(page: Page, store: Path) -> None:
+    wanted = rates_table(load(store), [0.5, 1.5], metrics=["psnr_rgb"]).frame
+    for row in page.run(
+        "[...document.querySelectorAll('#equal tbody tr')]"
+        ".map((r) => [...r.cells].map((c) => c.textContent))"
+    ):
+        expected = wanted[wanted["codec"] == row[0]]["psnr_rgb_db"]
+        for text, value in zip(row[1:], expected, strict=True):
+            assert (
+                text == "–" if np.isnan(value) else float(text) == pytest.approx(value, abs=0.006)
+            )
 
 
 def table(page: Page) -> list[list[str]]:
