@@ -7,9 +7,40 @@ from typing import Any
 
 import numpy as np
 
-from lic_bench.rating.study import Study
+from lic_bench.rating.study import Shown, Study, StudyImage, Trial
 
 Json = dict[str, Any]
+
+
+def small_study(
+    codecs: tuple[str, ...] = ("toy", "toy2", "toy3"),
+    names: tuple[str, str] = ("a.png", "b.png"),
+    **about: Any,
+) -> Study:
+    """Two images, three codecs or more, two orders; made, not measured."""
+    some = len(codecs) + 2
+    pictures = [
+        Shown(f"{some * image + k:016x}", image, role, f"{some * image + k:064x}", codec)
+        for image in (0, 1)
+        for k, (role, codec) in enumerate(
+            [("original", ""), ("low", ""), *(("codec", codec) for codec in codecs)]
+        )
+    ]
+    first = [(k, k + 1) for k in range(2, some - 1)] + [(some - 1, 2)]
+    pairs = first + [(some + a, some + b) for a, b in first]
+    order = (
+        *(Trial(0, 1, "training"), Trial(1, 0, "training"), Trial(2, 2, "training")),
+        *(Trial(some + 1, some, "training"), *(Trial(a, b, "warmup") for a, b in pairs[:3])),
+        *(Trial(a, b, "pair") for a, b in pairs),
+        *(Trial(3, 2, "repeat"), Trial(0, 1, "catch"), Trial(some, some, "identical")),
+    )
+    turned = tuple(Trial(trial.right, trial.left, trial.kind) for trial in order)
+    images = tuple(StudyImage(name, k * 64, 40, 30) for name, k in zip(names, "ab", strict=True))
+    said = {
+        "title": "Which is closer?", "dataset": "set", "target": "bpp=0.5", "pause": 30,
+        "command": "lic-bench rate make", "unequal": ((2, 3),), **about,
+    }  # fmt: skip
+    return Study(images=images, pictures=tuple(pictures), orders=(order, turned), **said)
 
 
 def session(
