@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from lic_bench.cli import console
 from lic_bench.errors import LicBenchError
@@ -182,7 +181,7 @@ def matches(table: pd.DataFrame, targets: Sequence[Target], anchor: str | None) 
 
 
 def _print(paper: PaperTable, output: Console) -> None:
-    printed = Table(box=None, padding=(0, 2, 0, 0))
+    printed = console.PlainTable(box=None, padding=(0, 2, 0, 0))
     for column in paper.columns:
         justify: Literal["left", "right"] = "left" if column.digits is None else "right"
         printed.add_column(escape(column.title), justify=justify, no_wrap=True)
