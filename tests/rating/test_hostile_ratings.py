@@ -53,7 +53,7 @@ def test_what_raters_say_steers_no_terminal(tmp_path: Path) -> None:
     study = small_study()
     sent = session(study, EVIL[:50], seed=9) | {"remark": EVIL}
     stored(tmp_path, study)
-    said = command("rate", "add", answered(tmp_path, sent, "a.json"), "--in", tmp_path)
+    said = command("rate", "add", answered(tmp_path, sent, "a.json"), "--out", tmp_path)
     said_later = command("rate", "show", tmp_path, "--remarks")
     both = said.stdout + said.stderr + said_later.stdout + said_later.stderr
     assert "script" in both
