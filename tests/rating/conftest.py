@@ -1,5 +1,7 @@
 """A small study: two photographs, three codecs at about equal rate."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,11 @@ from lic_bench.execution.plan import plan
 from lic_bench.execution.runner import Limits
 from lic_bench.execution.workers import Processes
 from lic_bench.metric.targets import parse_target
+from lic_bench.rating import judged
+from lic_bench.rating.page.html import study_in
+from lic_bench.rating.study import Study
+from lic_bench.store.file import FILE_NAME
+from lic_bench.store.ratings import Ratings
 
 CODECS = ("jpeg", "jpeg2000", "webp")
 
@@ -39,3 +46,12 @@ def page(measured: Path) -> Path:
         *("--match", "bpp=0.8", "--unequal", "mark", "--pairs", "12", "-j", "1", "-o", path),
     )
     return path
+
+
+@pytest.fixture
+def kept(page: Path, measured: Path, tmp_path: Path) -> tuple[Path, Study]:
+    """A folder with a store that knows the study and has no answers, and the study."""
+    with closing(sqlite3.connect(measured / FILE_NAME)) as db:
+        db.execute("VACUUM INTO ?", (str(tmp_path / FILE_NAME),))
+    with Ratings.open(tmp_path) as ratings:
+        return tmp_path, judged.find(ratings, study_in(page))

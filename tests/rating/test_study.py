@@ -198,15 +198,6 @@ def test_the_pictures_are_without_loss_and_tell_nothing_else(page: Path, measure
             assert mse == pytest.approx(row["mse_rgb"])
 
 
-@pytest.fixture
-def kept(page: Path, measured: Path, tmp_path: Path) -> tuple[Path, Study]:
-    """A folder with a store that knows the study and has no answers, and the study."""
-    with closing(sqlite3.connect(measured / FILE_NAME)) as db:
-        db.execute("VACUUM INTO ?", (str(tmp_path / FILE_NAME),))
-    with Ratings.open(tmp_path) as ratings:
-        return tmp_path, judged.find(ratings, study_in(page))
-
-
 def contents(folder: Path) -> list[Any]:
     with closing(sqlite3.connect(folder / FILE_NAME)) as db:
         tables = ("SELECT * FROM sessions", "SELECT * FROM trials")
