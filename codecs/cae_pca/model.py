@@ -172,7 +172,7 @@ class CaeNet(nn.Module):
         return z + SAMPLE * self.synthesis(y) if self.settings.linear else z
 
     def dequantised(self, whole: Tensor, step: Tensor, point: Tensor) -> Tensor:
-        """Latents from what is `kept` of them; where planes were cut off, not the least that fits."""
+        """Latents from what is `kept` of them: where planes were cut off, from within the step."""
         if self.settings.points:
             offset = self.offset[self.gain_row(point)][:, :, None, None]
         else:

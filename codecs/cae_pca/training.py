@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, softplus
@@ -40,9 +41,12 @@ from lic_bench.codecs.cae_pca.model import (
     steps,
     ycbcr,
 )
+from lic_bench.codecs.cae_pca.inference import latents
 from lic_bench.codecs.cae_pca.start import start
+from lic_bench.codecs.cae_pca.weights import form, weights_file
 from lic_bench.errors import SpecError
 from lic_bench.files import atomic_write
+from lic_bench.learned.bitplanes import PlaneCoder, chances
 from lic_bench.learned.data import Photographs, load
 from lic_bench.learned.training import Clock, Figures, Log, Recipe, Trainer, restore, save
 
@@ -55,6 +59,7 @@ WORTH = (1.0, 1.086, 0.825)
 _NOISE = 2.0**-10  # the paper's
 _ENERGY = 1.0  # lambda, what the paper's loss weighs the energy of the latents by
 _SLOPE = 0.14  # squared error that a bit is worth at a step of 1: ln 2 / 6, and a dead zone
+_COUNTED, _COUNTED_SIDE = 192, 256  # crops that chances are counted in
 _CHROMA = 8  # of so many crops, one is also seen in Cb and one in Cr
 
 
@@ -201,6 +206,22 @@ class Session:
                 "trainer": None if self.finished else self.trainer.state(),
             },
         )
+        if self.finished:
+            with atomic_write(self.out / "weights.safetensors") as part:
+                part.write_bytes(self.export())
+
+    def export(self) -> bytes:
+        """The weights as a file, with the chances of photographs counted."""
+        # Of the weights as they will be read: in half precision.
+        net = CaeNet(self.plan.settings).eval()
+        net.load_state_dict({k: x.half().cpu() for k, x in self.codec.net.state_dict().items()})
+        found = form(self.plan.settings)
+        coder, counts = PlaneCoder(found), np.zeros((*found.chances, 2), np.int64)
+        for step in range(_COUNTED // 16):
+            for crop in self.photographs.batch(step, 16, _COUNTED_SIDE, self.plan.seed + 1).cpu():
+                image = crop.permute(1, 2, 0).to(torch.uint8).numpy()
+                coder.count(latents(net, image), counts)
+        return weights_file(net, chances(counts), {"training": _plain(self.plan)})
 
     def _restore(self, state: dict[str, Any]) -> None:
         # The schedule may be stretched or cut; anything else would make it another training.
@@ -338,9 +359,43 @@ def plan_for(options: TrainingOptions) -> Plan:
 
 
 def train(options: TrainingOptions) -> None:
-    """Run, or go on with, the training that was asked for."""
+    """Run, or go on with, the training that was asked for.
+
+    Raises
+    ------
+    SpecError
+        Where the options make no sense, or the folder holds a training with others.
+    """
     console = partial(print, flush=True)
+    unknown = {
+        "--loss": options.loss != "mse",
+        "--target-bpp": bool(options.target_bpp),
+        "--weights": options.weights is not None,
+        "--width": options.width is not None,
+        "--code-channels": options.code_channels is not None,
+        "--no-map": options.without_map,
+        "--decoder-only": options.decoder_only,
+        "--compile": options.compiled,
+    }
+    given = [name for name, there in unknown.items() if there]
+    if given:
+        raise SpecError(f"cae-pca is trained for MSE in one size; leave out {', '.join(given)}")
+    for path in options.images:
+        if not path.exists():
+            raise SpecError(f"--images {path}: there is no such folder or file")
     clock = Clock(options.minutes)
     images = load(options.images)
+    for reason in images.skipped:
+        console(f"skipped {reason}")
+    if len(images.images) <= Plan.held_out:
+        raise SpecError(f"{len(images.images)} photographs are too few; 17 is the least")
+    console(f"{len(images.images)} photographs, decoded in {clock.seconds():.0f} s")
     session = Session(plan_for(options), images, options.out, torch.device(options.device))
-    session.run(clock, console)
+    try:
+        session.run(clock, console)
+    except KeyboardInterrupt:
+        session.save()
+        console(f"{options.out}: interrupted and kept; to go on, repeat the command")
+        raise
+    state = "done" if session.finished else "to go on, repeat the command"
+    console(f"{options.out}: {session.seconds:.0f} s of training, {state}")

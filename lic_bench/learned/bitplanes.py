@@ -41,7 +41,10 @@ from lic_bench.learned.rangecoder import (
 BLOCK = 4
 """Sites on a side of a block that has a flag."""
 _ENCODE, _DECODE, _COUNT = 0, 1, 2
-_AROUND, _SITE = 9, 7  # classes of what is around a number in its map, and of its site in the others
+_AROUND, _SITE = (
+    9,
+    7,
+)  # classes of what is around a number in its map, and at its site
 _PLACES, _SPREADS = 13, 3  # classes of where a prediction lies, and of how sure it is
 _BECOMES = 0
 _REFINES = _BECOMES + _AROUND * _SITE
@@ -440,9 +443,7 @@ def _code_map(  # type: ignore[no-untyped-def]
                             found = 1
                 beside = block[y - 1, x] + block[y, x - 1]
                 context = _BLOCK + beside + (3 if around > 4 else 0)
-                found = _decide(
-                    mode, state, buffer, chance, seen, counts, cost, context, found
-                )
+                found = _decide(mode, state, buffer, chance, seen, counts, cost, context, found)
                 if not found:
                     continue
                 block[y, x] = 1
@@ -469,9 +470,7 @@ def _code_number(  # type: ignore[no-untyped-def]
     own = np.int64(size[at])
     north, south, west, east = at - across, at + across, at - 1, at + 1
     near = np.int64(size[north]) + size[south] + size[west] + size[east]
-    far = (
-        np.int64(size[north - 1]) + size[north + 1] + size[south - 1] + size[south + 1]
-    )
+    far = np.int64(size[north - 1]) + size[north + 1] + size[south - 1] + size[south + 1]
     predicted, spread = np.int64(0), np.int64(0)
     if mean or (signed and not own):
         a, b = _known(size, negative, north, plane), _known(size, negative, south, plane)
@@ -524,6 +523,4 @@ def _code_number(  # type: ignore[no-untyped-def]
         if mode != _DECODE:
             minus = 1 if true[at] < 0 else 0
         context = _SIGN + _place(predicted, plane)
-        negative[at] = _decide(
-            mode, state, buffer, chance, seen, counts, cost, context, minus
-        )
+        negative[at] = _decide(mode, state, buffer, chance, seen, counts, cost, context, minus)
