@@ -36,7 +36,7 @@ class CaePca(Codec):
     """
 
     name = "cae-pca"
-    points: Sequence[Point] = tuple(range(7, 17))
+    points: Sequence[Point] = (6, 8, 10, 12, 14, 16)
     point_unit = "half planes"
     point_range = 1, 22
     requires = dict.fromkeys(("torch", "safetensors", "numba"), _INSTALL)

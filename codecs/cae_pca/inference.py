@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from lic_bench.codecs.cae_pca.exact import ExactDecoder
 from lic_bench.codecs.cae_pca.model import PLANES, STRIDE, CaeNet, ycbcr
 from lic_bench.codecs.cae_pca.weights import form, read_weights
-from lic_bench.errors import UnavailableError
+from lic_bench.errors import BitstreamError, UnavailableError
 from lic_bench.learned.bitplanes import PlaneCoder, cut
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
 
@@ -54,6 +54,8 @@ class Model:
     def decode(self, stream: bytes) -> Image:
         """Decode a stream to uint8, H x W x 3: the same everywhere."""
         header, payload = unpack(self.format, stream)
+        if not header.point:  # a picture of any size, for no byte
+            raise BitstreamError("the header makes no sense: no planes")
         rows, columns = -(-header.height // STRIDE), -(-header.width // STRIDE)
         v, unknown = self.coder.decode(payload, rows, columns, header.point)
         pixels = self.decoder.pixels(v, unknown, header.point)

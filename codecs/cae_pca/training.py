@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, softplus
 
+from lic_bench.codecs.cae_pca.inference import latents
 from lic_bench.codecs.cae_pca.model import (
     LATENTS,
     PLANES,
@@ -41,7 +43,6 @@ from lic_bench.codecs.cae_pca.model import (
     steps,
     ycbcr,
 )
-from lic_bench.codecs.cae_pca.inference import latents
 from lic_bench.codecs.cae_pca.start import start
 from lic_bench.codecs.cae_pca.weights import form, weights_file
 from lic_bench.errors import SpecError
@@ -206,22 +207,32 @@ class Session:
                 "trainer": None if self.finished else self.trainer.state(),
             },
         )
-        if self.finished:
-            with atomic_write(self.out / "weights.safetensors") as part:
-                part.write_bytes(self.export())
 
     def export(self) -> bytes:
-        """The weights as a file, with the chances of photographs counted."""
+        """The weights as a file, with the chances of photographs counted.
+
+        Before the training is done they are those of the running average, as they are.
+        """
+        kept_codec, done = self.codec, "all"
+        if not self.finished:
+            done = f"{self.trainer.step} steps of {self.plan.steps[self.stage][0]}"
+            self.codec = deepcopy(self.codec)
+            self.codec.load_state_dict(self.trainer.average)
+            if self.plan.steps[self.stage][0] != "decoder":
+                self.rotate()
         # Of the weights as they will be read: in half precision.
         net = CaeNet(self.plan.settings).eval()
         net.load_state_dict({k: x.half().cpu() for k, x in self.codec.net.state_dict().items()})
+        self.codec = kept_codec
         found = form(self.plan.settings)
         coder, counts = PlaneCoder(found), np.zeros((*found.chances, 2), np.int64)
         for step in range(_COUNTED // 16):
             for crop in self.photographs.batch(step, 16, _COUNTED_SIDE, self.plan.seed + 1).cpu():
                 image = crop.permute(1, 2, 0).to(torch.uint8).numpy()
                 coder.count(latents(net, image), counts)
-        return weights_file(net, chances(counts), {"training": _plain(self.plan)})
+        return weights_file(
+            net, chances(counts), {"training": {**_plain(self.plan), "done": done}}
+        )
 
     def _restore(self, state: dict[str, Any]) -> None:
         # The schedule may be stretched or cut; anything else would make it another training.
@@ -397,5 +408,8 @@ def train(options: TrainingOptions) -> None:
         session.save()
         console(f"{options.out}: interrupted and kept; to go on, repeat the command")
         raise
+    console("counting the chances that the coder starts with")
+    with atomic_write(options.out / "weights.safetensors") as part:
+        part.write_bytes(session.export())
     state = "done" if session.finished else "to go on, repeat the command"
     console(f"{options.out}: {session.seconds:.0f} s of training, {state}")
