@@ -19,7 +19,7 @@ _VALUE_BITS = 8  # binary places of latents, in 8-bit steps
 _MATRIX_BITS = 14  # of the rotation and of the windows
 _PIXEL_BITS = 12  # of samples
 _COLOUR_BITS = 16  # of the matrix to RGB
-_PLAIN = 16  # without gains latents, -1 to 1, enter the network so many times as large
+_PLAIN = 4  # without gains all in the network, latents of -1 to 1 first, is so many times as large
 _SLOPE_BITS = 8
 # Larger images are put together from tiles of so many sites a side. A margin wider than what a
 # site can see (3 sites) makes the seams vanish.
@@ -61,8 +61,7 @@ class ExactDecoder:
         self._layers, self._slopes = [], []
         for index in range(0, 11, 2):
             weight, bias = net[f"decoder.{index}.weight"], net[f"decoder.{index}.bias"]
-            if index == 0 and not settings.points:
-                weight = weight / _PLAIN
+            bias = bias if settings.points else _PLAIN * bias
             bits = UNIT_BITS if index < 10 else _PIXEL_BITS
             self._layers.append(layer(weight, bias, bits, device, doubling=index % 4 == 0))
             if index < 10:
@@ -117,7 +116,7 @@ class ExactDecoder:
         scale = 2.0 ** (UNIT_BITS - _VALUE_BITS) * gain
         x = np.rint(y * scale[:, None, None]).clip(-MOST, MOST).astype(np.float32)
         samples = self._network(torch.from_numpy(x)[None])
-        samples *= step if settings.points else 127.5
+        samples *= step if settings.points else 127.5 / _PLAIN
         return np.rint(samples + self._linear(y)).astype(np.int64)
 
     def _network(self, x: Tensor) -> Numbers:

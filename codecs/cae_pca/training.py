@@ -230,9 +230,7 @@ class Session:
             for crop in self.photographs.batch(step, 16, _COUNTED_SIDE, self.plan.seed + 1).cpu():
                 image = crop.permute(1, 2, 0).to(torch.uint8).numpy()
                 coder.count(latents(net, image), counts)
-        return weights_file(
-            net, chances(counts), {"training": {**_plain(self.plan), "done": done}}
-        )
+        return weights_file(net, chances(counts), {"training": {**_plain(self.plan), "done": done}})
 
     def _restore(self, state: dict[str, Any]) -> None:
         # The schedule may be stretched or cut; anything else would make it another training.

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -133,7 +134,8 @@ def test_the_exact_decoder_is_the_network(small, settings):
     else:
         torch.manual_seed(2)
         tensors = {key: x.half().float() for key, x in CaeNet(settings).state_dict().items()}
-        tensors["decoder.10.weight"] *= 8
+        for index in range(0, 12, 2):  # as large as in a network that is trained
+            tensors[f"decoder.{index}.weight"] *= 2
     net = CaeNet(settings)
     net.load_state_dict(tensors)
     v = latents(net, picture(40, 56))
@@ -145,8 +147,9 @@ def test_the_exact_decoder_is_the_network(small, settings):
     # ITU-T T.871.
     rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], 2) + 127.5
     difference = exact - rgb.clip(0, 255)
-    assert np.abs(difference).max() < 1.5
-    assert np.abs(difference).mean() < 0.4
+    # Rounding to 8 bits alone makes 0.25 in the mean.
+    assert np.abs(difference).mean() < 0.5
+    assert np.abs(difference).max() < (1.5 if settings.linear else 4)
 
 
 def test_tiles_leave_no_seams(small, monkeypatch):
@@ -165,8 +168,8 @@ def test_tiles_leave_no_seams(small, monkeypatch):
 
 
 def forged(stream, **fields):
-    found = dict(zip("magic version weights width height point".split(), 
-                     struct.unpack_from("<4sB4sHHB", stream), strict=True))  # fmt: skip
+    names = ("magic", "version", "weights", "width", "height", "point")
+    found = dict(zip(names, struct.unpack_from("<4sB4sHHB", stream), strict=True))
     payload = fields.pop("payload", stream[18:])
     head = struct.pack("<4sB4sHHB", *{**found, **fields}.values())
     return head + struct.pack("<I", zlib.crc32(head + payload)) + payload
@@ -191,10 +194,8 @@ def test_forged_streams_are_refused(small):
     for _ in range(100):
         payload = bytearray(stream[18:])
         payload[rng.integers(len(payload))] ^= 1 << rng.integers(8)
-        try:
+        with suppress(BitstreamError):
             assert codec.decode(forged(stream, payload=bytes(payload))).shape == (48, 48, 3)
-        except BitstreamError:
-            pass
 
 
 def test_other_files_are_no_weights(tmp_path, small):
