@@ -5,6 +5,7 @@ file or the word at fault and what to do about it. The command line prints the t
 a traceback.
 """
 
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterable
@@ -68,6 +69,28 @@ def check_known(kind: str, name: str, known: Iterable[str]) -> None:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise SpecError(f"There is no {kind} {name!r} here: {hint}There are {', '.join(known)}.")
+
+
+def find_known(kind: str, name: str, known: Iterable[str]) -> str:
+    """The one of the known names that people mean by `name`, whatever its case and hyphens.
+
+    Raises
+    ------
+    SpecError
+        Where there is none, or more than one.
+    """
+    known = list(known)
+    if name not in known:
+        near = [one for one in known if plain(one) == plain(name)]
+        if len(near) == 1:
+            return near[0]
+    check_known(kind, name, known)
+    return name
+
+
+def plain(name: str) -> str:
+    """A name as people may type it: ``JPEG-2000`` is ``jpeg2000``."""
+    return re.sub(r"[-_ ]", "", name.casefold())
 
 
 def error_place(error: BaseException) -> str:

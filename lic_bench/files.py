@@ -39,14 +39,18 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a value as JSON, whole or not at all; see `atomic_write` for the error.
+    """Write a value as JSON, whole or not at all; see `atomic_write` for the error."""
+    with atomic_write(path) as part:
+        part.write_text(as_json(value), encoding="utf-8")
+
+
+def as_json(value: object) -> str:
+    """A value as lines of JSON.
 
     JSON has no number that is not finite: NaN becomes ``null``, and an infinite one the text
     ``"Infinity"`` or ``"-Infinity"``, which Python, JavaScript and pandas take for a number.
     """
-    with atomic_write(path) as part:
-        text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
-        part.write_text(f"{text}\n", encoding="utf-8")
+    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _finite(value: object) -> object:

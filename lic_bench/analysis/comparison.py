@@ -7,7 +7,7 @@ anchor, to the second, the test, rate changes by the BD-rate: positive is worse.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -21,16 +21,13 @@ from lic_bench.analysis import curves
 from lic_bench.analysis import published_curves as published
 from lic_bench.analysis.bootstrap import Bootstrapped
 from lic_bench.analysis.curves import Curve
-from lic_bench.errors import SpecError, UndefinedError, check_known
+from lic_bench.errors import SpecError, UndefinedError, check_known, find_known
 from lic_bench.metric.quality import Array, full_name, known_qualities, metric_named
 from lic_bench.store.database import FILE_NAME
+from lic_bench.store.selection import select
 from lic_bench.store.table import display_names, load
 
 PUBLISHED = "published:"
-DISAGREEMENT = {"%": 0.5, "dB": 0.02}
-"""How far PCHIP and Akima may be apart before a reader is warned."""
-OVERLAP = 0.5
-"""The share of both curves' range of quality that both should cover."""
 _APART = 0.5  # per cent of rate: images nearer to the median than this are no outliers
 
 
@@ -71,10 +68,9 @@ class Delta:
     reason: str | None = None
     """Why it is undefined."""
 
-    @property
-    def disagrees(self) -> bool:
-        """Whether PCHIP and Akima are so far apart that the points are too few to tell."""
-        return abs(self.value - self.akima) > DISAGREEMENT.get(self.unit, np.inf)
+    def disagreement(self, what: str) -> str | None:
+        """What to know where PCHIP and Akima are so far apart that the points cannot tell."""
+        return curves.disagreement(what, self.value, self.akima, self.unit)
 
 
 @dataclass(frozen=True)
@@ -140,13 +136,31 @@ def sides(text: str, folder: Path) -> list[Side]:
     table = load(where, [codec] if codec else [])
     codecs = list(table["codec"].unique())
     if codec is not None:
-        check_known(f"codec measured in {where}", codec, codecs)
+        codec = find_known(f"codec measured in {where}", codec, codecs)
     names = display_names(table)
     return [
         Side(f"{where}:{names[name]}", name, table[table["codec"] == name])
         for name in codecs
         if codec in (None, name)
     ]
+
+
+def at_points(sides: Sequence[Side], points: Mapping[str, Sequence[str]]) -> list[Side]:
+    """The same at certain operating points; see `lic_bench.store.selection.select`.
+
+    Raises
+    ------
+    SpecError
+        Where one was not measured at any of them.
+    """
+    chosen = []
+    for side in sides:
+        texts = points.get(side.codec, points.get(""))
+        table = side.measurements
+        if texts is not None and table is not None:
+            table = select(table, points={"": texts})
+        chosen.append(replace(side, measurements=table))
+    return chosen
 
 
 def _split(text: str, folder: Path) -> tuple[Path, str | None]:
@@ -253,7 +267,7 @@ def compare_sides(
             of_quality,
             kind.sign,
         ),
-        _overlap(a, b),
+        curves.shared_quality(a, b),
         tuple(notes),
         _per_image(images, of_rate.images, of_quality.images),
     )
@@ -409,14 +423,6 @@ def _per_image(images: Sequence[str], percents: Array, qualities: Array) -> pd.D
     ).sort_values("bd_rate_percent", ascending=False, ignore_index=True)
 
 
-def _overlap(a: Curve, b: Curve) -> float:
-    if not (len(a.value) and len(b.value)):
-        return 0.0
-    low, high = max(a.value.min(), b.value.min()), min(a.value.max(), b.value.max())
-    span = max(a.value.max(), b.value.max()) - min(a.value.min(), b.value.min())
-    return float(max(high - low, 0) / span) if span > 0 else 0.0
-
-
 @dataclass(frozen=True)
 class Condition:
     """What must not hold, such as ``bd_rate_psnr > 0.5``."""
@@ -486,7 +492,7 @@ def failures(comparisons: Iterable[Comparison], conditions: Sequence[Condition])
             value = quantities[which.name]
             of_rate = which.name.startswith("bd_rate_")
             delta = comparison.rate if of_rate else comparison.quality
-            digits = 2 if delta.unit in DISAGREEMENT else 4
+            digits = 2 if delta.unit in curves.DISAGREEMENT else 4
             if np.isnan(value):
                 why = delta.reason or "it is not defined for these measurements"
                 lines.append(f"{comparison.test}: {which.text}: {which.name} is undefined: {why}")

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lic_bench.analysis.interpolation import Method, mean_difference
-from lic_bench.errors import UndefinedError, check_known
+from lic_bench.errors import UndefinedError, check_known, find_known
 from lic_bench.metric.quality import QUALITIES, Array, measured_quality, metric_named, qualities_in
 
 _KEY = ["dataset", "codec", "point"]
@@ -27,8 +27,10 @@ def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
     Beside those four columns there are
 
     - `images`, `failed`: how many images were measured, and how many failed;
-    - `complete`: every image of the data set was measured at this point, those aside on which
-      everything failed (damaged files). Only such points can be compared with each other;
+    - `dataset_images`: how many images the data set has;
+    - `complete`: every image of the table was measured at this point, those aside on which
+      everything failed (damaged files). Only such points can be compared with each other. Of a
+      table of some of a data set's images, the averages are over these;
     - `bpp`: the mean of the images' bits per pixel; `bpp_pooled`: all bits over all pixels;
     - `psnr_rgb_db`, `psnr_y_db` (BT.601), `psnr_y709_db`: the mean of the images' PSNR, which is
       the habit on Kodak;
@@ -79,6 +81,7 @@ def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
             "point_index": rows["point_index"].min(),
             "images": images.mask(averaged, 0),
             "failed": rows.size() - images,
+            "dataset_images": rows["dataset_images"].max(),
             "bpp": means["bpp"],
             "bpp_pooled": (sums["bits"] / sums["pixels"]).mask(averaged, means["bpp"]),
             **{name: means[name] for name in _PSNR},
@@ -91,7 +94,7 @@ def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
     size = frame["dataset"].map(_sizes(measurements))
     whole = (frame["images"] == size) & (size > 0)
-    frame.insert(6, "complete", whole | averaged.to_numpy())
+    frame.insert(7, "complete", whole | averaged.to_numpy())
     order = np.lexsort(
         (
             frame["point_index"].to_numpy(),
@@ -104,11 +107,11 @@ def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sizes(measurements: pd.DataFrame) -> dict[str, int]:
-    """How many images each data set has, less those on which everything failed."""
+    """How many images of each data set there are, less those on which everything failed."""
     sizes = {}
     for dataset, rows in measurements.groupby("dataset"):
         failed = rows["error"].notna().groupby(rows["image"]).all()
-        sizes[str(dataset)] = int(rows["dataset_images"].max() - failed.sum())
+        sizes[str(dataset)] = int((~failed).sum())
     return sizes
 
 
@@ -337,26 +340,90 @@ def _rising(bpp: Array, value: Array) -> NDArray[np.bool_]:
     return np.asarray(rises & finite & (bpp[:, 0] > 0))
 
 
+OVERLAP = 0.5
+"""The share of both curves' range of quality that both should cover."""
+DISAGREEMENT = {"%": 0.5, "dB": 0.02}
+"""How far PCHIP and Akima may be apart before a reader is warned."""
+
+
+def shared_quality(a: Curve, b: Curve) -> float:
+    """How much of the range of quality that either curve covers is covered by both, 0 to 1."""
+    if not (len(a.value) and len(b.value)):
+        return 0.0
+    low, high = max(a.value.min(), b.value.min()), min(a.value.max(), b.value.max())
+    span = max(a.value.max(), b.value.max()) - min(a.value.min(), b.value.min())
+    return float(max(high - low, 0) / span) if span > 0 else 0.0
+
+
+def little_shared(share: float) -> str | None:
+    """What a reader must know of a BD-rate where the curves share too little."""
+    if share >= OVERLAP:
+        return None
+    return (
+        f"the curves share only {100 * share:.0f} % of their range of quality: the BD-rate says "
+        "nothing of the rest"
+    )
+
+
+def disagreement(what: str, pchip: float, akima: float, unit: str) -> str | None:
+    """What a reader must know of a Bjøntegaard delta that two methods do not agree on."""
+    if not abs(pchip - akima) > DISAGREEMENT.get(unit, np.inf):
+        return None
+    return (
+        f"PCHIP and Akima disagree on the {what}: {pchip:+z.2f} and {akima:+z.2f} {unit}, more "
+        f"than {DISAGREEMENT[unit]:g} apart: the points are too few or too far apart to tell"
+    )
+
+
+def bd_rate_warnings(anchor: Curve, test: Curve, method: Method = "pchip") -> list[str]:
+    """What a reader must know of a BD-rate between two curves, where it is defined."""
+    rate = bd_rate(anchor, test, method)
+    if rate.percent is None:
+        return []
+    lines = [little_shared(shared_quality(anchor, test))]
+    if method == "pchip":
+        akima = bd_rate(anchor, test, "akima").percent
+        if akima is not None:
+            lines.append(disagreement("BD-rate", rate.percent, akima, "%"))
+    return [line for line in lines if line is not None]
+
+
 def bd_rates(
-    aggregated: pd.DataFrame, anchor: str, metric: str = "psnr_rgb", method: Method = "pchip"
+    measurements: pd.DataFrame,
+    anchor: str = "jpeg",
+    metric: str = "psnr_rgb",
+    method: Method = "pchip",
 ) -> pd.DataFrame:
-    """Compare every codec with the anchor: one row per data set and codec of `aggregate`'s frame.
+    """Compare every codec with the anchor: one row per data set and codec.
 
     Columns: `dataset`, `codec`, `points` (on the curve), `bpp_min` and `bpp_max` (NaN without
     points), `bd_rate_percent` (NaN if undefined), `undefined` (why, or None), `left_out` (points
-    that are not on the curve, and why; may be empty).
+    that are not on the curve, and why; may be empty), `warnings` (what to know of the BD-rate; may
+    be empty).
 
-    Raises SpecError if there is no such metric, or if the anchor was measured on no data set.
+    Parameters
+    ----------
+    measurements
+        As `lic_bench.load` returns them; or their averages, as `aggregate` does.
+
+    Raises
+    ------
+    SpecError
+        If there is no such metric, or the anchor was measured on no data set.
     """
-    check_known("codec", anchor, aggregated["codec"].unique())
+    aggregated = aggregate(measurements) if "image" in measurements else measurements
+    anchor = find_known("codec", anchor, aggregated["codec"].unique())
     rows = []
     pairs = list(aggregated[["dataset", "codec"]].drop_duplicates().itertuples(index=False))
     for dataset, codec in pairs:
         test = curve(aggregated, dataset, codec, metric)
+        warnings: list[str] = []
         if codec == anchor:
             rate = bd_rate(test, test, method)
         elif (dataset, anchor) in pairs:
-            rate = bd_rate(curve(aggregated, dataset, anchor, metric), test, method)
+            against = curve(aggregated, dataset, anchor, metric)
+            rate = bd_rate(against, test, method)
+            warnings = bd_rate_warnings(against, test, method)
         else:
             rate = BDRate(reason=f"{anchor} was not measured on {dataset}")
         rows.append(
@@ -369,6 +436,7 @@ def bd_rates(
                 "bd_rate_percent": np.nan if rate.percent is None else rate.percent,
                 "undefined": rate.reason,
                 "left_out": "; ".join(test.left_out),
+                "warnings": "; ".join(warnings),
             }
         )
     return pd.DataFrame(rows)

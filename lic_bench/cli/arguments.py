@@ -21,9 +21,9 @@ def specs(texts: Iterable[str]) -> list[str]:
 
 def expand(texts: Iterable[str], plugins: Iterable[Path] = ()) -> list[str]:
     """The specs that are asked for, each once; ``all`` stands for every codec that works here."""
-    wanted = dict.fromkeys(specs(texts))
+    registry = Registry(plugins)
+    wanted = dict.fromkeys(map(registry.spec, specs(texts)))
     if "all" in wanted:
-        registry = Registry(plugins)
         for name in registry.names():
             try:
                 codec = registry.codec(name)

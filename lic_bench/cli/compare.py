@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lic_bench.cli import console
-from lic_bench.cli.options import RESULTS, InFolder, MetricNames, OfDataset
+from lic_bench.cli.options import RESULTS, MetricNames, OfDataset, PointsOf
 from lic_bench.errors import SpecError
 
 if TYPE_CHECKING:
@@ -21,9 +21,12 @@ def compare(
         str, typer.Argument(metavar="A", help="The anchor: DIR, DIR:SPEC, SPEC or published:NAME.")
     ],
     test: Annotated[str, typer.Argument(metavar="B", help="What is compared with it; likewise.")],
-    folder: InFolder = RESULTS,
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where a SPEC is looked for.")
+    ] = RESULTS,
     metric: MetricNames = ["psnr_rgb,ms_ssim_rgb"],
     dataset: OfDataset = None,
+    points: PointsOf = [],
     fail_if: Annotated[
         list[str],
         typer.Option(
@@ -43,7 +46,9 @@ def compare(
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="A .json file, with every image."),
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="A .json file, with every image; -: the terminal."
+        ),
     ] = None,
 ) -> None:
     """Compare two codecs, or two stores, on the same images: B against A.
@@ -53,19 +58,25 @@ def compare(
     Exit code 1: a condition of --fail-if holds. Exit code 2: nothing could be compared.
 
     - `lic-bench compare jpeg jpeg2000`
+    - `lic-bench compare jpeg webp results/mine --points jpeg=10:90`
     - `lic-bench compare results/main results/branch --fail-if "bd_rate_psnr > 0.5"`
     - `lic-bench compare published:bpg_444_x265_ycbcr results/mine:hevc -m psnr_rgb`
     """
     from lic_bench.analysis import comparison
-    from lic_bench.cli.arguments import names
-    from lic_bench.files import write_json
+    from lic_bench.cli.arguments import names, points_by_spec
+    from lic_bench.files import as_json
     from lic_bench.metric.quality import metric_named
 
-    pairs = comparison.pairs(comparison.sides(anchor, folder), comparison.sides(test, folder))
+    pairs = comparison.pairs(
+        *(
+            comparison.at_points(comparison.sides(text, folder), points_by_spec(points))
+            for text in (anchor, test)
+        )
+    )
     conditions = [comparison.condition(text) for text in fail_if]
     metrics = [metric_named(name).name for name in names(metric)]
     metrics = list(dict.fromkeys([*metrics, *(condition.metric for condition in conditions)]))
-    if out is not None and out.suffix != ".json":
+    if out is not None and out != console.TERMINAL and out.suffix != ".json":
         raise SpecError(f"{out}: a comparison is written as .json")
     comparisons = [
         comparison.compare_sides(
@@ -74,19 +85,20 @@ def compare(
         for pair in pairs
         for name in metrics
     ]
-    _show(comparisons, level)
+    if out != console.TERMINAL:
+        _show(comparisons, level)
     if out is not None:
         rows = [each.as_json() for each in comparisons]
         settings = {"level": level, "seed": seed, "resamples": resamples}
-        write_json(out, {**settings, "comparisons": rows})
-        console.say(out)
+        console.give(as_json({**settings, "comparisons": rows}), out)
     failures = comparison.failures(comparisons, conditions)
     for line in failures:
         console.say(f"failed: {line}", err=True)
     if failures:
         raise typer.Exit(1)
     if conditions:
-        console.say("passed: nowhere " + " nor ".join(condition.text for condition in conditions))
+        listed = " nor ".join(condition.text for condition in conditions)
+        console.say(f"passed: nowhere {listed}", err=out == console.TERMINAL)
 
 
 def _show(comparisons: Sequence[Comparison], level: float) -> None:
@@ -120,25 +132,16 @@ def _show(comparisons: Sequence[Comparison], level: float) -> None:
 
 def _notes(comparison: Comparison) -> list[str]:
     """What a reader of a comparison's row must know."""
-    from lic_bench.analysis.comparison import DISAGREEMENT, OVERLAP
+    from lic_bench.analysis.curves import little_shared
 
     name = f"{comparison.test}, {comparison.metric}"
     lines = []
     if comparison.rate.reason is not None:
         lines.append(f"{name}: BD-rate undefined: {comparison.rate.reason}")
-    elif comparison.overlap < OVERLAP:
-        lines.append(
-            f"Warning: {name}: the curves share only {100 * comparison.overlap:.0f} % of their "
-            "range of quality: the BD-rate says nothing of the rest"
-        )
-    for what, delta in (("BD-rate", comparison.rate), ("BD-quality", comparison.quality)):
-        if delta.disagrees:
-            lines.append(
-                f"Warning: {name}: PCHIP and Akima disagree on the {what}: {delta.value:+z.2f} and "
-                f"{delta.akima:+z.2f} {delta.unit}, more than "
-                f"{DISAGREEMENT[delta.unit]:g} apart: the points are too few or too far "
-                "apart to tell"
-            )
+    warnings = [] if comparison.rate.reason else [little_shared(comparison.overlap)]
+    warnings += [comparison.rate.disagreement("BD-rate")]
+    warnings += [comparison.quality.disagreement("BD-quality")]
+    lines += [f"Warning: {name}: {warning}" for warning in warnings if warning]
     if (
         comparison.images
         and comparison.rate.reason is None

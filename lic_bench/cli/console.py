@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from lic_bench.printable import printable, printable_lines
@@ -28,6 +30,7 @@ T = TypeVar("T")
 WIDE = 120
 """Columns of a table that is not to be cut, in a log either."""
 
+_ENDLESS = 10_000  # columns
 _QUIET_S = 10  # between two lines of progress where there is no terminal
 
 
@@ -54,6 +57,22 @@ def say(text: object, *, nl: bool = True, err: bool = False) -> None:
     typer.echo(printable_lines(str(text)), nl=nl, err=err)
 
 
+TERMINAL = Path("-")
+"""What stands for the terminal where a file may be named."""
+
+
+def give(text: str, out: Path | None = None) -> None:
+    """Write a text to a file, and say where; or to the terminal, if none is named or ``-`` is."""
+    from lic_bench.files import atomic_write
+
+    if out is None or out == TERMINAL:
+        say(text.rstrip("\n"))
+        return
+    with atomic_write(out) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+    say(out)
+
+
 def note(text: object) -> None:
     """Say what a reader must know of the output."""
     say(f"Note: {text}", err=True)
@@ -66,6 +85,20 @@ def plain_table(first: str, *figures: str, title: str | None = None) -> Table:
     for name in figures:
         table.add_column(name, justify="right", no_wrap=True)
     return table
+
+
+def words_table(*titles: str) -> Table:
+    """A table without lines, of columns of words, which may be folded."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def show(table: Table) -> None:
+    """Print a table, as wide as it must be for no name and no figure in it to be cut."""
+    endless = Console(width=_ENDLESS)
+    output(Measurement.get(endless, endless.options, table).minimum).print(table)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`lic-bench datasets` and `lic-bench datasets fetch`."""
+"""`lic-bench datasets` and `lic-bench fetch`."""
 
 from __future__ import annotations
 
@@ -7,33 +7,68 @@ from typing import Annotated
 import typer
 
 from lic_bench.cli import console
+from lic_bench.cli.complete import complete_datasets
+from lic_bench.cli.options import Json
 
-app = typer.Typer(help="List the known data sets, or fetch one.", rich_markup_mode="markdown")
 
+def datasets(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME]...",
+            help="All that is known of these data sets.",
+            autocompletion=complete_datasets,
+        ),
+    ] = [],
+    json: Json = False,
+) -> None:
+    """List the known data sets; of one that is named, also licence and place.
 
-@app.callback()
-def datasets(context: typer.Context) -> None:
-    """List the known data sets, and where each lies or how to get it."""
-    if context.invoked_subcommand is not None:
-        return
+    - `lic-bench datasets`
+    - `lic-bench datasets kodak`
+    """
+    from lic_bench.errors import find_known
+    from lic_bench.files import as_json
     from lic_bench.images.manifest import known_datasets
 
-    for known in known_datasets():
-        size = f"{known.bytes / 1e6:.0f} MB to fetch" if known.bytes else "nothing to fetch"
-        typer.secho(known.name, bold=True)
-        console.say(f"  {known.summary}; {known.images} images, {size}")
-        console.say(f"  {known.licence}")
-        for line in (known.problem or f"at hand: {known.path}").splitlines():
+    known = {one.name: one for one in known_datasets()}
+    wanted = [find_known("known data set", name, known) for name in names]
+    shown = [known[name] for name in wanted or known]
+    if json:
+        console.give(as_json([vars(one) | {"path": one.path and str(one.path)} for one in shown]))
+        return
+    if not wanted:
+        table = console.words_table("data set", "images", "MB", "", "")
+        for one in shown:
+            size = f"{one.bytes / 1e6:.0f}" if one.bytes else ""
+            table.add_row(
+                one.name, str(one.images), size, "here" if one.path else "to fetch", one.summary
+            )
+        console.show(table)
+        console.say("lic-bench fetch NAME fetches one; a folder of images is a data set, too.")
+        return
+    for one in shown:
+        size = f"{one.bytes / 1e6:.0f} MB to fetch" if one.bytes else "nothing to fetch"
+        typer.secho(one.name, bold=True)
+        console.say(f"  {one.summary}; {one.images} images, {size}")
+        console.say(f"  {one.licence}")
+        for line in (one.problem or f"at hand: {one.path}").splitlines():
             console.say(f"  {line}")
 
 
-@app.command()
-def fetch(names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> None:
+def fetch(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", autocompletion=complete_datasets)
+    ],
+) -> None:
     """Fetch data sets, check them, and put them where every run finds them.
 
-    - `lic-bench datasets fetch kodak`
+    - `lic-bench fetch kodak`
     """
+    from lic_bench.errors import plain
     from lic_bench.images.fetch import fetch
+    from lic_bench.images.manifest import manifests
 
+    by_plain = {plain(name): name for name in manifests()}
     for name in names:
-        console.say(fetch(name))
+        console.say(fetch(by_plain.get(plain(name), name)))

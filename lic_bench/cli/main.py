@@ -6,7 +6,10 @@ Each command imports what it needs when it is called, so that help and listings 
 from __future__ import annotations
 
 import os
+import re
+import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +25,7 @@ from lic_bench.cli import (
     export,
     import_results,
     measure,
+    merge,
     metrics,
     plot,
     published,
@@ -59,33 +63,76 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(run.run)
-app.command()(measure.measure)
-app.command()(plot.plot)
-app.command()(table.table)
-app.command()(compare.compare)
-app.command()(report.report)
-app.add_typer(rate.app, name="rate")
-app.command()(time.time)
-app.command()(verify.verify)
-app.command()(published.published)
-app.command()(codecs.codecs)
-app.command()(metrics.metrics)
-app.command()(check.check)
-app.add_typer(datasets.app, name="datasets", invoke_without_command=True)
-app.command()(coding.encode)
-app.command()(coding.decode)
-app.command()(train.train)
-app.command("import")(import_results.import_results)
-app.command()(import_results.forget)
-app.command()(export.export)
-app.command()(runs.runs)
+
+_GROUPS: dict[str, dict[str, Callable[..., object]]] = {
+    "Measure, and see": {
+        "run": run.run,
+        "table": table.table,
+        "plot": plot.plot,
+        "compare": compare.compare,
+        "report": report.report,
+    },
+    "What there is": {
+        "codecs": codecs.codecs,
+        "metrics": metrics.metrics,
+        "datasets": datasets.datasets,
+        "fetch": datasets.fetch,
+        "published": published.published,
+    },
+    "More of what was measured": {
+        "measure": measure.measure,
+        "export": export.export,
+        "merge": merge.merge,
+        "import": import_results.import_results,
+        "forget": import_results.forget,
+        "runs": runs.runs,
+    },
+    "Speed, people, and whether it is right": {
+        "time": time.time,
+        "rate": rate.app,
+        "verify": verify.verify,
+    },
+    "Codecs of your own": {
+        "check": check.check,
+        "encode": coding.encode,
+        "decode": coding.decode,
+        "train": train.train,
+    },
+}
+"""The commands, in the order in which people need them."""
+
+for _group, _commands in _GROUPS.items():
+    for _name, _command in _commands.items():
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_group)
+        else:
+            app.command(_name, rich_help_panel=_group)(_command)
+
+_Refusal = typer.BadParameter.__mro__[2]
+"""What the command line cannot be read as; typer has no name of its own for it."""
 
 
 def main() -> None:
     """Run the command line."""
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # nor do workers import from the current folder
-    app()
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        code = 130
+    except Exception as error:
+        if not isinstance(error, _Refusal) or not _in_a_line(error):
+            raise
+        console.messages().print(f"lic-bench: {_in_a_line(error)}", markup=False)
+        code = 2
+    sys.exit(code)
+
+
+def _in_a_line(error: Any) -> str:
+    """What is wrong with a command line, in a line."""
+    text = error.format_message().rstrip(".")
+    text = re.sub(r"\(Possible options: (.*)\)", r"(there is \1)", " ".join(text.split()))
+    words = error.ctx.command_path.split()[1:] if error.ctx else []
+    return f"{text[:1].lower()}{text[1:]}; see {' '.join(['lic-bench', *words, '--help'])}"
 
 
 def _version(wanted: bool) -> None:

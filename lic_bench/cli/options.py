@@ -7,6 +7,13 @@ from typing import Annotated
 
 import typer
 
+from lic_bench.cli.complete import (
+    complete_codecs,
+    complete_datasets,
+    complete_metrics,
+    complete_qualities,
+)
+
 RESULTS = Path("results/mine")
 """Where results are kept unless a command says otherwise."""
 
@@ -18,15 +25,43 @@ _METRICS = (
 # Which codecs.
 CodecSpec = Annotated[
     str,
-    typer.Option("--codec", "-c", metavar="SPEC", help="With its options: jpeg:subsampling=4:4:4."),
+    typer.Option(
+        "--codec",
+        "-c",
+        metavar="SPEC",
+        help="With its options: jpeg:subsampling=4:4:4.",
+        autocompletion=complete_codecs,
+    ),
 ]
 Codecs = Annotated[
     list[str],
-    typer.Option("--codecs", "-c", metavar="SPECS", help="Separated by commas; or all."),
+    typer.Option(
+        "--codecs",
+        "-c",
+        metavar="SPECS",
+        help="Separated by commas; or all.",
+        autocompletion=complete_codecs,
+    ),
+]
+PointsOf = Annotated[
+    list[str],
+    typer.Option(
+        "--points",
+        "-p",
+        metavar="[SPEC=]POINTS",
+        help="Only these operating points: 10,50 or 10:90 or :50, of all codecs or, after SPEC=, "
+        "of one.",
+    ),
 ]
 OnlyCodecs = Annotated[
     list[str],
-    typer.Option("--codecs", "-c", metavar="SPECS", help="Only these codecs, separated by commas."),
+    typer.Option(
+        "--codecs",
+        "-c",
+        metavar="SPECS",
+        help="Only these codecs, separated by commas.",
+        autocompletion=complete_codecs,
+    ),
 ]
 Points = Annotated[
     list[str],
@@ -56,7 +91,11 @@ Published = Annotated[
 
 # Which images.
 _ON_DATASET = typer.Option(
-    "--dataset", "-d", metavar="NAME|PATH", help="A known data set, or a folder of images."
+    "--dataset",
+    "-d",
+    metavar="NAME|PATH",
+    help="A known data set, or a folder of images.",
+    autocompletion=complete_datasets,
 )
 OnDataset = Annotated[str, _ON_DATASET]
 OnDatasets = Annotated[list[str], _ON_DATASET]
@@ -68,19 +107,45 @@ OriginalsOf = Annotated[
         metavar="NAME|PATH",
         help="Only these data sets, as they were given to the run. The originals of a folder "
         "are found by its path alone.",
+        autocompletion=complete_datasets,
     ),
 ]
 OfDataset = Annotated[
     str | None,
-    typer.Option("--dataset", "-d", metavar="NAME", help="Needed where there are several."),
+    typer.Option(
+        "--dataset",
+        "-d",
+        metavar="NAME",
+        help="Needed where there are several.",
+        autocompletion=complete_datasets,
+    ),
+]
+OfDatasets = Annotated[
+    list[str],
+    typer.Option(
+        "--dataset",
+        "-d",
+        metavar="NAME",
+        help="Only these data sets.",
+        autocompletion=complete_datasets,
+    ),
 ]
 
 # Which figures.
-MetricName = Annotated[str, typer.Option("--metric", "-m", metavar="NAME", help=f"{_METRICS}.")]
+MetricName = Annotated[
+    str,
+    typer.Option(
+        "--metric", "-m", metavar="NAME", help=f"{_METRICS}.", autocompletion=complete_qualities
+    ),
+]
 MetricNames = Annotated[
     list[str],
     typer.Option(
-        "--metric", "-m", metavar="NAMES", help=f"{_METRICS}; several separated by commas."
+        "--metric",
+        "-m",
+        metavar="NAMES",
+        help=f"{_METRICS}; several separated by commas.",
+        autocompletion=complete_qualities,
     ),
 ]
 
@@ -90,6 +155,7 @@ Metrics = Annotated[
         "--metrics",
         metavar="SPECS",
         help="What is measured, separated by commas; `lic-bench metrics` lists what there is.",
+        autocompletion=complete_metrics,
     ),
 ]
 
@@ -97,10 +163,17 @@ Metrics = Annotated[
 Folder = Annotated[
     Path, typer.Argument(metavar="[DIR]", help="The folder that `lic-bench run --out` wrote.")
 ]
-InFolder = Annotated[
-    Path, typer.Option("--in", metavar="DIR", help="The folder with the measurements.")
+Folders = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[NAME=]DIR",
+        help="What `lic-bench run --out` wrote; several folders are shown together.",
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept.")]
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but what went wrong.")]
 
 # How the work is done.
 Device = Annotated[str, typer.Option(help="Where the metrics are computed: cpu, cuda, cuda:1.")]

@@ -12,19 +12,21 @@ from lic_bench.cli import console
 from lic_bench.cli.options import (
     RESULTS,
     Anchor,
-    Folder,
+    Folders,
     MetricName,
     OfDataset,
     OnlyCodecs,
+    PointsOf,
     Published,
 )
 
 
 def plot(
-    folder: Folder = RESULTS,
+    folders: Folders = [str(RESULTS)],
     metric: MetricName = "psnr_rgb",
     codecs: OnlyCodecs = [],
     dataset: OfDataset = None,
+    points: PointsOf = [],
     xlim: Annotated[
         str | None, typer.Option(metavar="LOW,HIGH", help="Range of bpp; 0,2 or 0, or ,2.")
     ] = None,
@@ -51,33 +53,30 @@ def plot(
     - `lic-bench plot --metric ms_ssim_rgb`
     - `lic-bench plot results/mine -c jpeg,jpeg2000 -d kodak --xlim 0,1.5 -o figure.pdf`
     - `lic-bench plot -d kodak --published vtm,bpg_444_x265_ycbcr,webp@tfc`
+    - `lic-bench plot results/mine theirs=results/from-them -p jpeg=10:90`
     - `lic-bench plot -d kodak --by-metric --anchor jpeg2000 -o bd-rates.png`
     """
-    from lic_bench.cli.arguments import bounds, names, specs
+    from lic_bench.cli.arguments import bounds, names
+    from lic_bench.cli.reading import beside, read
     from lic_bench.metric.quality import full_name
     from lic_bench.reporting import plots
-    from lic_bench.store.table import load
 
-    wanted = specs(codecs)
-    beside = folder if folder.is_dir() else folder.parent
+    of = [] if dataset is None else [dataset]
+    found = read(folders, codecs=codecs, datasets=of, points=points, anchor=anchor)
     if by_metric:
         from lic_bench.reporting.by_metric import plot_by_metric
 
-        table = load(folder, [*wanted, anchor or ""])
-        there = list(table["codec"].unique())
-        against = anchor or ("jpeg" if "jpeg" in there or not there else there[0])
-        figure = plot_by_metric(table, against, codecs=wanted or None, dataset=dataset)
-        path = out or beside / "bd-rates.png"
+        figure = plot_by_metric(found.table, found.any_anchor, codecs=found.codecs)
+        path = out or beside(folders) / "bd-rates.png"
         plots.save_plot(figure, path)
         console.say(path)
         return
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)
         figure = plots.plot(
-            load(folder, wanted),
+            found.table,
             metric=metric,
-            codecs=wanted or None,
-            dataset=dataset,
+            codecs=found.codecs,
             xlim=bounds("--xlim", xlim),
             ylim=bounds("--ylim", ylim),
             width="wide" if wide else "column",
@@ -86,6 +85,6 @@ def plot(
         )
     for warning in notes:
         console.note(warning.message)
-    path = out or beside / f"{full_name(metric)}.png"
+    path = out or beside(folders) / f"{full_name(metric)}.png"
     plots.save_plot(figure, path)
     console.say(path)

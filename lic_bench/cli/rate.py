@@ -12,11 +12,11 @@ from lic_bench.cli import console
 from lic_bench.cli.options import (
     RESULTS,
     Folder,
-    InFolder,
     Jobs,
     Memory,
     OnDataset,
     OnlyCodecs,
+    Out,
     Plugins,
     Timeout,
 )
@@ -186,19 +186,19 @@ def add(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Files of answers, as raters sent them.")
     ],
-    folder: InFolder = RESULTS,
+    out: Out = RESULTS,
 ) -> None:
     """Take in answers: each file is checked against its study, and kept whole or refused.
 
     - `lic-bench rate add answers/*.json`
-    - `lic-bench rate add answers-*.json --in results/mine`
+    - `lic-bench rate add answers-*.json -o results/mine`
     """
     from lic_bench.rating import answers
     from lic_bench.store.file import store_in
     from lic_bench.store.ratings import Ratings
 
     refused = new = 0
-    with Ratings(store_in(folder)) as ratings:
+    with Ratings(store_in(out)) as ratings:
         for file in files:
             try:
                 read = answers.read(file)
@@ -353,7 +353,7 @@ def serve(
     page: Annotated[
         Path, typer.Argument(metavar="FILE", help="The page, as `lic-bench rate make` wrote it.")
     ],
-    folder: InFolder = RESULTS,
+    out: Out = RESULTS,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0: any that is free.")
     ] = 0,
@@ -363,7 +363,7 @@ def serve(
     After 50 answers that count, pairs are chosen where they tell most. It is reached from this
     machine alone; Ctrl-C ends it, and no answer that was handed in is lost.
 
-    - `lic-bench rate serve study.html --in results/mine`
+    - `lic-bench rate serve study.html -o results/mine`
     """
     from lic_bench.rating import judged, serving
     from lic_bench.rating.page.html import study_in
@@ -371,9 +371,9 @@ def serve(
     from lic_bench.store.ratings import Ratings
 
     identifier = study_in(page)
-    with Ratings.open(folder) as ratings:
+    with Ratings.open(out) as ratings:
         found = judged.find(ratings, identifier)
-    desk = serving.Desk(store_in(folder), found)
+    desk = serving.Desk(store_in(out), found)
     try:
         server, address = serving.server(page, desk, port)
     except OSError as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,12 +15,13 @@ import typer
 from lic_bench.cli import console
 from lic_bench.cli.options import (
     RESULTS,
-    Folder,
+    Folders,
     Jobs,
     Memory,
     OnlyCodecs,
     OriginalsOf,
     Plugins,
+    PointsOf,
     Published,
     Timeout,
 )
@@ -38,9 +41,10 @@ _PAGE = 200_000  # bytes of the page itself, more or less
 
 
 def report(
-    folder: Folder = RESULTS,
+    folders: Folders = [str(RESULTS)],
     codecs: OnlyCodecs = [],
     dataset: OriginalsOf = [],
+    points: PointsOf = [],
     published: Published = [],
     viewer: Annotated[bool, typer.Option(help="Put pictures into the page.")] = True,
     images: Annotated[
@@ -71,42 +75,79 @@ def report(
 
     - `lic-bench report`
     - `lic-bench report results/mine -c jpeg,jpeg2000 -d kodak --images 8 -o report.html`
+    - `lic-bench report results/mine results/from-the-cluster -o both.html`
     - `lic-bench report --no-viewer --published vtm,bpg_444_x265_ycbcr`
     """
-    from lic_bench.cli.arguments import names, originals, specs
+    from lic_bench.cli.arguments import names, originals, points_by_spec, specs
+    from lic_bench.cli.reading import beside
     from lic_bench.execution.memory import most_memory_gb
     from lic_bench.execution.runner import Limits
     from lic_bench.rating import results
     from lic_bench.reporting.page import data
     from lic_bench.reporting.page import html as page
     from lic_bench.store.database import Store
+    from lic_bench.store.selection import select
     from lic_bench.store.table import frame
+    from lic_bench.store.together import named
 
-    path = out or (folder if folder.is_dir() else folder.parent) / "report.html"
+    path = out or beside(folders) / "report.html"
     if path.suffix != ".html":
         raise SpecError(f"{path}: a report is written as .html")
     wanted_rates = _rates(rates)
-    with Store.open(folder) as store:
-        chosen = specs(codecs)
-        measurements, runs, store_path = frame(store, chosen), store.runs(), store.path
-        people = results.of_store(store)
-    measured = sorted(set(measurements["dataset"]))
-    sets: dict[str, Dataset | None] = dict.fromkeys(measured)
-    if viewer or dataset:
-        found = originals(dataset, measured)
-        sets = {name: None if isinstance(one, str) else one for name, one in found.items()}
-        for name, one in found.items():
-            if isinstance(one, str):
-                console.say(f"Without the originals of {name}: {one}", err=True)
-    measurements = _chosen(measurements, list(sets), chosen)
-    content = data.gather(measurements, runs, names(published)) | {"people": people}
-    scenes, missing = _scenes(content, measurements, wanted_rates, images if viewer else 0, sets)
-    budget = int(max_size * _MB) - len(page.as_json(content)) - _PAGE
-    memory = most_memory_gb() if memory is None else memory
-    limits = Limits(timeout, memory, confined=True)
-    pictures = [*_pictures(scenes, store_path, budget, jobs, plugin, chosen, limits), *missing]
-    page.write(path, content | _about(content, scenes, plugin), pictures)
+    with _one_store(list(named(folders).values())) as folder:
+        with Store.open(folder) as store:
+            typed = specs(codecs)
+            measurements, runs, store_path = frame(store, typed), store.runs(), store.path
+            people = results.of_store(store)
+        measured = sorted(set(measurements["dataset"]))
+        sets: dict[str, Dataset | None] = dict.fromkeys(measured)
+        if viewer or dataset:
+            found = originals(dataset, measured)
+            sets = {name: None if isinstance(one, str) else one for name, one in found.items()}
+            for name, one in found.items():
+                if isinstance(one, str):
+                    console.say(f"Without the originals of {name}: {one}", err=True)
+        asked = points_by_spec(points)
+        measurements = select(measurements, codecs=typed, datasets=list(sets), points=asked)
+        chosen = list(measurements["codec"].unique()) if typed else []
+        _warn(measurements)
+        content = data.gather(measurements, runs, names(published)) | {"people": people}
+        some = images if viewer else 0
+        scenes, missing = _scenes(content, measurements, wanted_rates, some, sets)
+        budget = int(max_size * _MB) - len(page.as_json(content)) - _PAGE
+        memory = most_memory_gb() if memory is None else memory
+        limits = Limits(timeout, memory, confined=True)
+        made = _pictures(scenes, store_path, budget, jobs, plugin, chosen, limits)
+        pictures = [*made, *missing]
+        page.write(path, content | _about(content, scenes, plugin), pictures)
     _summarise(pictures, path)
+
+
+@contextmanager
+def _one_store(folders: list[Path]) -> Iterator[Path]:
+    """A folder; or several put together, for as long as they are needed."""
+    if len(folders) == 1:
+        yield folders[0]
+        return
+    from lic_bench.store.merging import merge
+
+    with TemporaryDirectory(prefix="lic-bench-") as together:
+        yield merge(folders, Path(together)).parent
+
+
+def _warn(measurements: pd.DataFrame) -> None:
+    """Say which BD-rates against the usual anchor are to be read with care."""
+    from lic_bench.analysis.curves import aggregate, bd_rates
+
+    averages = aggregate(measurements)
+    codecs = list(averages["codec"].unique())
+    if not codecs:
+        return
+    anchor = "jpeg" if "jpeg" in codecs else codecs[0]
+    for row in bd_rates(averages, anchor).to_dict("records"):
+        if row["warnings"]:
+            name = f"{row['dataset']}: {row['codec']} against {anchor}, psnr_rgb"
+            console.note(f"{name}: {row['warnings']}")
 
 
 def _about(content: Json, scenes: list[Scene], plugins: list[Path]) -> Json:
@@ -198,15 +239,6 @@ def _rates(text: str) -> list[float]:
     if not all(0 < rate < math.inf for rate in rates):
         raise SpecError(f"--rates {text}: bits per pixel are wanted, as in 0.15,0.3,0.6")
     return rates
-
-
-def _chosen(rows: pd.DataFrame, datasets: list[str], codecs: list[str]) -> pd.DataFrame:
-    from lic_bench.errors import check_known
-
-    rows = rows[rows["dataset"].isin(datasets)]
-    for codec in codecs:
-        check_known("measured codec", codec, rows["codec"].unique())
-    return rows[rows["codec"].isin(codecs)] if codecs else rows
 
 
 def _summarise(pictures: list[Picture], path: Path) -> None:

@@ -37,6 +37,7 @@ def summary(table: pd.DataFrame, anchor: str) -> None:
     """Print a table for each data set: codec, points, range of bpp, BD-rates."""
     from lic_bench.analysis import curves
     from lic_bench.metric.quality import QUALITIES, qualities_in
+    from lic_bench.reporting.tables import counted
 
     averages = curves.aggregate(table)
     chosen = [
@@ -49,9 +50,7 @@ def summary(table: pd.DataFrame, anchor: str) -> None:
     output = console.output(40 + 16 * len(chosen))
     for name in averages["dataset"].unique():
         rows = averages[averages["dataset"] == name]
-        images, all_images = rows["images"].max(), table[table["dataset"] == name]["dataset_images"]
-        of_all = "" if images == all_images.max() else f" of {all_images.max()}"
-        title = f"{escape(name)}, {images}{of_all} images; BD-rate against {escape(anchor)} (PCHIP)"
+        title = f"{escape(name)}, {counted(rows)}; BD-rate against {escape(anchor)} (PCHIP)"
         printed = console.plain_table("codec", "points", "bpp", *chosen or _BD_METRICS, title=title)
         notes: dict[str, None] = {}
         for codec in rows["codec"].unique():
@@ -59,13 +58,15 @@ def summary(table: pd.DataFrame, anchor: str) -> None:
                 bd[(bd["dataset"] == name) & (bd["codec"] == codec)].iloc[0] for bd in by_metric
             ]
             cells = []
-            for row in rates:
+            for metric, row in zip(chosen or _BD_METRICS, rates, strict=True):
                 defined = row["bd_rate_percent"] == row["bd_rate_percent"]
                 cells.append(f"{row['bd_rate_percent']:+.1f} %" if defined else "undefined")
                 if not defined:
                     notes[f"{codec}: BD-rate undefined: {row['undefined']}"] = None
                 if row["left_out"]:
                     notes[f"{codec}: left out: {row['left_out']}"] = None
+                if row["warnings"]:
+                    notes[f"Warning: {codec}, {metric}: {row['warnings']}"] = None
             low, high = rates[0]["bpp_min"], rates[0]["bpp_max"]
             rate = f"{low:.3f} to {high:.3f}" if low == low else ""
             printed.add_row(escape(codec), str(rates[0]["points"]), rate, *cells)

@@ -8,18 +8,26 @@ from typing import Annotated, Any
 import typer
 
 from lic_bench.cli import console
-from lic_bench.cli.options import RESULTS, Anchor, Folder, MetricNames, OfDataset, OnlyCodecs
+from lic_bench.cli.options import (
+    RESULTS,
+    Anchor,
+    Folders,
+    MetricNames,
+    OfDataset,
+    OnlyCodecs,
+    PointsOf,
+)
 from lic_bench.errors import SpecError
 
-_FORMATS = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
+_FORMATS = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
 """Of a table, by the suffix of its file."""
 
 
 def table(
-    folder: Folder = RESULTS,
+    folders: Folders = [str(RESULTS)],
     anchor: Anchor = None,
-    points: Annotated[
-        bool, typer.Option("--points", help="Every operating point instead of BD-rates.")
+    by_point: Annotated[
+        bool, typer.Option("--by-point", help="Every operating point instead of BD-rates.")
     ] = False,
     at: Annotated[
         str | None,
@@ -38,13 +46,19 @@ def table(
     metric: MetricNames = ["psnr_rgb,ms_ssim_rgb"],
     codecs: OnlyCodecs = [],
     dataset: OfDataset = None,
+    points: PointsOf = [],
     layout: Annotated[
         str | None,
-        typer.Option("--format", "-f", help="markdown, latex or csv; as FILE's suffix says."),
+        typer.Option("--format", "-f", help="markdown, latex, csv or json; as FILE's suffix says."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help=".md, .tex or .csv; the terminal."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help=".md, .tex, .csv or .json; - or nothing: the terminal.",
+        ),
     ] = None,
 ) -> None:
     """Make a table for a paper: BD-rates, operating points, or quality at given rates.
@@ -52,52 +66,44 @@ def table(
     LaTeX needs the package booktabs.
 
     - `lic-bench table --anchor jpeg --metric psnr_rgb,ms_ssim_rgb`
-    - `lic-bench table --points --metric all --out points.csv`
+    - `lic-bench table --by-point --metric all --out points.csv`
     - `lic-bench table results/mine -d kodak --at 0.25,0.5,1 --out rates.tex`
+    - `lic-bench table ours=results/mine theirs=results/from-them -p jpeg=10:90`
     - `lic-bench table -d kodak --match bpp=0.25 --format latex`
     """
-    from lic_bench.cli.arguments import names, numbers, specs
+    from lic_bench.cli.arguments import names, numbers
+    from lic_bench.cli.reading import read
     from lic_bench.errors import check_known
-    from lic_bench.files import atomic_write
     from lic_bench.metric.quality import qualities_in
     from lic_bench.metric.targets import parse_target
     from lic_bench.reporting import tables
-    from lic_bench.store.table import load
 
-    chosen = layout or _FORMATS.get(out.suffix if out else ".md", "")
+    chosen = layout or _FORMATS.get(out.suffix if out and out != console.TERMINAL else ".md", "")
     if not chosen:
         raise SpecError(f"{out}: the name of a table ends in {', '.join(_FORMATS)}; or --format")
     check_known("format", chosen, tables.FORMATS)
-    if sum((points, at is not None, match is not None, interval)) > 1:
+    if sum((by_point, at is not None, match is not None, interval)) > 1:
         raise SpecError(
-            "--points, --at, --match and --interval are of different tables: give one of them"
+            "--by-point, --at, --match and --interval are of different tables: give one of them"
         )
     metrics = names(metric)
-    wanted = specs(codecs)
-    measurements = load(folder, [*wanted, anchor or ""])
+    of = [] if dataset is None else [dataset]
+    found = read(folders, codecs=codecs, datasets=of, points=points, anchor=anchor)
+    measurements = found.table
     shared: dict[str, Any] = {
         "metrics": [one.name for one in qualities_in(measurements)]
         if metrics == ["all"]
         else metrics,
-        "codecs": wanted or None,
-        "dataset": dataset,
+        "codecs": found.codecs,
     }
-    if points:
+    if by_point:
         paper = tables.points_table(measurements, **shared)
     elif at is not None:
         paper = tables.rates_table(measurements, numbers("--at", at), **shared)
     elif match is not None:
-        paper = tables.match_table(measurements, parse_target(match), anchor=anchor, **shared)
+        paper = tables.match_table(measurements, parse_target(match), anchor=found.anchor, **shared)
     else:
-        measured = list(measurements["codec"].unique())
-        default = "jpeg" if "jpeg" in measured or not measured else measured[0]
-        paper = tables.bd_rate_table(measurements, anchor or default, intervals=interval, **shared)
+        paper = tables.bd_rate_table(measurements, found.any_anchor, intervals=interval, **shared)
     for note in paper.notes:
         console.note(note)
-    text = tables.FORMATS[chosen](paper)
-    if out is None:
-        console.say(text, nl=False)
-        return
-    with atomic_write(out) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
-    console.say(out)
+    console.give(tables.FORMATS[chosen](paper), out)

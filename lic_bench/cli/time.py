@@ -14,7 +14,6 @@ from lic_bench.cli.options import (
     RESULTS,
     Anchor,
     Codecs,
-    InFolder,
     MetricName,
     OnDataset,
     Plugins,
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 
 
 def time(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where --plot finds the BD-rates.")
+    ] = RESULTS,
     codecs: Codecs = ["jpeg,jpeg2000"],
     dataset: OnDataset = "sample",
     points: Points = [],
@@ -57,10 +59,9 @@ def time(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Draw rate saved, by the measurements of --in, against time: .png, .pdf or .svg.",
+            help="Draw rate saved, by the measurements of DIR, against time: .png, .pdf or .svg.",
         ),
     ] = None,
-    folder: InFolder = RESULTS,
     anchor: Anchor = None,
     metric: MetricName = "psnr_rgb",
 ) -> None:
@@ -71,7 +72,7 @@ def time(
 
     - `lic-bench time --codecs jpeg,jpeg2000 --dataset kodak --match psnr_rgb=32`
     - `lic-bench time -c jpeg -p 50,90 --threads 2 --out speed.csv`
-    - `lic-bench time -c jpeg,jpeg2000 -d kodak --plot pareto.pdf --in results/mine`
+    - `lic-bench time results/mine -c jpeg,jpeg2000 -d kodak --plot pareto.pdf`
     """
     from lic_bench.execution.timing import time_codecs
     from lic_bench.reporting.timings import rates_in, title, write

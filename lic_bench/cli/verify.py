@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from lic_bench.cli import console
-from lic_bench.cli.options import RESULTS, Jobs, OnlyCodecs
+from lic_bench.cli.options import RESULTS, Jobs, OnlyCodecs, Out
 
 
 def verify(
-    folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Where measurements are kept and resumed.")
-    ] = RESULTS,
     codecs: OnlyCodecs = [],
     jobs: Jobs = None,
+    out: Out = RESULTS,
 ) -> None:
     """Check that the figures are right: ours beside published ones, on Kodak.
 
-    Measures what DIR does not hold yet; without --codecs, that of the quick codecs. Shows the
-    difference in quality at equal rate and in rate at equal quality, and fails where one is larger
-    than it should be.
+    Measures what the folder does not hold yet; without --codecs, that of the quick codecs. Shows
+    the difference in quality at equal rate and in rate at equal quality, and fails where one is
+    larger than it should be.
 
     - `lic-bench verify`
-    - `lic-bench verify results/mine -c webp,compressai`
+    - `lic-bench verify -c webp,compressai -o results/mine`
     """
     from lic_bench.checks import published_figures
     from lic_bench.cli.arguments import specs
 
     chosen = published_figures.checks(specs(codecs))
     with console.resumable(), console.run_progress() as report:
-        verdicts = published_figures.verify(chosen, folder, jobs=jobs, report=report)
+        verdicts = published_figures.verify(chosen, out, jobs=jobs, report=report)
     for verdict in verdicts:
         console.say(f"{verdict}\n")
     fine = [verdict.fine for verdict in verdicts]

@@ -203,7 +203,7 @@ def remedy(m: Manifest, folder: Path | None = None) -> str:
     """What to do where a data set, or part of it in this folder, is missing."""
     if m.package:
         return f"Install the Python package {m.package} anew."
-    fetching = f"`lic-bench datasets fetch {m.name}` ({m.bytes / 1e6:.0f} MB)"
+    fetching = f"`lic-bench fetch {m.name}` ({m.bytes / 1e6:.0f} MB)"
     if folder:
         return f"Mend that folder, or remove it and run {fetching}."
     return f"Run {fetching}, or set LIC_BENCH_DATA to the folder that holds it."

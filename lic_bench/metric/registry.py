@@ -50,7 +50,7 @@ class MetricRegistry(PluginRegistry[Metric]):
     def spec(self, text: str) -> str:
         """A spec by the metric's own name: ``default`` for ``psnr``."""
         name = parse_spec(text).name
-        return self._named(name) + text.removeprefix(name)
+        return self.name(self._named(name)) + text.removeprefix(name)
 
     def _named(self, name: str) -> str:
         """The name of the metric that gives a figure of this name; or the name itself."""

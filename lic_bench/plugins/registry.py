@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
-from lic_bench.errors import SpecError, UnavailableError
+from lic_bench.errors import SpecError, UnavailableError, plain
 from lic_bench.plugins import programs
 from lic_bench.plugins.base import Plugin
 from lic_bench.plugins.files import load_plugin
@@ -35,6 +35,12 @@ class Entry(Generic[Kind]):
     cls: type[Kind] | None
     problem: str | None
     """Why it cannot be used here, and the remedy."""
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a line: that of its class's docstring."""
+        text = inspect.getdoc(self.cls) if self.cls and self.cls.__doc__ else None
+        return (text or "").partition("\n")[0].rstrip(".")
 
 
 class PluginRegistry(Generic[Kind]):
@@ -67,6 +73,21 @@ class PluginRegistry(Generic[Kind]):
     def names(self) -> list[str]:
         """The names of all that there are, in alphabetical order."""
         return sorted({*self._installed, *self._loaded})
+
+    def name(self, text: str) -> str:
+        """The name that people mean, whatever its case and hyphens: ``jpeg2000`` for ``JPEG 2000``.
+
+        A text that is none of them is left as it is.
+        """
+        if text in self._loaded or text in self._installed:
+            return text
+        near = [name for name in self.names() if plain(name) == plain(text)]
+        return near[0] if len(near) == 1 else text
+
+    def spec(self, text: str) -> str:
+        """A spec by the name that its plugin has; see `name`."""
+        name = parse_spec(text).name
+        return self.name(name) + text.removeprefix(name)
 
     def entry(self, name: str) -> Entry[Kind]:
         """What there is under a name.

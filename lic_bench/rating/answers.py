@@ -133,7 +133,7 @@ def study_for(ratings: Ratings, answers: Answers, name: str) -> Study:
     if definition is None:
         raise ImportedResultsError(
             f"{name} is of the study {answers.study[:8]}, which {ratings.path} does not hold; "
-            "name the folder that it was made from: --in DIR"
+            "name the folder that it was made from: --out DIR"
         )
     return study_of(definition, answers.study)
 

@@ -13,6 +13,7 @@ import pandas as pd
 from lic_bench.analysis.comparison import Side, compare_sides
 from lic_bench.analysis.curves import aggregate, bd_rates, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
+from lic_bench.files import as_json
 from lic_bench.metric.quality import Quality, measured_quality, qualities_in
 from lic_bench.metric.targets import Target
 from lic_bench.store.table import display_names
@@ -103,10 +104,17 @@ class PaperTable:
             yield [column.cell(value) for column, value in zip(self.columns, row, strict=True)]
 
 
+def _as_json(table: PaperTable) -> str:
+    rows = table.frame.to_dict("records")
+    content = {"caption": table.caption, "rows": rows, "notes": table.notes}
+    return as_json(content)
+
+
 FORMATS: dict[str, Callable[[PaperTable], str]] = {
     "markdown": PaperTable.markdown,
     "latex": PaperTable.latex,
     "csv": PaperTable.csv,
+    "json": _as_json,
 }
 
 
@@ -159,6 +167,8 @@ def bd_rate_table(
                 notes[f"{codec}: BD-rate in {kind.name} undefined: {row['undefined']}"] = None
             if row["left_out"]:
                 notes[f"{codec}: left out: {row['left_out']}"] = None
+            if row["warnings"]:
+                notes[f"{codec}, {kind.name}: {row['warnings']}"] = None
     between = ", with the low and high ends of 95 % confidence intervals" if intervals else ""
     caption = (
         f"BD-rate{between} against {names[anchor]} on {_what(averages, dataset)}, by PCHIP; "
@@ -424,9 +434,16 @@ def _interval(
 
 
 def _what(averages: pd.DataFrame, dataset: str) -> str:
-    images = int(averages["images"].max())
-    what = f"{images} image{'s'[: images != 1]}" if images else "averages"
-    return f"{dataset} ({what})"
+    return f"{dataset} ({counted(averages)})"
+
+
+def counted(averages: pd.DataFrame) -> str:
+    """Of how many images averages are: ``24 images``, ``3 of 24 images``."""
+    images, all_images = int(averages["images"].max()), int(averages["dataset_images"].max())
+    if not images:
+        return "averages"
+    of_all = f" of {all_images}" if images < all_images else ""
+    return f"{images}{of_all} image{'' if images == all_images == 1 else 's'}"
 
 
 def _title(kind: Quality) -> str:

@@ -169,9 +169,22 @@ class TestAggregate:
         rows = [row("a.png", codec="jpeg"), row("a.png", codec="webp"), *damaged]
         assert aggregate(table(rows))["complete"].all()
 
-    def test_an_image_that_was_not_tried_yet_does_count(self) -> None:
-        frame = table([row("a.png"), row("b.png")]).assign(dataset_images=3)
-        assert not aggregate(frame)["complete"].any()
+    def test_of_some_of_the_images_the_averages_are_over_these(self) -> None:
+        whole = table(
+            [
+                row(image, point, codec=codec, bpp=bpp)
+                for image, bpp in (("a.png", 1.0), ("b.png", 2.0), ("c.png", 6.0))
+                for codec in ("jpeg", "webp")
+                for point in "12"
+            ]
+        )
+        averages = aggregate(whole[whole["image"] < "c"])
+        assert averages["complete"].all()
+        assert set(averages["bpp"]) == {1.5}
+        assert set(averages["images"]) == {2}
+        assert set(averages["dataset_images"]) == {3}
+        # An image that one codec has, and another has not, is missing all the same.
+        assert aggregate(whole[:-1])["complete"].tolist() == [True, True, True, False]
 
     def test_where_all_failed_the_cells_may_be_none(self) -> None:
         failed = dict.fromkeys(MISSING, None) | {"error": "no"}
@@ -407,8 +420,18 @@ def test_bd_rates_compares_every_codec_with_the_anchor() -> None:
         "jpeg was not measured on other",
     ]
     assert found["left_out"].tolist() == ["", "", "lossless on an image", ""]
+    pd.testing.assert_frame_equal(bd_rates(frame, "JPEG"), found)  # it averages by itself
     with pytest.raises(SpecError, match="did you mean jpeg"):
-        bd_rates(aggregate(frame), "jpg")
+        bd_rates(frame, "jpg")
+
+
+def test_a_bd_rate_of_curves_that_share_little_is_marked() -> None:
+    rates, psnrs = [0.1, 0.2, 0.4, 0.8], [20.0, 24.0, 28.0, 32.0]
+    shifted = [value + 8 for value in psnrs]  # 20 to 32 and 28 to 40 share 4 of 20 dB
+    frame = table([*sweep("jpeg", rates, psnrs), *sweep("webp", rates, shifted)])
+    said = bd_rates(frame, "jpeg")["warnings"].tolist()
+    assert said[0] == ""
+    assert "share only 20 % of their range of quality" in said[1]
 
 
 @pytest.mark.parametrize("delta", [bd_rate_percents, bd_qualities])

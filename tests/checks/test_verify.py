@@ -149,7 +149,7 @@ def test_a_codec_that_cannot_be_used_is_told_and_fails_nothing(
         raise UnavailableError(f"the codec {text!r} cannot be used here: x is not installed")
 
     monkeypatch.setattr(Registry, "codec", refuse)
-    told = command("verify", tmp_path, "-c", "webp").printed
+    told = command("verify", "-o", tmp_path, "-c", "webp").printed
     assert "x is not installed" in told
     assert "0 fine, 0 not fine, 2 without judgement" in told
     assert list(tmp_path.iterdir()) == []
@@ -158,7 +158,7 @@ def test_a_codec_that_cannot_be_used_is_told_and_fails_nothing(
 def test_without_kodak_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LIC_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("LIC_BENCH_DATA", raising=False)
-    with pytest.raises(UnavailableError, match="lic-bench datasets fetch kodak"):
+    with pytest.raises(UnavailableError, match="lic-bench fetch kodak"):
         verify.verify(verify.checks(["jpeg"]), tmp_path)
 
 
@@ -188,7 +188,7 @@ def test_a_wrong_figure_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         return replace(one, value=one.value + 0.5)
 
     monkeypatch.setattr(published, "curve", half_a_db_better)
-    told = command("verify", folder, "-c", "webp", code=1).printed
+    told = command("verify", "-o", folder, "-c", "webp", code=1).printed
     assert "webp beside webp@compressai, psnr_rgb on kodak: NOT FINE" in told
     assert "-0.500 dB at equal rate, worst -0.500; fine from -0.02 to +0.02" in told
 

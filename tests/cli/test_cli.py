@@ -157,7 +157,7 @@ def test_encode_and_decode(photo: Image, tmp_path: Path) -> None:
         (["run", "--plugin", "plugin.py", "-c", "absent"], "libabsent is not installed; pip"),
         (["run", "--device", "tpu"], "no device 'tpu' here"),
         (["run", "-o", "bad.png/results", "-d", "in.png"], "Make room or choose another --out"),
-        (["datasets", "fetch", "nope"], "nope"),
+        (["fetch", "nope"], "nope"),
     ],
 )
 def test_a_wrong_request_is_answered_in_a_line_or_two(
@@ -197,13 +197,48 @@ def test_what_failed_is_shown_and_sets_the_exit_code(photo: Image, tmp_path: Pat
 
 def test_listings_show_what_there_is_and_why_a_codec_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "plugin.py").write_text(PLUGIN)
-    printed = command("codecs", "--plugin", "plugin.py", cwd=tmp_path).stdout
-    assert re.search(r"jpeg +quality 5, 10.* subsampling=4:2:0", printed)
-    assert re.search(r"jpeg2000 +compression ratio 192, 128", printed)
-    assert "absent cannot be used here: libabsent is not installed; pip install absent" in printed
-    printed = command("datasets", cwd=tmp_path).stdout
-    for name in ("sample", "kodak", "div2k-valid", "clic2020-mobile-valid"):
-        assert name in printed
+    printed = command("codecs", "--plugin", "plugin.py", cwd=tmp_path, COLUMNS="200").stdout
+    assert re.search(r"jpeg +JPEG \(libjpeg-turbo.* ready", printed)
+    assert "missing: libabsent is not installed; pip install absent" in printed
+    told = command("codecs", "JPEG", "JPEG-2000", "--plugin", "plugin.py", cwd=tmp_path).stdout
+    assert re.search(r"operating points: quality 5, 10.*\n.*\n +option subsampling=4:2:0", told)
+    assert "compression ratio 192, 128" in told
+    listed = json.loads(command("codecs", "jpeg", "--json", cwd=tmp_path).stdout)
+    assert [(one["name"], one["ready"], one["points"][0]) for one in listed] == [
+        ("jpeg", True, "5")
+    ]
+    for more in ([], ["--json"]):
+        printed = command("datasets", *more, cwd=tmp_path).stdout
+        for name in ("sample", "kodak", "div2k-valid", "clic2020-mobile-valid"):
+            assert name in printed
+    assert "Eastman Kodak Company" in command("datasets", "Kodak", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plot", "--metrik", "x"], "lic-bench: no such option: --metrik (there is --"),
+        (["plot", "-m"], "lic-bench: option '-m' requires an argument"),
+        (["plt"], "Did you mean 'plot'"),
+        (["run", "--jobs", "many"], "invalid value for '--jobs'"),
+        (["rate", "shw"], "Did you mean 'show'"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_costs_a_line(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    said = command(*arguments, cwd=tmp_path, code=2).stderr
+    assert message in said
+    assert said.count("\n") == 1
+    assert "--help" in said
+
+
+def test_the_shell_completes_names() -> None:
+    from lic_bench.cli.complete import complete_codecs, complete_datasets, complete_qualities
+
+    assert list(complete_codecs("jpeg,jp")) == ["jpeg,jpeg", "jpeg,jpeg2000", "jpeg,jpegxl"]
+    assert list(complete_datasets("Kod")) == ["kodak", "kodak-crops"]
+    assert "ssimulacra2" in list(complete_qualities(""))
 
 
 def test_help_and_version(tmp_path: Path) -> None:

@@ -314,7 +314,7 @@ def test_the_command_shows_writes_and_draws(folder: Path) -> None:
     told = command(
         *("time", "-c", "jpeg,jpeg:subsampling=4:4:4", "-d", "photos", "--repeats", "2"),
         *("-p", "jpeg=20", "--match", "psnr_y=33", "--images", "1"),
-        *("--out", "times.json", "--plot", "pareto.png", "--in", "store"),
+        *("store", "--out", "times.json", "--plot", "pareto.png"),
         cwd=folder,
     ).stdout
     assert "photos, 1 image; 1 thread, 2 repetitions" in told
@@ -348,7 +348,7 @@ def test_times_of_a_codec_without_errors_are_json_for_every_reader(folder: Path)
         (["--match", "psnr_rgb=x"], "numbers are wanted"),
         (["--out", "x.xls"], "written as .csv or .json"),
         (["-p", "webp=3"], "none of the codecs"),
-        (["--plot", "x.png", "--in", "nowhere"], "nowhere holds no measurements"),
+        (["nowhere", "--plot", "x.png"], "nowhere holds no measurements"),
         (["--threads", "999"], "999 threads cannot be had"),
     ],
 )

@@ -204,7 +204,7 @@ def test_the_manifests():
             assert line.problem is None
         else:
             assert line.path is None
-            assert f"lic-bench datasets fetch {m.of or m.name}" in line.problem
+            assert f"lic-bench fetch {m.of or m.name}" in line.problem
             assert line.problem.count("\n") == 1
 
 
@@ -397,7 +397,7 @@ FILES = {"a.png": png(1), "b b.png": png(2, (64, 64)), "c.png": png(3)}
 def test_fetch(server, home, capfd):
     server.files = {"a.png": FILES["a.png"], "b%20b.png": FILES["b b.png"], "c.png": FILES["c.png"]}
     m = manifest(server.address, FILES)
-    with pytest.raises(UnavailableError, match="lic-bench datasets fetch tiny"):
+    with pytest.raises(UnavailableError, match="lic-bench fetch tiny"):
         load_dataset(m)
     assert fetch(m) == home / "tiny"
     assert server.address in capfd.readouterr().err

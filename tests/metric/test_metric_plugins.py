@@ -154,7 +154,7 @@ def test_measure_takes_kept_bitstreams_and_encodes_nothing(folder: Path) -> None
     # Without the plugin, what the store tells of the metric suffices.
     command("plot", "out", "-m", "distance", cwd=folder)
     assert (folder / "out" / "distance.png").is_file()
-    table_ = command("table", "out", "--points", "-m", "distance,psnr", cwd=folder).stdout
+    table_ = command("table", "out", "--by-point", "-m", "distance,psnr", cwd=folder).stdout
     assert "| Codec | Point | Rate [bpp] | Distance | PSNR (RGB) [dB] |" in table_
     compared = command("compare", "out", "out", "-m", "distance", "--fail-if", "bd_distance>0",
                        cwd=folder)  # fmt: skip
@@ -225,7 +225,7 @@ def test_what_a_metric_lacks_is_told_before_any_work(folder: Path) -> None:
         run(folder, "default,distance")
     assert encoded(folder) == 0
     listed = command("metrics", "--plugin", folder / "mine.py").stdout
-    assert "distance (unavailable)" in listed
+    assert "missing: nowhere not installed" in " ".join(listed.split())
     assert "pip install nowhere" in listed
 
 

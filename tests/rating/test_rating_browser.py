@@ -203,7 +203,7 @@ def test_a_rater_who_sees_only_the_page(
     for position, (trial, given) in enumerate(zip(order, handed["trials"], strict=True)):
         if trial.kind in ("catch", "identical") and position != len(before) - 1:
             assert given["answer"] == study.expected(trial)
-    command("rate", "add", file, "--in", folder)
+    command("rate", "add", file, "--out", folder)
     with Ratings.open(folder) as ratings:
         found = judged.judged(ratings, study)
     assert found.complete == 1

@@ -209,8 +209,8 @@ def test_answers_are_kept_whole_and_once(kept: tuple[Path, Study]) -> None:
     whole = session(study, "anna")
     part = {**whole, "trials": whole["trials"][:9], "finished": ""}
     first, second = answered(folder, part, "part.json"), answered(folder, whole, "whole.json")
-    assert "9 trials new; not complete" in command("rate", "add", first, "--in", folder).stdout
-    said = command("rate", "add", second, first, "--in", folder).stdout
+    assert "9 trials new; not complete" in command("rate", "add", first, "--out", folder).stdout
+    said = command("rate", "add", second, first, "--out", folder).stdout
     assert f"{len(whole['trials']) - 9} trials new, 9 known; complete" in said
     assert "0 trials new" in said
     sessions, trials = contents(folder)
@@ -227,12 +227,12 @@ def test_answers_are_kept_whole_and_once(kept: tuple[Path, Study]) -> None:
 def test_hostile_answers_are_refused_or_harmless(name: str, kept: tuple[Path, Study]) -> None:
     folder, study = kept
     good = session(study, "good")
-    command("rate", "add", answered(folder, good, "good.json"), "--in", folder)
+    command("rate", "add", answered(folder, good, "good.json"), "--out", folder)
     before = contents(folder)
     content, says = HOSTILE[name](study)
     path = folder / "hostile.json"
     path.write_bytes(content)
-    ended = command("rate", "add", path, "--in", folder, code=1 if says else 0)
+    ended = command("rate", "add", path, "--out", folder, code=1 if says else 0)
     if says:
         assert re.search(says, ended.stderr), ended.stderr
         assert ended.stderr.count("\n") <= 2
@@ -247,7 +247,7 @@ def test_a_copy_under_another_name_is_refused(kept: tuple[Path, Study]) -> None:
     good = session(study, "good")
     copy = {**good, "session": "c" * 32, "rater": "somebody else"}
     files = [answered(folder, one, f"{i}.json") for i, one in enumerate((good, copy))]
-    ended = command("rate", "add", *files, "--in", folder, code=1)
+    ended = command("rate", "add", *files, "--out", folder, code=1)
     assert "it is a copy" in ended.stderr
     assert len(contents(folder)[0]) == 1
 
@@ -264,7 +264,7 @@ def test_an_altered_study_is_not_believed(kept: tuple[Path, Study]) -> None:
 def test_what_is_not_enough_has_no_scores(kept: tuple[Path, Study]) -> None:
     folder, study = kept
     assert "no answers yet" in command("rate", "show", folder, code=2).stderr
-    command("rate", "add", answered(folder, session(study, "a"), "a.json"), "--in", folder)
+    command("rate", "add", answered(folder, session(study, "a"), "a.json"), "--out", folder)
     assert "want 5 or more for each pair" in command("rate", "show", folder, code=2).stderr
 
 
@@ -276,7 +276,7 @@ def test_scores_are_shown_with_and_without_those_who_fail(kept: tuple[Path, Stud
     ]
     against = session(study, "contrary", seed=9, order=9, contrary=True)
     files.append(answered(folder, against, "contrary.json"))
-    command("rate", "add", *files, "--in", folder)
+    command("rate", "add", *files, "--out", folder)
     out, trials, plot = (folder / name for name in ("scores.json", "trials.csv", "scores.png"))
     ended = command(
         "rate", "show", folder, "--screen", "--out", out, "--trials", trials, "--plot", plot

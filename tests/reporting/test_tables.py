@@ -231,7 +231,7 @@ def test_what_does_not_exist_is_refused(measurements: pd.DataFrame) -> None:
 
 
 def test_each_format_has_a_name() -> None:
-    assert set(FORMATS) == {"markdown", "latex", "csv"}
+    assert set(FORMATS) == {"markdown", "latex", "csv", "json"}
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +252,7 @@ def test_the_command_makes_each_table(store: Path) -> None:
         r"^\| jpeg:subsampling=4:4:4 \| [+-]", command("table", cwd=store).stdout, re.M
     )
     printed = command(
-        *("table", "results/mine", "--points", "-m", "psnr_y", "-c", "jpeg", "-o", "points.csv"),
+        *("table", "results/mine", "--by-point", "-m", "psnr_y", "-c", "jpeg", "-o", "points.csv"),
         cwd=store,
     ).stdout
     assert printed.strip() == "points.csv"
@@ -268,7 +268,7 @@ def test_the_command_makes_each_table(store: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--points", "--at", "1"], "give one of them"),
+        (["--by-point", "--at", "1"], "give one of them"),
         (["--at", "x"], "numbers are wanted"),
         (["--format", "html"], "no format 'html'"),
         (["--out", "table.doc"], "ends in .md, .tex, .csv"),
