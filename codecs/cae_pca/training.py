@@ -60,7 +60,7 @@ WORTH = (1.0, 1.086, 0.825)
 _NOISE = 2.0**-10  # the paper's
 _ENERGY = 1.0  # lambda, what the paper's loss weighs the energy of the latents by
 _SLOPE = 0.14  # squared error that a bit is worth at a step of 1: ln 2 / 6, and a dead zone
-_COUNTED, _COUNTED_SIDE = 192, 256  # crops that chances are counted in
+_COUNTED, _COUNTED_SIDE = 12, 256  # batches of 16 crops that chances are counted in
 _CHROMA = 8  # of so many crops, one is also seen in Cb and one in Cr
 
 
@@ -226,7 +226,7 @@ class Session:
         self.codec = kept_codec
         found = form(self.plan.settings)
         coder, counts = PlaneCoder(found), np.zeros((*found.chances, 2), np.int64)
-        for step in range(_COUNTED // 16):
+        for step in range(_COUNTED if self.finished else 1):
             for crop in self.photographs.batch(step, 16, _COUNTED_SIDE, self.plan.seed + 1).cpu():
                 image = crop.permute(1, 2, 0).to(torch.uint8).numpy()
                 coder.count(latents(net, image), counts)
