@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lic_bench.codecs.content_weighted.exact import ExactDecoder
-from lic_bench.codecs.content_weighted.model import STRIDE, ContentWeightedNet, Settings
+from lic_bench.codecs.content_weighted.model import STRIDE, ContentWeightedNet
 from lic_bench.codecs.content_weighted.weights import (
     expected_shapes,
+    read_settings,
     read_weights,
-    stored_metadata,
     structure,
 )
 from lic_bench.errors import UnavailableError
@@ -44,7 +44,7 @@ class Model:
 
     def __init__(self, path: Path, device: str) -> None:
         self.device = torch.device(device)
-        self.settings = Settings(**stored_metadata(path)["settings"])
+        self.settings = read_settings(path)
         shapes = read_header(path).shapes
         check_shapes(path, shapes, expected_shapes(self.settings, shapes["context.out"][-1]))
         net, context, _ = read_weights(path)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from lic_bench.codecs.content_weighted.digits import reach_of
+from lic_bench.codecs.content_weighted.digits import PLACES, reach_of
 from lic_bench.codecs.content_weighted.model import MEANS, ContentWeightedNet, Settings
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.rate import RateModel
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from lic_bench.learned.context import ContextModel
 
 _METADATA = "content-weighted"
+_WHOLE = frozenset(
+    {"context.related", *(f"net.digits.{x}" for x in ("coefficient", "place", "sign"))}
+)
+"""What are whole numbers among the tensors; all others are real."""
 
 
 def structure(net: Mapping[str, Tensor], settings: Settings) -> Structure:
@@ -40,9 +45,32 @@ def structure(net: Mapping[str, Tensor], settings: Settings) -> Structure:
         raise ValueError("there is a digit of no coefficient")
     first = np.searchsorted(coefficient, np.arange(settings.coefficients))
     digits = np.bincount(coefficient, minlength=settings.coefficients) // 2
+    _check_digits(net, digits)
     reach = tuple(reach_of(int(count)) for count in digits)
     bounds = tuple(int(x) for x in np.maximum(np.searchsorted(first, ends), MEANS))
     return Structure(reach, MEANS, bounds)
+
+
+def _check_digits(net: Mapping[str, Tensor], digits: NDArray[np.intp]) -> None:
+    """Refuse digits in another order than the decoder takes for granted.
+
+    It would look up what lies beyond its tables.
+
+    Parameters
+    ----------
+    digits
+        How many each coefficient has.
+    """
+    if digits.min() < 1 or digits.max() > PLACES:
+        raise ValueError(f"a coefficient has not 1 to {PLACES} digits")
+    highest_first = [place for count in digits for place in reversed(range(count))]
+    for name, wanted in (
+        ("coefficient", np.repeat(np.arange(len(digits)), 2 * digits)),
+        ("place", np.repeat(highest_first, 2)),
+        ("sign", np.tile([1, -1], len(highest_first))),
+    ):
+        if not np.array_equal(net[f"digits.{name}"].cpu().numpy(), wanted):
+            raise ValueError("the digits of the coefficients are not in their order")
 
 
 def expected_shapes(settings: Settings, hidden: int) -> dict[str, tuple[int, ...]]:
@@ -116,16 +144,37 @@ def stored_metadata(path: Path) -> dict[str, Any]:
     return found
 
 
+def read_settings(path: Path) -> Settings:
+    """The settings of the network in a file of weights.
+
+    Raises
+    ------
+    UnavailableError
+        Where it is no file of this codec's weights.
+    ValueError, TypeError
+        Where there is no such network, or it would have more channels than the file has bytes.
+    """
+    settings = Settings(**stored_metadata(path)["settings"])
+    most = path.stat().st_size
+    for name, value in asdict(settings).items():
+        if type(value) is not int or not 0 <= value <= most:
+            raise ValueError(f"{name} is {value!r:.20}")
+    return settings
+
+
 def read_weights(path: Path) -> tuple[dict[str, Tensor], ...]:
     """Network, context model and rate model, float32, by the names in their state dictionaries.
 
     Raises
     ------
     UnavailableError
-        Where one is no number.
+        Where one is no number, or of another type.
     """
     with safe_open(path, "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    for key, x in tensors.items():
+        if x.dtype != torch.int64 if key in _WHOLE else not x.is_floating_point():
+            raise UnavailableError(f"{path} holds {key[:100]} as {x.dtype}")
     tensors = {key: x.float() if x.is_floating_point() else x for key, x in tensors.items()}
     check_finite(path, tensors)
     net, context, rate = (

@@ -42,6 +42,14 @@ class _Terminal(Console):
         super().print(*shown, **options)
 
 
+class PlainTable(Table):
+    """A table whose cells steer no terminal."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        shown = (printable_lines(x) if isinstance(x, str) else x for x in cells)
+        super().add_row(*shown, **options)
+
+
 def output(width: int = 0) -> Console:
     """The console of what a command is called for; a log has at least so many columns, too."""
     return _Terminal(highlight=False, soft_wrap=True, width=max(Console().width, width))
@@ -80,7 +88,8 @@ def note(text: object) -> None:
 
 def plain_table(first: str, *figures: str, title: str | None = None) -> Table:
     """A table without lines: a column of names, which may be folded, and columns of figures."""
-    table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left", title=title)
+    shown = None if title is None else printable_lines(title)
+    table = PlainTable(box=None, padding=(0, 2, 0, 0), title_justify="left", title=shown)
     table.add_column(first, overflow="fold")
     for name in figures:
         table.add_column(name, justify="right", no_wrap=True)
@@ -89,7 +98,7 @@ def plain_table(first: str, *figures: str, title: str | None = None) -> Table:
 
 def words_table(*titles: str) -> Table:
     """A table without lines, of columns of words, which may be folded."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = PlainTable(box=None, padding=(0, 2, 0, 0))
     for title in titles:
         table.add_column(title, overflow="fold")
     return table
@@ -118,13 +127,16 @@ def resumable() -> Iterator[None]:
 
 
 @contextmanager
-def run_progress() -> Iterator[Callable[[Progress], None]]:
+def run_progress(*, quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
     """Show a run's progress, with an estimate of the time left: a bar, or lines in a log.
 
     Meanwhile matplotlib and pandas are imported, in the background: workers start, and measure.
     """
     Thread(target=import_module, args=("lic_bench.reporting.plots",), daemon=True).start()
     console = Console(stderr=True)
+    if quiet:
+        yield lambda now: None
+        return
     if not console.is_terminal:
         yield _lines()
         return
@@ -138,8 +150,9 @@ def run_progress() -> Iterator[Callable[[Progress], None]]:
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
-        progress.TimeRemainingColumn(elapsed_when_finished=True),
+        progress.TextColumn("so far,"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("to go"),
         progress.TextColumn("{task.fields[latest]}"),
     )
     with progress.Progress(*columns, console=console) as bars:
@@ -176,7 +189,8 @@ def _lines() -> Callable[[Progress], None]:
             latest = time.monotonic()
             left = seconds / now.done * (work - now.done)
             print(
-                f"{now.done} of {work} in {seconds:.0f} s, {now.failed} failed, {left:.0f} s left",
+                f"{now.done} of {work} in {seconds:.0f} s, {now.failed} failed"
+                + (f", about {left:.0f} s to go" if now.done < work else ""),
                 file=sys.stderr,
             )
 

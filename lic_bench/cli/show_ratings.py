@@ -52,7 +52,12 @@ def shown(of: Result, title: str = "") -> None:
     scores = of.scores
     output.print()
     table = console.plain_table(
-        "codec", "JOD", "95 %", "Elo", "95 %", title=f"{title + ': ' if title else ''}{caption(of)}"
+        "codec",
+        "JOD",
+        "95 %",
+        "Elo",
+        "95 %",
+        title=escape(f"{title + ': ' if title else ''}{caption(of)}"),
     )
     for codec, jod, elo in zip(scores.codecs, scores.jod, scores.elo, strict=True):
         table.add_row(

@@ -43,6 +43,7 @@ from lic_bench.plugins.programs import (
     temporary_folder,
     words,
 )
+from lic_bench.plugins.toml import shortened
 
 if TYPE_CHECKING:
     from lic_bench.codec.base import Point
@@ -203,19 +204,20 @@ def load(path: Path) -> type[ProgramCodec]:
             for key in ("encode", "decode", "version")
             if (command := getattr(description, key)) or key != "version"
         }
-    except ValueError as error:  # keys that are wrong
-        raise SpecError(f"{path}: {error}") from error
-    attributes = {
-        "__module__": __name__,
-        "__doc__": f"The programs that {path.name} names.",
-        "name": description.name,
-        "points": points or (None,),
-        "point_range": point_range,
-        "point_unit": description.point_unit,
-        "source": path,
-        "description": description,
-        "commands": commands,
-    }
+        attributes = {
+            "__module__": __name__,
+            "__doc__": f"The programs that {path.name} names.",
+            "name": description.name,
+            "points": points or (None,),
+            "point_range": point_range,
+            "point_unit": description.point_unit,
+            "source": path,
+            "description": description,
+            "commands": commands,
+        }
+        return type(description.name, (ProgramCodec,), attributes)
+    except ValueError as error:  # keys that are wrong, a name that is none
+        raise SpecError(f"{path}: {shortened(error)}") from error
     return type(description.name, (ProgramCodec,), attributes)
 
 

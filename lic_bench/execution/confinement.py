@@ -24,20 +24,23 @@ _ABI_QUERY, _PATH_BENEATH = 1, 1
 _NO_NEW_PRIVILEGES = 38
 # Write, remove and make, in the kernel's order; then what later versions have added.
 _WRITE = sum(1 << bit for bit in (1, 4, 5, 6, 7, 8, 9, 10, 11, 12))
+_READ = 1 << 2 | 1 << 3  # files, folders
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
-_OF_FILES = 1 << 1 | _TRUNCATE  # rights that a rule for a file may give
+_OF_FILES = 1 << 1 | 1 << 2 | _TRUNCATE  # rights that a rule for a file may give
 _TCP = 0b11  # bind, connect
 _SCOPED = 0b11  # abstract sockets, signals
 _DEVICES = Path("/dev")
 
 
-def confine(writable: Iterable[Path]) -> bool:
+def confine(writable: Iterable[Path], readable: Iterable[Path] | None = None) -> bool:
     """Give up, for good, what decoding does not need; say whether the kernel could.
 
     Parameters
     ----------
     writable
         Folders that may still be written to. Devices may be, too: a GPU is one.
+    readable
+        Folders that may still be read, beside these; by default everything.
     """
     if sys.platform != "linux":
         return False
@@ -46,6 +49,8 @@ def confine(writable: Iterable[Path]) -> bool:
     if version < 1:
         return False
     rights = _WRITE | (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
+    if readable is not None:
+        rights |= _READ
     attributes = struct.pack("=Q", rights)
     if version >= 4:
         attributes += struct.pack("=Q", _TCP)
@@ -57,6 +62,8 @@ def confine(writable: Iterable[Path]) -> bool:
     try:
         for folder in (_DEVICES, *writable):
             _allow(libc, rules, folder, rights)
+        for folder in readable or ():
+            _allow(libc, rules, folder, _READ)
         libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
         return bool(libc.syscall(_RESTRICT_SELF, rules, 0) == 0)
     finally:

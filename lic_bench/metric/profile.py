@@ -12,8 +12,9 @@ from typing import Annotated
 
 import msgspec
 
-from lic_bench.errors import SpecError, check_known
+from lic_bench.errors import check_known
 from lic_bench.metric.targets import RATE, Target
+from lic_bench.plugins.toml import parse_toml, read_toml
 
 _FOLDER = resources.files("lic_bench.datasets") / "profiles"
 
@@ -59,14 +60,6 @@ def load(text: str) -> Profile:
         Where there is none, or a key is missing, unknown or wrong.
     """
     if text.endswith(".toml"):
-        path = Path(text).expanduser()
-        if not path.is_file():
-            raise SpecError(f"there is no profile {path}")
-        content = path.read_bytes()
-    else:
-        check_known("profile", text, names())
-        content = (_FOLDER / f"{text}.toml").read_bytes()
-    try:
-        return msgspec.toml.decode(content, type=Profile)
-    except ValueError as error:
-        raise SpecError(f"{text}: {error}") from error
+        return read_toml(Path(text).expanduser(), Profile, "profile")
+    check_known("profile", text, names())
+    return parse_toml((_FOLDER / f"{text}.toml").read_bytes(), Profile, text)

@@ -42,6 +42,7 @@ from lic_bench.plugins.programs import (
     temporary_folder,
     words,
 )
+from lic_bench.plugins.toml import shortened
 
 if TYPE_CHECKING:
     from lic_bench.images.image import Image
@@ -50,13 +51,17 @@ Format = Literal["png", "ppm", "bmp", "tiff", "rgb24"]
 """``rgb24`` is samples of 8 bits, R G B, row by row, and nothing else."""
 
 
+Label = Annotated[str, msgspec.Meta(max_length=100)]
+Unit = Annotated[str, msgspec.Meta(max_length=19)]
+
+
 class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One of several figures that a program prints."""
 
     figure: str
     """A regular expression whose group is the number."""
-    label: str = ""
-    unit: str = ""
+    label: Label = ""
+    unit: Unit = ""
     better: Better = "higher"
 
 
@@ -66,8 +71,8 @@ class Description(programs.Description, frozen=True, kw_only=True, forbid_unknow
     compare: str | list[str]
     figure: str = ""
     """A regular expression whose group is the number, in what the program prints."""
-    label: str = ""
-    unit: str = ""
+    label: Label = ""
+    unit: Unit = ""
     better: Better = "higher"
     figures: dict[str, Figure] = {}  # noqa: RUF012 - msgspec copies it
     """In place of these four, where it prints several figures; each by its name."""
@@ -168,14 +173,14 @@ def load(path: Path) -> type[ProgramMetric]:
             for score, expression in zip(scores_of(cls), expressions, strict=True)
         }
     except (ValueError, SpecError) as error:
-        raise SpecError(f"{path}: {error}") from error
+        raise SpecError(f"{path}: {shortened(error)}") from error
     return cls
 
 
 def _place(expression: str) -> re.Pattern[str]:
     try:
         place = re.compile(expression, re.MULTILINE)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"{expression!r} is no regular expression ({error})") from None
     if place.groups != 1:
         raise ValueError(f"{expression!r} needs one group, around the number: '([0-9.]+)'")

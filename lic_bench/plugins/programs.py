@@ -31,6 +31,7 @@ import msgspec
 
 from lic_bench.errors import SpecError
 from lic_bench.plugins.base import Plugin
+from lic_bench.plugins.toml import read_toml
 
 _MAXIMUM_BYTES = 1 << 30
 """Of a file that a program writes."""
@@ -38,6 +39,7 @@ _TAIL = 1 << 16
 """How much of what a program says is kept, in bytes."""
 _PATIENCE_S = 0.05
 _VERSION_S = 20
+_KIND = "plugin file"
 _VERSION_LENGTH = 200
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -99,7 +101,7 @@ class ProgramError(Exception):
 
 def keys(path: Path) -> set[str]:
     """The keys of a TOML file, by which it is known what it describes; see `described`."""
-    return set(_read(path, dict[str, object]))
+    return set(read_toml(path, dict[str, object], _KIND))
 
 
 def described(path: Path, kind: type[Described]) -> Described:
@@ -110,21 +112,7 @@ def described(path: Path, kind: type[Described]) -> Described:
     SpecError
         Where it cannot be read, or a key is missing, unknown or wrong.
     """
-    return _read(path, kind)
-
-
-Read = TypeVar("Read")
-
-
-def _read(path: Path, kind: type[Read]) -> Read:
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=kind)
-    except FileNotFoundError:
-        raise SpecError(f"there is no plugin file {path}") from None
-    except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # what is no TOML, and keys that are wrong
-        raise SpecError(f"{path}: {error}") from error
+    return read_toml(path, kind, _KIND)
 
 
 def words(

@@ -131,7 +131,6 @@ def judged(ratings: Ratings, study: Study) -> Judged:
 def _row(study: Study, trial: KeptTrial, kind: str) -> tuple[object, ...]:
     left, right = study.numbers[trial.left], study.numbers[trial.right]
     shown = study.pictures[left], study.pictures[right]
-    unequal = (left, right) in study.unequal or (right, left) in study.unequal
     reason = _KINDS.get(kind, "")
     if not reason and trial.scale > _MAGNIFIED:
         reason = "the page was magnified by two fingers"
@@ -149,7 +148,7 @@ def _row(study: Study, trial: KeptTrial, kind: str) -> tuple[object, ...]:
         expected or "",
         trial.seconds,
         trial.switches,
-        unequal,
+        frozenset((left, right)) in study.marked,
         left,
         right,
         reason,

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lic_bench.printable import printable
 from lic_bench.rating.scores import Scores
 from lic_bench.reporting.plots import COLOURS, STYLE
 
@@ -21,7 +22,7 @@ def plot(scores: Scores, title: str) -> Figure:
         forest, matrix = figure.subplots(1, 2, width_ratios=(1.25, 1))
         _forest(forest, scores)
         _matrix(matrix, scores)
-        figure.suptitle(title, fontsize=8, x=0.01, ha="left")
+        figure.suptitle(printable(title), fontsize=8, x=0.01, ha="left").set_parse_math(False)
     return figure
 
 
@@ -31,7 +32,9 @@ def _forest(axes: Axes, scores: Scores) -> None:
     axes.axvline(0, color="0.6", linewidth=0.6)
     axes.hlines(rows, values[:, 1], values[:, 2], color=COLOURS[0], linewidth=1.2)
     axes.plot(values[:, 0], rows, "o", color=COLOURS[0])
-    axes.set_yticks(rows, scores.codecs)
+    axes.set_yticks(rows, [printable(name) for name in scores.codecs])
+    for text in axes.get_yticklabels():
+        text.set_parse_math(False)  # a name may hold a $
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.spines["left"].set_visible(False)
@@ -52,7 +55,15 @@ def _matrix(axes: Axes, scores: Scores) -> None:
                 color="white" if dark else "black",
             )  # fmt: skip
     rows = range(len(scores.codecs))
-    axes.set_xticks(rows, scores.codecs, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_xticks(
+        rows,
+        [printable(name) for name in scores.codecs],
+        rotation=30,
+        ha="right",
+        rotation_mode="anchor",
+    )
+    for text in axes.get_xticklabels():
+        text.set_parse_math(False)
     axes.set_yticks(rows, [])
     axes.tick_params(length=0)
     axes.grid(False)

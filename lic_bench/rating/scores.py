@@ -33,6 +33,7 @@ ELO = math.log(10) / 400
 
 FEWEST = 5
 """Answers for each two codecs that were compared, in the mean."""
+_MOST_CODECS, _MOST_COUNTS = 200, 20_000_000
 RESAMPLES = 1000
 
 
@@ -98,8 +99,20 @@ class Scores:
 
 
 def tally(trials: pd.DataFrame) -> Tally:
-    """Count the trials that count; see `lic_bench.rating.judged` for their columns."""
+    """Count the trials that count; see `lic_bench.rating.judged` for their columns.
+
+    Raises
+    ------
+    UndefinedError
+        Where codecs, or raters and images, are more than a study can have.
+    """
     codecs = sorted({*trials["left"], *trials["right"]})
+    most = max(trials["rater"].nunique(), trials["image"].nunique())
+    if len(codecs) > _MOST_CODECS or most * len(codecs) ** 2 > _MOST_COUNTS:
+        raise UndefinedError(
+            f"{len(codecs)} codecs judged by {trials['rater'].nunique()} raters on "
+            f"{trials['image'].nunique()} images are more than there can be scores of"
+        )
     numbers = {codec: number for number, codec in enumerate(codecs)}
     every = list(combinations(range(len(codecs)), 2))
     places = {pair: place for place, pair in enumerate(every)}

@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
             or self.headers.get("Content-Type") != "application/json"
         ):
             self._reply(403, b"Answers come from the page alone.", "text/plain")
-        elif not length.isdecimal() or int(length) > LARGEST:
+        elif re.fullmatch("[0-9]{1,9}", length) is None or int(length) > LARGEST:
             self._reply(413, b"These are no answers of a session.", "text/plain")
         else:
             try:
@@ -209,6 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header("Content-Security-Policy", html.policy())
         self.end_headers()
         self.wfile.write(content)
 

@@ -134,6 +134,11 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
             if trial.kind == "pair"
         )
 
+    @cached_property
+    def marked(self) -> frozenset[frozenset[int]]:
+        """The pairs of `unequal`, whichever is on the left."""
+        return frozenset(frozenset(pair) for pair in self.unequal)
+
     @property
     def codecs(self) -> list[str]:
         """The codecs that are compared, by name."""

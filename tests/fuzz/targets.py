@@ -18,11 +18,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
 
+import rating_targets
 from hostile_stores import SCORES, good_store
+from inputs import NUMBERS, TEXTS, changed, changed_text, noise
+from weights_target import weights
 
 from lic_bench import LicBenchError
+from lic_bench.codec.programs import load as load_codec
 from lic_bench.importers import entries, figures
 from lic_bench.learned.safe_weights import read_header
+from lic_bench.metric import profile
+from lic_bench.metric.programs import load as load_metric
+from lic_bench.rating.results import of_store
 from lic_bench.reporting.page import data
 from lic_bench.reporting.page.html import as_json
 from lic_bench.store.database import FILE_NAME, Store
@@ -31,95 +38,6 @@ from lic_bench.store.texts import metrics_of, provenance_of, source_of
 
 Target = Callable[[random.Random, Path], None]
 
-NUMBERS = (
-    *("0", "-0", "1", "-1", "0.5", "1e308", "1e309", "-1e309", "9" * 400, "1e-400", "NaN"),
-    *("Infinity", "-Infinity", "2147483648", "9223372036854775807", "9223372036854775808", "0x10"),
-    *("1_000", "1,5", "٣", "½", " 1", "1 ", "+1", "--1", "1e", "", "null", "true", "[]", "{}"),
-)
-TEXTS = (
-    *(
-        "",
-        "x",
-        "toy",
-        "a.png",
-        "\x00",
-        "\x1b[2J",
-        "\u202e",
-        "\ud800",
-        "é",
-        "\u2028",
-        "=1+1",
-        "../a",
-    ),
-    *("a" * 5000, "'; DROP TABLE runs", "</script>", "{", "[" * 3000, '"', "\\", ",", ";", "\n"),
-)
-
-
-def _noise(rng: random.Random, content: bytes) -> bytes:
-    """Damage bytes: some changed, a part left out, repeated, exchanged or cut off."""
-    damaged = bytearray(content)
-    for _ in range(rng.choice((0, 1, 1, 2, 8, 64))):
-        if damaged:
-            damaged[rng.randrange(len(damaged))] = rng.choice((0, 255, rng.randrange(256)))
-    a, b = sorted(rng.randrange(len(damaged) + 1) for _ in range(2))
-    match rng.randrange(8):
-        case 0:
-            del damaged[a:b]
-        case 1:
-            damaged[a:a] = damaged[a:b]
-        case 2:
-            del damaged[a:]
-        case 3:
-            damaged[a:b] = rng.randbytes(b - a)
-    return bytes(damaged)
-
-
-def _value(rng: random.Random, depth: int = 0) -> object:
-    """Any value of JSON's, NaN and lone surrogates among them."""
-    match rng.randrange(9 if depth < 3 else 6):
-        case 0:
-            return rng.choice((None, True, False))
-        case 1:
-            return rng.choice((0, -1, 1, 1 << 31, 1 << 63, -(1 << 63), 1 << 70, 10**400))
-        case 2:
-            return rng.choice((0.0, -0.5, 1e308, float("inf"), float("-inf"), float("nan")))
-        case 3 | 4 | 5:
-            return rng.choice(TEXTS)
-        case 6:
-            return [_value(rng, depth + 1) for _ in range(rng.randrange(4))]
-        case _:
-            return {rng.choice(TEXTS): _value(rng, depth + 1) for _ in range(rng.randrange(4))}
-
-
-def _changed(rng: random.Random, value: object) -> object:
-    """A value of JSON's with some part of it replaced, left out or added."""
-    if rng.random() < 0.15 or not isinstance(value, dict | list) or not value:
-        return _value(rng)
-    if isinstance(value, list):
-        value = list(value)
-        where = rng.randrange(len(value))
-        value[where : where + rng.choice((0, 1, 1))] = [_changed(rng, value[where])]
-        return value
-    value = dict(value)
-    key = rng.choice(list(value))
-    match rng.randrange(5):
-        case 0:
-            del value[key]
-        case 1:
-            value[rng.choice(TEXTS)] = _value(rng)
-        case _:
-            value[key] = _changed(rng, value[key])
-    return value
-
-
-def _text(rng: random.Random, value: object) -> bytes:
-    """JSON of a changed value, now and then damaged."""
-    for _ in range(rng.choice((1, 1, 2, 3))):
-        value = _changed(rng, value)
-    content = json.dumps(value, ensure_ascii=rng.random() < 0.7).encode(errors="surrogatepass")
-    return _noise(rng, content) if rng.random() < 0.3 else content
-
-
 # Weights
 
 
@@ -127,7 +45,7 @@ def header(rng: random.Random, folder: Path) -> None:
     """The header of a safetensors file."""
     tensor = {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}
     good = {"__metadata__": {"content-weighted": "{}"}, "a": tensor, "b": dict(tensor)}
-    text = _text(rng, good)
+    text = changed_text(rng, good)
     length = rng.choice((len(text),) * 8 + (0, 1, len(text) + 1, 1 << 24, 1 << 63, 2**64 - 1))
     path = folder / "w.safetensors"
     path.write_bytes(length.to_bytes(8, "little") + text + bytes(rng.choice((12, 12, 0, 11))))
@@ -145,7 +63,7 @@ def texts(rng: random.Random, folder: Path) -> None:
     notes = {"command": "x", "codecs": {"a": "{}"}, "points": {"a": ["1"]}, "datasets": {"s": "1"}}
     source = {"run": 1, "measured": "x", "point": "1", "encode_s": 1.0, "decode_s": None}
     read, good = rng.choice(((metrics_of, metrics), (provenance_of, notes), (source_of, source)))
-    read(_text(rng, good).decode(errors="replace"))
+    read(changed_text(rng, good).decode(errors="replace"))
 
 
 # Imports
@@ -164,13 +82,13 @@ def points(rng: random.Random, folder: Path) -> None:
         )
     separator = rng.choice(",,,;\t")
     content = "\n".join(map(separator.join, rows)).encode(errors="surrogatepass")
-    _imported(folder / "p.csv", _noise(rng, content) if rng.random() < 0.4 else content)
+    _imported(folder / "p.csv", noise(rng, content) if rng.random() < 0.4 else content)
 
 
 def results(rng: random.Random, folder: Path) -> None:
     """CompressAI's JSON."""
     lists = {"bpp": [0.1, 0.2], "psnr-rgb": [30.0, 32.0], "ms-ssim-rgb": [0.9, 0.95]}
-    _imported(folder / "r.json", _text(rng, {"name": "n", "results": lists}))
+    _imported(folder / "r.json", changed_text(rng, {"name": "n", "results": lists}))
 
 
 def _imported(path: Path, content: bytes) -> None:
@@ -196,11 +114,12 @@ def _good() -> bytes:
 
         with tempfile.TemporaryDirectory() as name:
             path = good_store(Path(name) / "good") / FILE_NAME
-            _template["bytes"] = path.read_bytes()
+            rating_targets.add_answers(path)
             with closing(sqlite3.connect(path)) as db:
                 for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'"):
                     found = db.execute("SELECT name, type FROM pragma_table_info(?)", (table,))
                     _columns[table] = found.fetchall()
+            _template["bytes"] = path.read_bytes()
     return _template["bytes"]
 
 
@@ -214,11 +133,22 @@ def _made(rng: random.Random, folder: Path) -> Path:
     if rng.random() < 0.6:
         _fill(rng, path)
     if rng.random() < 0.4:
-        path.write_bytes(_noise(rng, path.read_bytes()))
+        path.write_bytes(noise(rng, path.read_bytes()))
     if rng.random() < 0.1:
         beside = path.with_name(f"{FILE_NAME}{rng.choice(('-journal', '-wal', '-shm'))}")
-        beside.write_bytes(_noise(rng, _good()[: rng.choice((0, 40, 600, 20_000))]))
+        beside.write_bytes(noise(rng, _good()[: rng.choice((0, 40, 600, 20_000))]))
     return out
+
+
+_JSON: dict[str, Callable[[], object]] = {
+    **dict.fromkeys(
+        ("metrics", "provenance", "source", "text"),
+        lambda: {"psnr_rgb_db": 1.0, "codecs": {}, "points": {}},
+    ),
+    "definition": lambda: json.loads(rating_targets.study().text()),
+    "about": lambda: {"remark": "x", "width": 1},
+}
+"""What the columns hold that are JSON."""
 
 
 def _fill(rng: random.Random, path: Path) -> None:
@@ -234,8 +164,8 @@ def _fill(rng: random.Random, path: Path) -> None:
                 "TEXT": lambda: rng.choice(TEXTS).encode(errors="surrogatepass"),
                 "BLOB": lambda: rng.randbytes(rng.randrange(20)),
             }[kind]()
-            if kind == "TEXT" and column in ("metrics", "provenance", "source", "text"):
-                value = _text(rng, {"psnr_rgb_db": 1.0, "codecs": {}, "points": {}})
+            if kind == "TEXT" and column in _JSON:
+                value = changed_text(rng, _JSON[column]())
             cast = "CAST(? AS TEXT)" if kind == "TEXT" else "?"
             some = rng.choice(("", " WHERE rowid = 1", " WHERE rowid % 2"))
             if rng.random() < 0.1:
@@ -260,15 +190,97 @@ def store(rng: random.Random, folder: Path) -> None:
             opened.images(key)
         for key in opened.measured(SCORES):
             opened.kept(key)
+        path = opened.path
+    rating_targets.shown(path)
 
 
 def report(rng: random.Random, folder: Path) -> None:
     """A store, shown as a report's page without pictures."""
     with Store.open(_made(rng, folder)) as opened:
-        measurements, runs = frame(opened), opened.runs()
+        measurements, runs, judgements = frame(opened), opened.runs(), of_store(opened)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         as_json(data.gather(measurements, runs))
+    as_json(judgements)
+
+
+# Ratings
+
+
+def answer_file(rng: random.Random, folder: Path) -> None:
+    """A file of answers."""
+    rating_targets.answer_file(rng, folder, _good())
+
+
+# TOML files
+
+_METRIC = {
+    "name": "m", "compare": "m {reference} {distorted}", "figure": "([0-9.]+)", "label": "M",
+    "better": "lower", "identical": 0.0, "least_side": 8, "timeout_s": 5.0, "unit": "dB",
+}  # fmt: skip
+_METRICS = {
+    "name": "m", "compare": ["m", "{reference}", "{distorted}"], "version": "m -v",
+    "figures": {"a": {"figure": "a=(.*)", "better": "lower"}, "b": {"figure": "b=(.*)"}},
+}  # fmt: skip
+_CODEC = {
+    "name": "c", "encode": "c {input} {output} {point}",
+    "decode": ["c", "-d", "{input}", "{output}"],
+    "points": [1, 2, 3], "reads": "ppm", "writes": "png",
+}  # fmt: skip
+_PROFILE = {
+    "title": "T", "rates": [0.1, 0.5], "metrics": ["default"], "figures": ["psnr_rgb"],
+    "anchor": "jpeg", "notes": ["n"], "source": "s",
+}  # fmt: skip
+
+
+def toml_files(rng: random.Random, folder: Path) -> None:
+    """A metric or codec that is a program, or a profile. No program is called to read it."""
+    path = folder / "f.toml"
+    read, made = rng.choice(
+        (
+            (load_metric, _METRIC),
+            (load_metric, _METRICS),
+            (load_codec, _CODEC),
+            (lambda path: profile.load(str(path)), _PROFILE),
+        )
+    )
+    value: object = made
+    for _ in range(rng.choice((0, 1, 1, 2))):
+        value = changed(rng, value)
+    content = _toml(value).encode(errors="surrogatepass")
+    path.write_bytes(noise(rng, content) if rng.random() < 0.3 else content)
+    read(path)
+
+
+def _toml(value: object) -> str:
+    if not isinstance(value, dict):
+        return f"x = {_toml_value(value)}\n"
+    return "".join(f"{_toml_text(key)} = {_toml_value(one)}\n" for key, one in value.items())
+
+
+def _toml_value(value: object) -> str:
+    match value:
+        case None:
+            return "1979-05-27T07:32:00Z"
+        case bool() | int():
+            return str(value).lower()
+        case float():
+            return repr(value)
+        case str():
+            return _toml_text(value)
+        case list() | tuple():
+            return f"[{', '.join(map(_toml_value, value))}]"
+        case dict():
+            pairs = (f"{_toml_text(key)} = {_toml_value(one)}" for key, one in value.items())
+            return f"{{{', '.join(pairs)}}}"
+    raise TypeError(value)
+
+
+def _toml_text(text: str) -> str:
+    return json.dumps(text).replace("\x7f", "\\u007f")
+
+
+# All of them
 
 
 TARGETS: dict[str, Target] = {
@@ -278,6 +290,9 @@ TARGETS: dict[str, Target] = {
     "CompressAI's JSON": results,
     "store": store,
     "report data": report,
+    "answers of raters": answer_file,
+    "TOML files": toml_files,
+    "weights": weights,
 }
 
 
@@ -286,7 +301,8 @@ def tried(target: Target, seed: int, folder: Path) -> str:
     try:
         target(random.Random(seed), folder)  # noqa: S311 - to be repeated, not secret
     except LicBenchError as error:
-        text = str(error)
+        text, cause = str(error), error.__cause__
+        assert not isinstance(cause, MemoryError), "it took all memory there is"
         assert 0 < len(text) < 5000
         assert text.count("\n") < 5
         return "refused"

@@ -138,3 +138,43 @@ def test_shapes_are_compared_both_ways(tmp_path: Path) -> None:
     for found in ({}, {"a": (2,)}, {"a": (1,), "b": (1,)}):
         with pytest.raises(UnavailableError, match="other weights than its settings say"):
             check_shapes(tmp_path, found, {"a": (1,)})
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value"),
+    [
+        ("net__digits__place", -2, 100_000),
+        ("net__digits__place", -2, -(2**62)),
+        ("net__digits__sign", -1, 7),
+        ("net__digits__coefficient", 0, 5),
+        ("context__related", -1, 2**40),
+    ],
+)
+def test_whole_numbers_that_would_lead_out_of_a_table(
+    name: str, at: int, value: int, tmp_path: Path, photo: Image
+) -> None:
+    """The place of a digit was looked up as it stood: memory beside the table became pixels."""
+
+    def led_out(tensor: "torch.Tensor") -> "torch.Tensor":
+        tensor = tensor.clone()
+        tensor.view(-1)[at] = value
+        return tensor
+
+    assert "hold no network" in refused(changed(tmp_path, {}, **{name: led_out}), photo)
+
+
+@pytest.mark.parametrize("name", ["net__digits__place", "context__related", "context__local"])
+def test_tensors_of_another_type_are_refused(name: str, tmp_path: Path, photo: Image) -> None:
+    with safetensors.safe_open(WEIGHTS["mse"], "pt") as file:
+        if name.replace("__", ".") not in file.keys():  # noqa: SIM118
+            name = "context__out"
+
+    def other(tensor: "torch.Tensor") -> "torch.Tensor":
+        return tensor.double() if tensor.dtype == torch.int64 else tensor.long()
+
+    assert " as torch." in refused(changed(tmp_path, {}, **{name: other}), photo)
+
+
+def test_more_channels_than_a_file_has_bytes(tmp_path: Path, photo: Image) -> None:
+    """A tuple of as many numbers took 8 GB."""
+    assert "coefficients is" in refused(changed(tmp_path, {"coefficients": 10**9}), photo)

@@ -1,6 +1,7 @@
 """Metrics that are a program: what they are told, what they print, and how they fail."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 from lic_bench import Image, SpecError, UnavailableError, read_image
 from lic_bench.errors import MetricError
+from lic_bench.metric import profile
 from lic_bench.metric.base import Comparison, Metric, scores_of
+from lic_bench.metric.programs import load
 from lic_bench.metric.registry import MetricRegistry
 from lic_bench.plugins.identity import identity
 
@@ -179,3 +182,41 @@ def test_the_example_reads_what_butteraugli_prints() -> None:
         "butteraugli_max": "9.8512344360",
         "butteraugli_3norm": "3.0876",
     }
+
+
+BAD_FILES = {
+    "deep": (b"a = " + b"[" * 100_000, "f.toml"),
+    "long": (b"x" * 2_000_000, "2,000,000 bytes"),
+    "quoted": (b"'" + b"a" * 20_000 + b"' = 1\nname = 'm'\ncompare = 'x'", "f.toml"),
+    "no text": (b"\xff\xfe", "f.toml"),
+    "steering": (b'"\\u001b[2J" = 1\nname = "m"\ncompare = "x"', "f.toml"),
+    "expression": (
+        b"name = 'm'\ncompare = 'm {reference} {distorted}'\nfigure = '"
+        + b"(" * 20_000 + b")" * 20_000 + b"'", "f.toml",
+    ),
+    "expression that repeats": (
+        b"name = 'm'\ncompare = 'm {reference} {distorted}'\nfigure = '(a){99999999999}'", "f.toml"
+    ),
+    "label": (
+        b"name = 'm'\ncompare = 'm {reference} {distorted}'\nfigure = '(a)'\nlabel = '"
+        + b"a" * 5000 + b"'", "label",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("read", [load, lambda path: profile.load(str(path))], ids=["m", "p"])
+@pytest.mark.parametrize("what", BAD_FILES)
+def test_a_file_that_was_made_to_do_harm(what: str, read: object, tmp_path: Path) -> None:
+    content, says = BAD_FILES[what]
+    path = tmp_path / "f.toml"
+    path.write_bytes(content)
+    with pytest.raises(SpecError, match=says if read is load else "f.toml") as caught:
+        read(path)  # type: ignore[operator]
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f.toml")
+    for read in (load, lambda path: profile.load(str(path))):
+        with pytest.raises(SpecError, match="is no file"):
+            read(tmp_path / "f.toml")

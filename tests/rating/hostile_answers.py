@@ -7,9 +7,40 @@ from typing import Any
 
 import numpy as np
 
-from lic_bench.rating.study import Study
+from lic_bench.rating.study import Shown, Study, StudyImage, Trial
 
 Json = dict[str, Any]
+
+
+def small_study(
+    codecs: tuple[str, ...] = ("toy", "toy2", "toy3"),
+    names: tuple[str, str] = ("a.png", "b.png"),
+    **about: Any,
+) -> Study:
+    """Two images, three codecs or more, two orders; made, not measured."""
+    some = len(codecs) + 2
+    pictures = [
+        Shown(f"{some * image + k:016x}", image, role, f"{some * image + k:064x}", codec)
+        for image in (0, 1)
+        for k, (role, codec) in enumerate(
+            [("original", ""), ("low", ""), *(("codec", codec) for codec in codecs)]
+        )
+    ]
+    first = [(k, k + 1) for k in range(2, some - 1)] + [(some - 1, 2)]
+    pairs = first + [(some + a, some + b) for a, b in first]
+    order = (
+        *(Trial(0, 1, "training"), Trial(1, 0, "training"), Trial(2, 2, "training")),
+        *(Trial(some + 1, some, "training"), *(Trial(a, b, "warmup") for a, b in pairs[:3])),
+        *(Trial(a, b, "pair") for a, b in pairs),
+        *(Trial(3, 2, "repeat"), Trial(0, 1, "catch"), Trial(some, some, "identical")),
+    )
+    turned = tuple(Trial(trial.right, trial.left, trial.kind) for trial in order)
+    images = tuple(StudyImage(name, k * 64, 40, 30) for name, k in zip(names, "ab", strict=True))
+    said = {
+        "title": "Which is closer?", "dataset": "set", "target": "bpp=0.5", "pause": 30,
+        "command": "lic-bench rate make", "unequal": ((2, 3),), **about,
+    }  # fmt: skip
+    return Study(images=images, pictures=tuple(pictures), orders=(order, turned), **said)
 
 
 def session(
@@ -76,7 +107,9 @@ def _number(text: str) -> Callable[[Study], bytes]:
 
 def _million(study: Study) -> bytes:
     other = session(study, "other", seed=7, order=1)
-    return json.dumps({**other, "trials": other["trials"][:1] * 1_000_000}).encode()
+    whole = json.dumps({**other, "trials": []}).encode()
+    one = json.dumps(other["trials"][0]).encode()
+    return whole.replace(b'"trials": []', b'"trials": [' + (one + b",") * 999_999 + one + b"]")
 
 
 def _too_many(study: Study) -> bytes:
@@ -105,6 +138,18 @@ def _contradicting(study: Study) -> bytes:
     return json.dumps(good).encode()
 
 
+def _empty(study: Study) -> bytes:
+    """As many trials as fit into a file that is read."""
+    text = _changed(trials=[])(study)
+    return text.replace(b'"trials": []', b'"trials": [' + b"{}," * 600_000 + b"{}]")
+
+
+def _repeated(study: Study) -> bytes:
+    """A key twice."""
+    text = session(study, "other", seed=7, order=1)
+    return json.dumps(text).encode().replace(b'"rater"', b'"rater": "first", "rater"')
+
+
 HOSTILE: dict[str, Callable[[Study], tuple[bytes, str]]] = {
     name: lambda study, made=made, says=says: (made(study), says)
     for name, (made, says) in {
@@ -114,6 +159,8 @@ HOSTILE: dict[str, Callable[[Study], tuple[bytes, str]]] = {
         "swapped sides": (_swapped, "other pictures than were asked"),
         "other token": (_trial(5, left="<script>"), "holds no answers"),
         "a million trials": (_million, "bytes"),
+        "600,000 empty trials": (_empty, "holds no answers"),
+        "a key twice": (_repeated, ""),
         "too many trials": (_too_many, "500 trials"),
         "a trial twice": (_twice, "trial 5 stands where"),
         "no such order": (_changed(order=99_999), "no order"),
@@ -129,6 +176,8 @@ HOSTILE: dict[str, Callable[[Study], tuple[bytes, str]]] = {
         "not looked": (_trial(5, switches=0), "holds no answers"),
         "not a number": (_number("NaN"), "holds no answers"),
         "huge number": (_number("1e999"), "holds no answers"),
+        "huge whole number": (_number("9" * 5000), "holds no answers"),
+        "huge order": (_changed(order=10**300), "holds no answers"),
         "another field": (_changed(more=1), "holds no answers"),
         "deep": (lambda study: b"[" * 100_000, "holds no answers"),
         "no JSON": (lambda study: b"\xff\xfe{", "holds no answers"),

@@ -64,6 +64,8 @@ def study_in(page: Path) -> str:
     SpecError
         Where the file is no such page.
     """
+    if not page.is_file():  # a pipe would be waited for
+        raise SpecError(f"{page} is no file")
     try:
         with page.open(encoding="utf-8") as file:
             head = file.read(200_000)
@@ -73,6 +75,15 @@ def study_in(page: Path) -> str:
     if found is None:
         raise SpecError(f"{page} is no page of lic-bench rate make")
     return found[1]
+
+
+def policy() -> str:
+    """What a served page may do, whoever made it: nothing but our script runs."""
+    return (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        f"connect-src 'self'; script-src '{source_hash(script())}'; "
+        f"style-src '{source_hash(_file('style.css'))}'"
+    )
 
 
 def served(page: Path) -> bytes:
