@@ -13,7 +13,8 @@ from command import command
 from markdown_it import MarkdownIt
 from scipy.interpolate import PchipInterpolator
 
-from lic_bench import Image, SpecError, aggregate, bd_rates, write_image
+from lic_bench import Image, SpecError, bd_rates, write_image
+from lic_bench.analysis.curves import aggregate
 from lic_bench.metric.quality import QUALITIES
 from lic_bench.reporting.tables import (
     FORMATS,
