@@ -34,7 +34,7 @@ function drawMatrix() {
     }
     const ends = ranges?.[anchor]?.[test],
       unsure = Boolean(ends) && ends[0] <= 0 && ends[1] >= 0;
-    const depth = 0.08 + 0.5 * Math.min(1, Math.abs(Math.log1p(rate / 100)) / Math.log(2.5));
+    const depth = 0.08 + 0.4 * Math.min(1, Math.abs(Math.log1p(rate / 100)) / Math.log(2.5));
     return html(
       "td",
       {
