@@ -34,7 +34,7 @@ def stored(folder: Path, study: Study, raters: int = 3) -> Path:
 
 
 def test_names_in_a_study_steer_neither_terminal_nor_figure(tmp_path: Path) -> None:
-    """Codecs, images and data set are called what their sender liked; a figure failed of a `$`."""
+    """Codecs, images and data set are called what their sender liked; `[/x]` was a traceback."""
     study = small_study(
         (f"{EVIL}1", f"{EVIL}2", f"{EVIL}3"), (f"{EVIL}a", f"{EVIL}b"),
         dataset=EVIL, target=EVIL, title=EVIL, command=EVIL,
