@@ -13,7 +13,7 @@ from lic_bench.checks import contract
 from lic_bench.checks.contract import CHECKS, Check, ContractError, Subject, title
 
 EXAMPLES = tuple(sorted((Path(__file__).parents[2] / "examples").glob("*.toml")))
-SLOW = ("avif", "compressai", "content-weighted", "heif", "hevc", "vvc")
+SLOW = ("avif", "cae-pca", "compressai", "content-weighted", "heif", "hevc", "vvc")
 
 
 @cache
