@@ -18,7 +18,8 @@ from lic_bench import (
     find_checkpoints,
 )
 from lic_bench.codecs.compressai.bitstream import Stream, check_size, pack, unpack
-from lic_bench.codecs.compressai.weights import Weights, published
+from lic_bench.codecs.compressai.weights import published
+from lic_bench.plugins.weights import Weights
 
 if TYPE_CHECKING:
     from lic_bench import Image

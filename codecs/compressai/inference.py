@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from lic_bench import BitstreamError, UnavailableError
+from lic_bench.plugins.torchvision import import_with_torchvision
 
 if TYPE_CHECKING:
     from lic_bench import Image
@@ -35,7 +36,6 @@ _PADDED = 64
 _STRIDE = 16  # pixels on a side of a latent
 _TOTAL = 1 << 16  # of the frequencies of a channel's symbols
 _STATE_BITS = 64  # what the entropy decoder may make up
-_operators: list[torch.library.Library] = []
 
 
 class Model:
@@ -214,19 +214,5 @@ def _exact() -> Iterator[None]:
 
 
 def import_compressai() -> ModuleType:
-    """Import CompressAI, also where torchvision was built for another torch than there is.
-
-    Then torchvision's operators do not load, and it stops where it describes two of them. They are
-    not used here: it is enough that they have been declared.
-    """
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-        for name in ("nms", "qnms"):
-            schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            library.define(schema)  # type: ignore[no-untyped-call]
-        _operators.append(library)
-    return importlib.import_module("compressai")
+    """Import CompressAI, also where torchvision was built for another torch than there is."""
+    return import_with_torchvision("compressai")

@@ -1,16 +1,8 @@
-"""Files of weights: those that CompressAI publishes, and a user's own.
-
-CompressAI's lie in the cache of `torch.hub`, and are fetched into it at first use. Nothing here
-imports torch, but fetching: what a run consists of is known without it.
-"""
+"""The files of weights that CompressAI publishes."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from pathlib import Path
-
-from lic_bench import UnavailableError, file_digest
+from lic_bench.plugins.weights import Weights, cache_folder
 
 _ROOT = "https://compressai.s3.amazonaws.com/models/v1"
 # What `compressai.zoo` names, by model and metric: how the files' names begin, and the digits that
@@ -70,60 +62,6 @@ _PUBLISHED = {
 }
 
 
-@dataclass(frozen=True)
-class Weights:
-    """A file of weights that is at hand, or may have to be fetched."""
-
-    path: Path
-    url: str = ""
-    """Where it is published; nothing for a user's own."""
-
-    def at_hand(self) -> bool:
-        """Whether it need not be fetched."""
-        return self.path.is_file()
-
-    def digest(self) -> str:
-        """The first eight digits of the SHA-256 of the file.
-
-        Of a file that is yet to be fetched, which its name holds: it will be checked.
-        """
-        if self.url and not self.at_hand():
-            return self._named()
-        return file_digest(self.path)[:8]
-
-    def is_published(self) -> bool:
-        """Whether a published file is what was published, as far as its name tells."""
-        return not self.url or self.digest() == self._named()
-
-    def fetch(self) -> None:
-        """Fetch it, with progress, where it is not at hand.
-
-        Raises
-        ------
-        UnavailableError
-            Where that fails.
-        """
-        if self.at_hand() or not self.url:
-            return
-        if "LIC_BENCH_OFFLINE" in os.environ:  # as where a stream is decoded that was sent
-            raise UnavailableError(
-                f"{self.path.name} is not at hand, and nothing is fetched to decode a stream; "
-                "lic-bench run or lic-bench encode fetches it"
-            )
-        from torch.hub import download_url_to_file
-
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            download_url_to_file(self.url, str(self.path), hash_prefix=self._named())
-        except (OSError, RuntimeError) as error:  # no network, no room; another hash
-            raise UnavailableError(
-                f"{self.url} cannot be fetched ({error}); lay it into {self.path.parent}"
-            ) from error
-
-    def _named(self) -> str:
-        return self.path.name.removesuffix(".pth.tar")[-8:]
-
-
 def published(model: str, metric: str) -> tuple[Weights, ...]:
     """The weights that CompressAI publishes: one file a quality, one for a variable-rate model."""
     if (model, metric) not in _PUBLISHED:
@@ -135,11 +73,7 @@ def published(model: str, metric: str) -> tuple[Weights, ...]:
         if len(digests) > 1
         else [f"{prefix}-{digests[0]}.pth.tar"]
     )
-    return tuple(Weights(_cache() / name, f"{_ROOT}/{name}") for name in names)
-
-
-def _cache() -> Path:
-    """Where `torch.hub` keeps what it fetches."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
-    home = Path(os.environ.get("TORCH_HOME", caches / "torch"))
-    return home.expanduser() / "hub" / "checkpoints"
+    return tuple(
+        Weights(cache_folder() / name, f"{_ROOT}/{name}", digest)
+        for name, digest in zip(names, digests, strict=True)
+    )

@@ -9,6 +9,7 @@ import typer
 from lic_bench.cli import console
 from lic_bench.cli.complete import complete_codecs
 from lic_bench.cli.options import Json, Plugins
+from lic_bench.printable import printable
 
 if TYPE_CHECKING:
     from lic_bench.codec.base import Codec
@@ -81,7 +82,7 @@ def _tell(entry: Entry[Codec]) -> None:
     from lic_bench.codec.base import point_text
     from lic_bench.plugins.spec import option_texts
 
-    typer.secho(entry.name, bold=True)
+    typer.secho(printable(entry.name), bold=True)
     if entry.problem is not None:
         console.say(f"  cannot be used here: {entry.problem}")
     if entry.cls is not None:

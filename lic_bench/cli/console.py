@@ -127,13 +127,16 @@ def resumable() -> Iterator[None]:
 
 
 @contextmanager
-def run_progress() -> Iterator[Callable[[Progress], None]]:
+def run_progress(*, quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
     """Show a run's progress, with an estimate of the time left: a bar, or lines in a log.
 
     Meanwhile matplotlib and pandas are imported, in the background: workers start, and measure.
     """
     Thread(target=import_module, args=("lic_bench.reporting.plots",), daemon=True).start()
     console = Console(stderr=True)
+    if quiet:
+        yield lambda now: None
+        return
     if not console.is_terminal:
         yield _lines()
         return
@@ -147,8 +150,9 @@ def run_progress() -> Iterator[Callable[[Progress], None]]:
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
-        progress.TimeRemainingColumn(elapsed_when_finished=True),
+        progress.TextColumn("so far,"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("to go"),
         progress.TextColumn("{task.fields[latest]}"),
     )
     with progress.Progress(*columns, console=console) as bars:
@@ -185,7 +189,8 @@ def _lines() -> Callable[[Progress], None]:
             latest = time.monotonic()
             left = seconds / now.done * (work - now.done)
             print(
-                f"{now.done} of {work} in {seconds:.0f} s, {now.failed} failed, {left:.0f} s left",
+                f"{now.done} of {work} in {seconds:.0f} s, {now.failed} failed"
+                + (f", about {left:.0f} s to go" if now.done < work else ""),
                 file=sys.stderr,
             )
 

@@ -23,6 +23,7 @@ from lic_bench.cli import (
     console,
     datasets,
     export,
+    extract,
     import_results,
     measure,
     merge,
@@ -81,6 +82,7 @@ _GROUPS: dict[str, dict[str, Callable[..., object]]] = {
     },
     "More of what was measured": {
         "measure": measure.measure,
+        "extract": extract.extract,
         "export": export.export,
         "merge": merge.merge,
         "import": import_results.import_results,

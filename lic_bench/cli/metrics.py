@@ -9,6 +9,7 @@ import typer
 from lic_bench.cli import console
 from lic_bench.cli.complete import complete_metrics
 from lic_bench.cli.options import Json, Plugins
+from lic_bench.printable import printable
 
 if TYPE_CHECKING:
     from lic_bench.metric.base import Metric
@@ -92,7 +93,7 @@ def _tell(entry: Entry[Metric]) -> None:
     from lic_bench.metric.base import scores_of
     from lic_bench.plugins.spec import option_texts
 
-    typer.secho(entry.name, bold=True)
+    typer.secho(printable(entry.name), bold=True)
     if entry.problem is not None:
         console.say(f"  cannot be used here: {entry.problem}")
     if entry.cls is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +17,14 @@ from lic_bench.cli.options import (
     Debug,
     Device,
     Jobs,
+    Json,
     Memory,
     Metrics,
     OnDatasets,
     Out,
     Plugins,
     Points,
+    Quiet,
     Timeout,
 )
 from lic_bench.errors import SpecError, UndefinedError
@@ -37,6 +39,12 @@ def run(
     codecs: Codecs = ["jpeg,jpeg2000"],
     dataset: OnDatasets = ["sample"],
     points: Points = [],
+    images: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Only so many of each data set, evenly chosen, called kodak-4of24."
+        ),
+    ] = None,
     match: Annotated[
         list[str],
         typer.Option(
@@ -80,6 +88,14 @@ def run(
         ),
     ] = False,
     anchor: Anchor = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be measured, and measure nothing.")
+    ] = False,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Fetch known data sets that are not here.")
+    ] = False,
+    quiet: Quiet = False,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure codecs on data sets; then show a table, and draw the curves.
@@ -88,6 +104,7 @@ def run(
     name a further codec to add it.
 
     - `lic-bench run --codecs jpeg,jpeg2000 --dataset kodak`
+    - `lic-bench run -c jpeg,webp -d kodak --images 4 --dry-run`
     - `lic-bench run -c jpeg:subsampling=4:4:4 -d "~/my photos" --points 5:95:5`
     - `lic-bench run -c jpeg,jpeg2000 -p jpeg=10,50,90 -p jpeg2000=96,48,24 -o results/three`
     - `lic-bench run -c jpeg,jpeg2000 -d kodak --match bpp=0.25 --match psnr_rgb=32`
@@ -109,14 +126,22 @@ def run(
         specs += [anchor] if anchor and anchor not in specs else []
     if anchor is not None and anchor not in specs:
         raise SpecError(f"the anchor {anchor!r} is none of the run's codecs: {', '.join(specs)}")
+    datasets = [str(Path(one).expanduser()) if one.startswith("~") else one for one in dataset]
+    _fetch_missing(datasets, unasked=fetch)
     planned = plan(
         specs,
-        [str(Path(name).expanduser()) if name.startswith("~") else name for name in dataset],
+        datasets,
         points=points_by_spec(points),
         device=device,
         plugins=plugin,
         metrics=[*split(metrics), *_of_targets(match)],
+        images=images,
     )
+    if not (quiet or json):
+        show.images_left_out(planned)
+    if dry_run:
+        show.plan(planned, out, as_json=json)
+        return
     targets = _targets(match)  # of metrics that are known by now
     more = None
     if conditions is not None:
@@ -134,7 +159,7 @@ def run(
         insecure_scheduler=insecure_scheduler,
     )
     verdicts = []
-    with console.resumable(), console.run_progress() as report:
+    with console.resumable(), console.run_progress(quiet=quiet or json) as report:
         if targets:
             from lic_bench.execution.matching import match as search
 
@@ -147,18 +172,41 @@ def run(
             from lic_bench.execution import decodes
 
             verdicts = decodes.check(planned, out, jobs=jobs, timeout_s=timeout, report=report)
-    if conditions is None:
-        show.summary(measurements, anchor or ("jpeg" if "jpeg" in specs else specs[0]))
-    if conditions is not None:
-        show.conditions(measurements, conditions, anchor, out, Path(profile or "").stem)
-    elif targets:
-        show.matches(measurements, targets, anchor)
-    drawn = _draw(measurements, out) if conditions is None else ()
-    for path in (*(out / name for name in TABLES), *drawn):
-        console.say(path)
+    against = anchor or ("jpeg" if "jpeg" in specs else specs[0])
+    drawn = [] if conditions is not None else _draw(measurements, out)
+    paths = [*(out / name for name in TABLES), *drawn]
+    if json:
+        show.summary_as_json(measurements, against, paths)
+    elif not quiet:
+        if conditions is not None:
+            show.conditions(measurements, conditions, anchor, out, Path(profile or "").stem)
+        else:
+            show.summary(measurements, against)
+            show.too_small(measurements)
+        if targets and conditions is None:
+            show.matches(measurements, targets, anchor)
+        for path in paths:
+            console.say(path)
     differ = show.differences(verdicts)
     if show.failures(measurements, tracebacks=out if debug else None) or differ:
         raise typer.Exit(1)
+
+
+def _fetch_missing(datasets: Sequence[str], *, unasked: bool) -> None:
+    """Fetch known data sets that are not here, where the user says so."""
+    import sys
+
+    from lic_bench.errors import plain
+    from lic_bench.images.fetch import fetch
+    from lic_bench.images.manifest import known_datasets
+
+    wanted = set(map(plain, datasets))
+    for known in known_datasets() if unasked or sys.stdin.isatty() else ():
+        if plain(known.name) not in wanted or known.path is not None or not known.bytes:
+            continue
+        question = f"{known.name} is not here. Fetch it ({known.bytes / 1e6:.0f} MB)?"
+        if unasked or typer.confirm(question, default=True, err=True):
+            fetch(known.name)
 
 
 def _targets(texts: Sequence[str]) -> list[Target]:
@@ -177,10 +225,11 @@ def _of_targets(texts: Sequence[str]) -> list[str]:
     return [name for name in named if name not in QUALITIES and name != "bpp"]
 
 
-def _draw(table: pd.DataFrame, out: Path) -> Iterable[Path]:
+def _draw(table: pd.DataFrame, out: Path) -> list[Path]:
     """Draw each data set's curves into the folder; return where."""
     from lic_bench.reporting import plots
 
+    drawn = []
     for name in table["dataset"].unique():
         path = out / f"{name}.png"
         try:
@@ -190,4 +239,5 @@ def _draw(table: pd.DataFrame, out: Path) -> Iterable[Path]:
         except UndefinedError as error:
             console.messages().print(f"No plot of {name}: {error}", markup=False)
         else:
-            yield path
+            drawn.append(path)
+    return drawn

@@ -21,43 +21,134 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lic_bench.execution.decodes import Verdict
+    from lic_bench.execution.plan import Plan
     from lic_bench.metric.profile import Profile
     from lic_bench.metric.targets import Target
     from lic_bench.reporting.tables import PaperTable
 
 _BD_METRICS = ("psnr_rgb", "ms_ssim_rgb")
 """Of a run's table, beside those that not every run gives."""
+_LISTED = 5  # images that are named
 _MATCH_METRICS = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb")
 _MATCH_WIDTH = 140  # rather a wrapped line than a figure that is cut
 _PROFILE_WIDTH = 220
 
 
-def summary(table: pd.DataFrame, anchor: str) -> None:
-    """Print a table for each data set: codec, points, range of bpp, BD-rates."""
+def images_left_out(planned: Plan) -> None:
+    """Say which images cannot be read, and of which some metrics are not defined."""
+    for dataset in planned.datasets:
+        damaged = [image.error for image in dataset.images if image.error is not None]
+        for what, lines in (("not read", dataset.unread), ("damaged", damaged)):
+            for line in lines[:_LISTED]:
+                console.note(f"{dataset.name}: left out: {line}")
+            if len(lines) > _LISTED:
+                console.note(f"{dataset.name}: {len(lines) - _LISTED} more images are {what}")
+
+
+def too_small(table: pd.DataFrame) -> None:
+    """Say on which images a metric is not defined: its curve lacks all points, for their sake."""
+    from lic_bench.metric.quality import qualities_in
+
+    fine = table[table["error"].isna() & table["metric_errors"].isna() & table["image"].notna()]
+    of_images: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for one in qualities_in(fine):
+        lacking = fine[fine[one.images].isna()].drop_duplicates(["dataset", "image"])
+        for name, rows in lacking.groupby("dataset"):
+            images = tuple(f"{row.image} ({row.width}x{row.height})" for row in rows.itertuples())
+            of_images.setdefault((str(name), images), []).append(one.name)
+    for (name, images), metrics in of_images.items():
+        more = f" and {len(images) - _LISTED} more" if len(images) > _LISTED else ""
+        console.note(
+            f"{name}: too small for {', '.join(metrics)}: {', '.join(images[:_LISTED])}{more}; "
+            "there is no curve without these images' figures"
+        )
+
+
+def plan(planned: Plan, out: Path, *, as_json: bool = False) -> None:
+    """Say what would be measured: of each codec, how much is known already."""
+    from lic_bench.codec.base import point_text
+    from lic_bench.files import as_json as text_of
+    from lic_bench.store.database import FILE_NAME, Store
+
+    known: dict[str, int] = {}
+    if (out / FILE_NAME).is_file():
+        with Store.open(out) as store:
+            for key in store.measured(planned.scores):
+                if key in planned:
+                    known[key.identity] = known.get(key.identity, 0) + 1
+    rows = [
+        {
+            "codec": spec,
+            "points": list(map(point_text, planned.points[spec])),
+            "measurements": planned.count(identity),
+            "known": known.get(identity, 0),
+        }
+        for spec, identity in planned.identities.items()
+    ]
+    sets = {dataset.name: len(dataset.images) for dataset in planned.datasets}
+    if as_json:
+        console.give(text_of({"datasets": sets, "codecs": rows, "metrics": list(planned.metrics)}))
+        return
+    listed = ", ".join(f"{name} ({images} images)" for name, images in sets.items())
+    console.say(f"{listed}; {', '.join(planned.metrics)}; into {out}")
+    table = console.plain_table("codec", "measurements", "known", "to do")
+    table.add_column("points", overflow="fold")
+    for row in rows:
+        done, there = int(str(row["known"])), int(str(row["measurements"]))
+        points = ", ".join(map(point_text, planned.points[str(row["codec"])]))
+        table.add_row(escape(str(row["codec"])), str(there), str(done), str(there - done), points)
+    console.show(table)
+
+
+def summary_as_json(table: pd.DataFrame, anchor: str, paths: Sequence[Path]) -> None:
+    """Print what `summary` shows as JSON, and which files were written."""
     from lic_bench.analysis import curves
-    from lic_bench.metric.quality import QUALITIES, qualities_in
-    from lic_bench.reporting.tables import counted
+    from lic_bench.files import as_json
 
     averages = curves.aggregate(table)
+    rows = [
+        {"metric": metric, **row}
+        for metric in _chosen(table)
+        for row in curves.bd_rates(averages, anchor, metric).to_dict("records")
+    ]
+    failed = int(table["error"].notna().sum())
+    files = [str(path) for path in paths]
+    console.give(as_json({"anchor": anchor, "bd_rates": rows, "failed": failed, "files": files}))
+
+
+def _chosen(table: pd.DataFrame) -> list[str]:
+    """The metrics that a run shows BD-rates in."""
+    from lic_bench.metric.quality import QUALITIES, qualities_in
+
     chosen = [
         one.name
         for one in qualities_in(table)
         if one.name in _BD_METRICS or one.name not in QUALITIES
         if table[one.images].notna().any()
     ]
-    by_metric = [curves.bd_rates(averages, anchor, metric) for metric in chosen or _BD_METRICS]
+    return chosen or list(_BD_METRICS)
+
+
+def summary(table: pd.DataFrame, anchor: str) -> None:
+    """Print a table for each data set: codec, points, range of bpp, BD-rates."""
+    from lic_bench.analysis import curves
+    from lic_bench.reporting.tables import counted
+
+    averages = curves.aggregate(table)
+    chosen = _chosen(table)
+    by_metric = [curves.bd_rates(averages, anchor, metric) for metric in chosen]
     output = console.output(40 + 16 * len(chosen))
     for name in averages["dataset"].unique():
         rows = averages[averages["dataset"] == name]
         title = f"{escape(name)}, {counted(rows)}; BD-rate against {escape(anchor)} (PCHIP)"
-        printed = console.plain_table("codec", "points", "bpp", *chosen or _BD_METRICS, title=title)
+        printed = console.plain_table("codec", "points", "bpp", *chosen, title=title)
         notes: dict[str, None] = {}
         for codec in rows["codec"].unique():
             rates = [
                 bd[(bd["dataset"] == name) & (bd["codec"] == codec)].iloc[0] for bd in by_metric
             ]
             cells = []
-            for metric, row in zip(chosen or _BD_METRICS, rates, strict=True):
+            for metric, row in zip(chosen, rates, strict=True):
                 defined = row["bd_rate_percent"] == row["bd_rate_percent"]
                 cells.append(f"{row['bd_rate_percent']:+.1f} %" if defined else "undefined")
                 if not defined:
@@ -69,7 +160,7 @@ def summary(table: pd.DataFrame, anchor: str) -> None:
             low, high = rates[0]["bpp_min"], rates[0]["bpp_max"]
             rate = f"{low:.3f} to {high:.3f}" if low == low else ""
             printed.add_row(escape(codec), str(rates[0]["points"]), rate, *cells)
-        output.print(printed)
+        console.show(printed)
         for note in notes:
             output.print(note, markup=False)
 
@@ -97,7 +188,7 @@ def _print(paper: PaperTable, output: Console) -> None:
     for cells in paper.cells():
         printed.add_row(*map(escape, cells))
     output.print(f"\n{paper.caption}", markup=False)
-    output.print(printed)
+    console.show(printed)
     for note in paper.notes:
         output.print(note, markup=False)
 

@@ -15,7 +15,7 @@ from lic_bench.codec.registry import Registry
 from lic_bench.errors import SpecError
 from lic_bench.execution.figures import Asked, asked, states
 from lic_bench.execution.measure import Task
-from lic_bench.images.dataset import Dataset, ImageFile, load_dataset
+from lic_bench.images.dataset import Dataset, ImageFile, load_dataset, some_of
 from lic_bench.metric import registry as metric_registry
 from lic_bench.metric.base import Metric
 from lic_bench.metric.registry import DEFAULT
@@ -148,6 +148,7 @@ def plan(
     device: str = "cpu",
     plugins: Iterable[str | Path] = (),
     metrics: Sequence[str] = (DEFAULT,),
+    images: int | None = None,
 ) -> Plan:
     """Check what is asked for, before any work is done; see `run` for the parameters and errors.
 
@@ -157,14 +158,19 @@ def plan(
         raise SpecError("a run needs a codec and a data set, as in --codecs jpeg --dataset sample")
     files = tuple(Path(plugin).resolve() for plugin in plugins)
     registry = Registry(files)
-    by_spec = {spec: registry.codec(spec) for spec in codecs}
+    by_spec = {spec: registry.codec(spec) for spec in map(registry.spec, codecs)}
+    points = {spec and registry.spec(spec): texts for spec, texts in (points or {}).items()}
+    if images is not None and images < 1:
+        raise SpecError("a run needs at least one image of each data set")
     loaded = tuple(load_dataset(dataset) for dataset in dict.fromkeys(datasets))
+    if images is not None:
+        loaded = tuple(some_of(dataset, images) for dataset in loaded)
     names = [dataset.name for dataset in loaded]
     for name in names:
         if names.count(name) > 1:
             raise SpecError(f"two data sets are called {name!r}; call one otherwise: NAME=PATH")
     measured_by = metric_registry.metrics(metrics, files)
-    return Plan(loaded, by_spec, _points(by_spec, points or {}), device, files, measured_by)
+    return Plan(loaded, by_spec, _points(by_spec, points), device, files, measured_by)
 
 
 def _points(

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lic_bench.errors import DatasetError, ImageError
+from lic_bench.errors import DatasetError, ImageError, plain
 from lic_bench.images.manifest import (
-    SUFFIXES,
     Manifest,
     content,
     home_of,
@@ -24,7 +23,9 @@ from lic_bench.images.manifest import (
     manifest_of,
     manifests,
     remedy,
+    suffixes,
     unknown_dataset,
+    unread_below,
     whole,
 )
 from lic_bench.printable import printable
@@ -99,6 +100,8 @@ class Dataset:
     images: tuple[ImageFile, ...]
     folder: Path | None = None
     """Where they lie, without links; of an image alone, its file. Nothing for a known data set."""
+    unread: tuple[str, ...] = ()
+    """Images in the folder that are not read, each with the reason."""
 
     @property
     def digest(self) -> str:
@@ -124,6 +127,9 @@ def load_dataset(spec: str | Manifest) -> Dataset:
     UnavailableError
         Where it is known, but not at hand.
     """
+    if isinstance(spec, str) and spec not in manifests() and not _exists(spec):
+        meant = [name for name in manifests() if plain(name) == plain(spec)]
+        spec = meant[0] if len(meant) == 1 else spec
     if isinstance(spec, Manifest) or spec in manifests():
         m = manifest_of(spec)
         uncut = load_known(whole(m)).images
@@ -132,17 +138,41 @@ def load_dataset(spec: str | Manifest) -> Dataset:
     if not _exists(spec) and re.match(r"[^=/\\]+=", spec):
         name, _, given = spec.partition("=")
     if not _exists(given):
+        if some := re.fullmatch(r"(.+)-(\d+)of(\d+)", spec):
+            whole_set = load_dataset(some[1])
+            if len(whole_set.images) == int(some[3]) and int(some[2]) > 0:
+                return some_of(whole_set, int(some[2]))
         raise unknown_dataset(spec)
     path = Path(given).absolute()
     if path.is_file():
         alone = _dataset(name or path.stem, path.parent, [path])
         return replace(alone, folder=path.resolve())
     images = images_below(path)
+    unread = tuple(
+        f"{_text(other.relative_to(path).as_posix())}: {why}"
+        for other, why in sorted(unread_below(path).items())
+    )
     if not images:
-        raise DatasetError(f"{given}: holds no images; their names end in {', '.join(SUFFIXES)}")
+        there = f" ({unread[0]})" if unread else ""
+        raise DatasetError(
+            f"{given}: holds no images{there}; their names end in {', '.join(suffixes())}"
+        )
     # A link to a folder gives its own name, but ".." the name of what it stands for.
     name = name or (path.name if path.name != ".." else path.resolve().name)
-    return replace(_dataset(name, path, images), folder=path.resolve())
+    return replace(_dataset(name, path, images), folder=path.resolve(), unread=unread)
+
+
+def some_of(dataset: Dataset, number: int) -> Dataset:
+    """So many images of a data set, at even distances: a data set called ``kodak-4of24``.
+
+    `load_dataset` finds it by that name. A whole data set stays what it is.
+    """
+    there = len(dataset.images)
+    if number >= there:
+        return dataset
+    chosen = sorted({round(i * (there - 1) / max(number - 1, 1)) for i in range(number)})
+    images = tuple(dataset.images[i] for i in chosen)
+    return replace(dataset, name=f"{dataset.name}-{number}of{there}", images=images)
 
 
 def load_named(name: str) -> Dataset:

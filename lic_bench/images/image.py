@@ -4,7 +4,8 @@ An image is a uint8 array, height x width x 3, whose samples are taken as sRGB. 
 arrays by the rules below. What 8-bit RGB cannot hold is refused with an `ImageError` that says how
 to convert the file; nothing is squashed in silence.
 
-- Formats: PNG, JPEG, WebP, BMP, TIFF, and PPM with its kin. The content decides, not the suffix.
+- Formats: PNG, JPEG, WebP, BMP, TIFF, and PPM with its kin; HEIF (.heic) where pillow-heif is
+  installed. The content decides, not the suffix.
 - Grey and 1-bit images are replicated to three channels; palettes are expanded; samples of fewer
   than 8 bits are scaled to 0..255.
 - Transparency, in whatever form, is dropped where every pixel is opaque, and refused elsewhere.
@@ -20,6 +21,8 @@ import io
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
@@ -96,6 +99,17 @@ def image_size(path: Path) -> tuple[int, int]:
         return width, height
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    """What is read here: HEIF too, where pillow-heif is installed."""
+    if find_spec("pillow_heif") is None:
+        return _FORMATS
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return (*_FORMATS, "HEIF")
+
+
 def _has_png_exif(path: Path) -> bool:
     """Whether a chunk of a PNG, wherever it stands, may hold an orientation."""
     with path.open("rb") as file:
@@ -142,7 +156,7 @@ def _opened(source: Path | bytes, name: str) -> Iterator[ImageFile]:
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
             if stream.seek(0, io.SEEK_END) == 0:
                 raise ImageError(f"{name}: is empty; fetch or export it again")
-            with PIL.Image.open(stream, formats=_FORMATS) as image:
+            with PIL.Image.open(stream, formats=_formats()) as image:
                 _check_header(image, name)
                 if image.format == "JPEG":
                     stream.seek(0)
@@ -175,6 +189,7 @@ def _check_header(image: ImageFile, name: str) -> None:
         or (image.format == "PNG" and str(raw).endswith(";16B"))
         or (image.format == "PPM" and isinstance(raw, tuple) and raw[1] > 255)
         or max(bits) > 8
+        or image.info.get("bit_depth", 8) > 8  # HEIF's
     ):
         raise _refusal(name, "has more than 8 bits a sample", "-depth 8")
     if image.mode not in _MODES:

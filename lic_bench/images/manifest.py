@@ -9,6 +9,7 @@ Images of a known data set lie in the first of these folders that exists:
 
 import difflib
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources, util
@@ -30,6 +31,14 @@ SUFFIXES = (
     ".pgm",
     ".pbm",
     ".pnm",
+)
+"""Of the images that are always read."""
+HEIF = (".heic", ".heif")
+"""Of those that are read where pillow-heif is installed."""
+_OTHERS = (
+    *HEIF,
+    *(".gif", ".avif", ".jxl", ".jp2", ".svg", ".exr", ".hdr", ".psd", ".pfm"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
 )
 
 
@@ -209,8 +218,30 @@ def remedy(m: Manifest, folder: Path | None = None) -> str:
     return f"Run {fetching}, or set LIC_BENCH_DATA to the folder that holds it."
 
 
-def images_below(root: Path) -> list[Path]:
-    """List the images in a folder, at every depth; hidden ones are left out."""
+def suffixes() -> tuple[str, ...]:
+    """Of the images that are read here."""
+    return (*SUFFIXES, *HEIF) if util.find_spec("pillow_heif") else SUFFIXES
+
+
+def unread_below(root: Path) -> dict[Path, str]:
+    """The images in a folder that are not read, and why."""
+    reasons = {}
+    for path in images_below(root, set(_OTHERS) - set(suffixes())):
+        reasons[path] = f"{path.suffix} is not read; convert it to PNG"
+        if path.suffix.lower() in HEIF:
+            reasons[path] = f"{path.suffix} needs pillow-heif: pip install 'lic-bench[heif]'"
+    return reasons
+
+
+def images_below(root: Path, wanted: Collection[str] = ()) -> list[Path]:
+    """List the images in a folder, at every depth; hidden ones are left out.
+
+    Parameters
+    ----------
+    wanted
+        Their suffixes; by default of those that are read here.
+    """
+    wanted = wanted or suffixes()
 
     def refuse(error: OSError) -> None:
         raise DatasetError(
@@ -222,7 +253,7 @@ def images_below(root: Path) -> list[Path]:
         for folder, folders, files in os.walk(root, onerror=refuse):
             folders[:] = [name for name in folders if not name.startswith(".")]
             visible = (Path(folder, name) for name in files if not name.startswith("."))
-            images += [path for path in visible if path.suffix.lower() in SUFFIXES]
+            images += [path for path in visible if path.suffix.lower() in wanted]
     except RecursionError:
         raise DatasetError(
             f"{root}: its folders lie too deep in one another; give the one that holds the images"

@@ -105,6 +105,15 @@ class Metric(Plugin):
     on_gpu: ClassVar[bool] = False
     """Whether it can run on a GPU; `device` then says where it is to run."""
 
+    def make_ready(self) -> None:
+        """Fetch what it needs, such as published weights: called once, before any work.
+
+        Raises
+        ------
+        UnavailableError
+            Where that is not to be had; the text says what to do.
+        """
+
     @abstractmethod
     def prepare(self, reference: Image) -> Compare:
         """Take a reference image, and give what compares a distorted one with it.

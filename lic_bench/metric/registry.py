@@ -84,6 +84,8 @@ def metrics(specs: Iterable[str], plugins: Iterable[Path] = ()) -> dict[str, Met
     ------
     SpecError
         Where two give a figure of one name.
+    UnavailableError
+        Where one lacks what it needs, and that cannot be fetched.
     """
     registry = MetricRegistry(plugins)
     made: dict[str, Metric] = {}
@@ -93,6 +95,7 @@ def metrics(specs: Iterable[str], plugins: Iterable[Path] = ()) -> dict[str, Met
         if full in made:
             continue
         made[full] = registry.metric(full)
+        made[full].make_ready()
         for score in scores_of(made[full]):
             if score.column in columns:
                 raise SpecError(

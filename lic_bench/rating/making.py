@@ -141,11 +141,10 @@ def put_together(
         )
 
     def numbers(pair: Pair) -> tuple[int, int]:
-        first, second = pair.first, pair.second
-        return (
-            number_of[first.image, "codec", first.codec],
-            number_of[second.image, "codec", second.codec],
+        low, high = sorted(
+            number_of[one.image, "codec", one.codec] for one in (pair.first, pair.second)
         )
+        return low, high
 
     candidates = {(c.image, c.codec): c for p in comparisons.pairs for c in (p.first, p.second)}
     best = {}
@@ -154,7 +153,9 @@ def put_together(
     originals = [number_of[image, "original", ""] for image in comparisons.images]
     low = [number_of[image, "low", ""] for image in comparisons.images]
     material = Material(
-        pairs=[numbers(pair) for pair in comparisons.pairs],
+        # In the order of the numbers, which chance gave: else orders and their seed, which anybody
+        # may know, would tell which codecs a pair is of.
+        pairs=sorted(map(numbers, comparisons.pairs)),
         image=[one.image for one in shown],
         codec=[one.codec for one in shown],
         original=originals,

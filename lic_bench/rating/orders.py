@@ -149,7 +149,8 @@ def _balanced(
     images: Counter[int] = Counter()
 
     def two(pair: tuple[int, int]) -> tuple[str, str]:
-        return material.codec[pair[0]], material.codec[pair[1]]
+        one, other = sorted((material.codec[pair[0]], material.codec[pair[1]]))
+        return one, other
 
     chosen: list[tuple[int, int]] = []
     for _ in range(number):

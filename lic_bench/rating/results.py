@@ -107,7 +107,7 @@ def as_json(of: Result) -> Json:
         "left_out": dict(left_out(of.judged.trials)),
         "tie_share": round(found.tie_share, 4),
         "scores": [
-            {"codec": codec, "jod": _numbers(jod), "elo": _numbers(elo, 1)}
+            {"codec": codec, "jod": _numbers(jod), "elo": _numbers(elo, 2)}
             for codec, jod, elo in zip(found.codecs, found.jod, found.elo, strict=True)
         ],
         "differences": [

@@ -90,9 +90,8 @@ def photos(photo: Image, tmp_path: Path) -> Path:
 
 
 def test_the_codec_of_another_package_runs(python: Path, photos: Path, photo: Image) -> None:
-    listed = run(python, "-m", "lic_bench", "codecs", cwd=photos, COLUMNS="150")
-    assert "tiny" in listed
-    assert "tiny-codec 1.2" in listed
+    assert "tiny" in run(python, "-m", "lic_bench", "codecs", cwd=photos)
+    assert "tiny-codec 1.2" in run(python, "-m", "lic_bench", "codecs", "tiny", cwd=photos)
     command = ("run", "--codecs", "tiny,jpeg", "--dataset", "photos", "--jobs", "2", "-o", "out")
     run(python, "-m", "lic_bench", *command, "-p", "jpeg=20,80", cwd=photos)
     table = pd.read_parquet(photos / "out" / "measurements.parquet")
@@ -148,11 +147,15 @@ def test_a_broken_package_is_listed_with_what_is_wrong(
     value: str, code: str, problem: str, tmp_path: Path
 ) -> None:
     variables = broken(tmp_path, value, code)
-    listed = run(sys.executable, "-m", "lic_bench", "codecs", cwd=tmp_path, **variables)
-    assert "broken (unavailable)" in listed
-    assert "subsampling=4:2:0" in listed
-    [reason] = [line for line in listed.splitlines() if line.startswith("broken cannot be used")]
+    command = (sys.executable, "-m", "lic_bench", "codecs")
+    listed = run(*command, cwd=tmp_path, **{**variables, "COLUMNS": "300"}).splitlines()
+    [reason] = [line for line in listed if line.startswith("broken")]
+    assert "missing" in reason
     assert problem in reason
+    assert any(
+        line.startswith("jpeg ") and line.endswith("ready") for line in map(str.rstrip, listed)
+    )
+    assert problem in run(*command, "broken", cwd=tmp_path, **variables)
 
 
 def test_a_broken_package_breaks_no_run_but_its_own(photos: Path) -> None:

@@ -30,7 +30,8 @@ from lic_bench.codecs.compressai import inference
 from lic_bench.codecs.compressai.bitstream import unpack
 from lic_bench.codecs.compressai.codec import CompressAI
 from lic_bench.codecs.compressai.inference import STEPS, import_compressai
-from lic_bench.codecs.compressai.weights import Weights, published
+from lic_bench.codecs.compressai.weights import published
+from lic_bench.plugins.weights import Weights
 
 compressai = import_compressai()
 
@@ -360,7 +361,7 @@ def test_weights_are_fetched_once_and_checked(tmp_path: Path) -> None:
     source = tmp_path / "source.pth.tar"
     source.write_bytes(b"some weights")
     digest = hashlib.sha256(b"some weights").hexdigest()[:8]
-    good = Weights(tmp_path / "cache" / f"good-1-{digest}.pth.tar", source.as_uri())
+    good = Weights(tmp_path / "cache" / f"good-1-{digest}.pth.tar", source.as_uri(), digest)
     assert good.digest() == digest
     good.fetch()
     assert good.path.read_bytes() == b"some weights"
@@ -368,7 +369,7 @@ def test_weights_are_fetched_once_and_checked(tmp_path: Path) -> None:
     good.fetch()
     assert good.digest() == digest
     source.write_bytes(b"other weights")
-    bad = Weights(tmp_path / "cache" / "bad-1-00000000.pth.tar", source.as_uri())
+    bad = Weights(tmp_path / "cache" / "bad-1-00000000.pth.tar", source.as_uri(), "00000000")
     with pytest.raises(UnavailableError, match="hash"):
         bad.fetch()
     assert not bad.path.exists()

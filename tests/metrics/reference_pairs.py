@@ -9,6 +9,7 @@ scores.
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,18 @@ import numpy as np
 from PIL import Image as PillowImage
 from scipy.ndimage import gaussian_filter
 
-from lic_bench import Image, read_image
+from lic_bench import Image, UnavailableError, read_image
 from lic_bench.metric.base import Comparison
 from lic_bench.metric.base import Metric as LicBenchMetric
 from lic_bench.metrics.colour import Plane, jpeg_ai_luma, luma, studio_luma
+from lic_bench.metrics.cvvdp import Cvvdp
+from lic_bench.metrics.dists import Dists
 from lic_bench.metrics.fsim import fsim
 from lic_bench.metrics.gmsd import gmsd
 from lic_bench.metrics.haarpsi import haarpsi
 from lic_bench.metrics.iw_ssim import iw_ssim
 from lic_bench.metrics.jpegai_ms_ssim import JpegAiMsSsim
+from lic_bench.metrics.lpips import Lpips, LpipsVgg
 from lic_bench.metrics.nlpd import nlpd
 from lic_bench.metrics.psnr_hvs import psnr_hvs
 from lic_bench.metrics.ssimulacra2 import ssimulacra2
@@ -50,6 +54,28 @@ def _plugin(cls: type[LicBenchMetric], column: str) -> Metric:
     return lambda reference, distorted: Comparison(cls(), reference).compare(distorted)[column]
 
 
+def _network(cls: type[Lpips | LpipsVgg | Dists], file: str) -> Metric:
+    """With torchvision's weights in the folder that `LIC_BENCH_BACKBONES` names."""
+
+    def compare(reference: Image, distorted: Image) -> float:
+        path = Path(os.environ.get("LIC_BENCH_BACKBONES", "."), file)
+        if not path.is_file():
+            raise UnavailableError(f"LIC_BENCH_BACKBONES names no folder with {file}")
+        value = cls(str(path)).prepare(reference)(distorted)
+        assert isinstance(value, float)
+        return value
+
+    return compare
+
+
+def _cvvdp(reference: Image, distorted: Image) -> float | None:
+    if problem := Cvvdp.unavailable():
+        raise UnavailableError(problem)
+    return Comparison(Cvvdp(), reference).compare(distorted)["cvvdp_jod"]
+
+
+_ALEXNET, _VGG16 = "alexnet-features.safetensors", "vgg16-features.safetensors"
+
 METRICS: dict[str, tuple[Metric, float, str]] = {
     "ssimulacra2": (ssimulacra2, 1e-3, "`ssimulacra2` of libjxl 0.11.2"),
     "psnr_hvs": (_hvs(0, studio_luma), 1e-3, "psnr-hvsm 0.3.0, studio-range luma"),
@@ -71,6 +97,10 @@ METRICS: dict[str, tuple[Metric, float, str]] = {
     "vmaf_neg": (_plugin(Vmaf, "vmaf_neg"), 1e-3, "libvmaf of imageio-ffmpeg 0.8.1"),
     "jpegai_vmaf": (_plugin(JpegAiVmaf, "jpegai_vmaf"), 5e-3, "libvmaf of imageio-ffmpeg 0.8.1"),
     "haarpsi": (haarpsi, 1e-5, "piq 0.8.0, float64"),
+    "lpips_alex": (_network(Lpips, _ALEXNET), 1e-5, "lpips 0.1.4"),
+    "lpips_vgg": (_network(LpipsVgg, _VGG16), 1e-5, "lpips 0.1.4"),
+    "dists": (_network(Dists, _VGG16), 1e-5, "DISTS-pytorch 0.1, native size"),
+    "cvvdp": (_cvvdp, 1e-3, "cvvdp 0.5.7, standard_4k, called by hand"),
 }
 """Our metric by the column of the scores, how far it may be away, and what the scores are of."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from reference_pairs import METRICS, pairs
 
-from lic_bench import Image
+from lic_bench import Image, UnavailableError
 
 Scored = list[tuple[str, Image, Image, dict[str, float]]]
 
@@ -33,4 +33,8 @@ def scored(kodak: Path) -> Scored:
 def test_a_metric_gives_what_its_program_gives(scored: Scored, name: str) -> None:
     metric, within, _ = METRICS[name]
     for pair, reference, distorted, scores in scored:
-        assert metric(reference, distorted) == pytest.approx(scores[name], abs=within), pair
+        try:
+            found = metric(reference, distorted)
+        except UnavailableError as error:
+            pytest.skip(str(error))
+        assert found == pytest.approx(scores[name], abs=within), pair

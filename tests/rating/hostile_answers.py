@@ -107,7 +107,9 @@ def _number(text: str) -> Callable[[Study], bytes]:
 
 def _million(study: Study) -> bytes:
     other = session(study, "other", seed=7, order=1)
-    return json.dumps({**other, "trials": other["trials"][:1] * 1_000_000}).encode()
+    whole = json.dumps({**other, "trials": []}).encode()
+    one = json.dumps(other["trials"][0]).encode()
+    return whole.replace(b'"trials": []', b'"trials": [' + (one + b",") * 999_999 + one + b"]")
 
 
 def _too_many(study: Study) -> bytes:
@@ -136,6 +138,18 @@ def _contradicting(study: Study) -> bytes:
     return json.dumps(good).encode()
 
 
+def _empty(study: Study) -> bytes:
+    """As many trials as fit into a file that is read."""
+    text = _changed(trials=[])(study)
+    return text.replace(b'"trials": []', b'"trials": [' + b"{}," * 600_000 + b"{}]")
+
+
+def _repeated(study: Study) -> bytes:
+    """A key twice."""
+    text = session(study, "other", seed=7, order=1)
+    return json.dumps(text).encode().replace(b'"rater"', b'"rater": "first", "rater"')
+
+
 HOSTILE: dict[str, Callable[[Study], tuple[bytes, str]]] = {
     name: lambda study, made=made, says=says: (made(study), says)
     for name, (made, says) in {
@@ -145,6 +159,8 @@ HOSTILE: dict[str, Callable[[Study], tuple[bytes, str]]] = {
         "swapped sides": (_swapped, "other pictures than were asked"),
         "other token": (_trial(5, left="<script>"), "holds no answers"),
         "a million trials": (_million, "bytes"),
+        "600,000 empty trials": (_empty, "holds no answers"),
+        "a key twice": (_repeated, ""),
         "too many trials": (_too_many, "500 trials"),
         "a trial twice": (_twice, "trial 5 stands where"),
         "no such order": (_changed(order=99_999), "no order"),
@@ -160,6 +176,8 @@ HOSTILE: dict[str, Callable[[Study], tuple[bytes, str]]] = {
         "not looked": (_trial(5, switches=0), "holds no answers"),
         "not a number": (_number("NaN"), "holds no answers"),
         "huge number": (_number("1e999"), "holds no answers"),
+        "huge whole number": (_number("9" * 5000), "holds no answers"),
+        "huge order": (_changed(order=10**300), "holds no answers"),
         "another field": (_changed(more=1), "holds no answers"),
         "deep": (lambda study: b"[" * 100_000, "holds no answers"),
         "no JSON": (lambda study: b"\xff\xfe{", "holds no answers"),

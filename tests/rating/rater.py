@@ -4,14 +4,20 @@ import base64
 import hashlib
 import io
 import math
+import re
 import time
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 from chromium import Page
+
+from lic_bench.rating.davidson import chances, fit
+from lic_bench.rating.scores import JOD
+from lic_bench.rating.study import Study
 
 Pixels = Any
 SENSITIVITY = 0.35
@@ -29,7 +35,7 @@ def stage(page: Page) -> Pixels:
         "(() => { const b = document.getElementById('stage').getBoundingClientRect();"
         "return {x: b.x, y: b.y, width: b.width, height: b.height}; })()"
     )
-    taken = page.call("Page.captureScreenshot", clip={**box, "scale": 1})
+    taken = page.call("Page.captureScreenshot", clip={**box, "scale": 1}, optimizeForSpeed=True)
     return np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(taken["data"]))).convert("RGB"))
 
 
@@ -114,6 +120,40 @@ def seen_db(original: Pixels, picture: Pixels) -> float:
     height, width = (side // 2 * 2 for side in difference.shape)
     blurred = difference[:height, :width].reshape(height // 2, 2, width // 2, 2).mean((1, 3))
     return min(50.0, -10 * math.log10((blurred**2).mean() / 255**2 + 1e-12))
+
+
+def truth(study: Study, page: Path, sensitivity: float = SENSITIVITY) -> dict[str, float]:
+    """The scores in JOD that any number of such raters would give the codecs of a study.
+
+    From the pictures in the page's file and the study's key, without a browser: the chances of each
+    answer to each pair, taken together for each two codecs, and scored.
+    """
+    blobs = re.findall(r'id="blob-\d+">([^<]*)<', page.read_text(encoding="utf-8"))
+    pictures = [np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(blob)))) for blob in blobs]
+    originals = {
+        shown.image: pictures[number]
+        for number, shown in enumerate(study.pictures)
+        if shown.role == "original"
+    }
+    db = [
+        seen_db(originals[shown.image], picture)
+        for shown, picture in zip(study.pictures, pictures, strict=True)
+    ]
+    codecs = study.codecs
+    pairs = list(combinations(range(len(codecs)), 2))
+    expected: list[list[Any]] = [[] for _ in pairs]
+    for pair in study.pairs:
+        first, second = sorted(pair, key=lambda number: study.pictures[number].codec)
+        place = pairs.index(
+            (
+                codecs.index(study.pictures[first].codec),
+                codecs.index(study.pictures[second].codec),
+            )
+        )
+        expected[place].append(chances(np.array(sensitivity * (db[first] - db[second])), LOG_TIES))
+    counts = np.array([1e6 * np.mean(some, axis=0) if some else np.zeros(3) for some in expected])
+    found = fit(counts, np.array(pairs), len(codecs)).scores / JOD
+    return dict(zip(codecs, map(float, found), strict=True))
 
 
 def luma(pixels: Pixels) -> Any:

@@ -38,17 +38,25 @@ def test_baseball_is_scored_as_agresti_scores_it() -> None:
 
 
 def test_puddings_are_scored_as_davidson_scored_them() -> None:
-    """R. R. Davidson, 1970, example 2, with his estimates, which R's PlackettLuce gives, too."""
+    """R. R. Davidson, 1970, example 2, with his estimates as R's PlackettLuce prints them.
+
+    In section 2.1 of that package's introduction (CRAN), whose data set `pudding` these counts are.
+    """
     pairs = np.array([[j, i] for i in range(6) for j in range(i)])
     first = [19, 16, 19, 18, 23, 19, 13, 16, 16, 17, 18, 22, 13, 14, 11]
     second = [22, 19, 19, 23, 19, 20, 19, 20, 15, 14, 21, 20, 18, 19, 21]
     neither = [16, 12, 10, 13, 9, 15, 18, 12, 17, 16, 12, 12, 10, 18, 12]
-    found = fit(np.array([first, neither, second]).T, pairs, 6)
+    counts = np.array([first, neither, second]).T
+    found = fit(counts, pairs, 6)
     worth = np.exp(found.scores)
     published = [0.1388005, 0.1729985, 0.1617420, 0.1653930, 0.1586805, 0.2023855]
     # The weak prior moves them by a little.
     assert worth / worth.sum() == pytest.approx(published, abs=2e-4)
     assert np.exp(found.log_ties) == pytest.approx(0.7468147, abs=1e-3)
+    # What it prints of the standard errors, each of the difference from the first brand.
+    spread = covariance(counts, pairs, found)
+    errors = [np.sqrt(spread[0, 0] + spread[i, i] - 2 * spread[0, i]) for i in range(1, 6)]
+    assert errors == pytest.approx([0.1872, 0.1935, 0.1882, 0.1927, 0.1924], rel=0.01)
 
 
 def test_what_fits_is_likelier_than_anything_else() -> None:

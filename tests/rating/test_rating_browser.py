@@ -210,6 +210,30 @@ def test_a_rater_who_sees_only_the_page(
     assert ("simulated", "<b>fine</b>") in found.remarks
 
 
+def test_the_preferences_of_raters_who_see_only_the_page_are_found_again(
+    opened: Page, page: Path, kept: tuple[Path, Study], tmp_path: Path
+) -> None:
+    """A small one: tests/benchmarks/rating_study.py has six codecs, and takes its time."""
+    folder, study = kept
+    opened.screen(420, 400)
+    files = []
+    for number in range(3):
+        opened.run("localStorage.clear()")
+        opened.open(page)
+        rater.begin(opened, f"rater {number}")
+        rater.answer_all(opened, rater.Eye(number))
+        files.append(rater.save(opened, tmp_path))
+    command("rate", "add", *files, "--in", folder)
+    command("rate", "show", folder, "--out", folder / "scores.json")
+    found = json.loads((folder / "scores.json").read_text())
+    true = rater.truth(study, page)
+    assert max(true.values()) - min(true.values()) > 0.5
+    for one in found["scores"]:
+        # Twice the interval: orders are drawn by chance, and one of twenty would lie outside.
+        jod, away = one["jod"], abs(one["jod"]["value"] - true[one["codec"]])
+        assert away < jod["high"] - jod["low"]
+
+
 @pytest.fixture
 def served(page: Path, kept: tuple[Path, Study]) -> Iterator[str]:
     folder, study = kept

@@ -4,7 +4,9 @@ import json
 import re
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,14 @@ def test_orders_follow_from_their_seed(orders: list[Any]) -> None:
     assert orders[0] != orders[1]
 
 
+def test_who_knows_the_seed_does_not_know_the_codecs() -> None:
+    """Orders depend on how chance has numbered the pictures, and not on the codecs' names."""
+    of = material()
+    named = {f"codec {i}": f"codec {(i + 2) % CODECS}" for i in range(CODECS)}
+    other = replace(of, codec=[named.get(codec, codec) for codec in of.codec])
+    assert make_orders(other, 3, seed=3) == make_orders(of, 3, seed=3)
+
+
 @pytest.mark.parametrize(("pairs", "most"), [(180, 60), (20, 60), (3, 60), (1, 4), (500, 120)])
 def test_a_session_is_shorter_where_there_is_less_to_ask(pairs: int, most: int) -> None:
     asked = counted(pairs, most)
@@ -172,6 +182,14 @@ def test_the_page_names_no_codec_rate_or_point(page: Path, measured: Path) -> No
     assert alone.isdisjoint(rates)
 
 
+def chunks(png: bytes) -> Iterator[bytes]:
+    """The names of the chunks of a PNG file."""
+    at = 8
+    while at < len(png):
+        yield png[at + 4 : at + 8]
+        at += 12 + int.from_bytes(png[at : at + 4])
+
+
 def test_the_pictures_are_without_loss_and_tell_nothing_else(page: Path, measured: Path) -> None:
     import base64
     import io
@@ -186,6 +204,12 @@ def test_the_pictures_are_without_loss_and_tell_nothing_else(page: Path, measure
     pictures = [PIL.Image.open(io.BytesIO(base64.b64decode(blob))) for blob in blobs]
     assert {picture.format for picture in pictures} == {"PNG"}
     assert all(not picture.info for picture in pictures)
+    assert {name for blob in blobs for name in chunks(base64.b64decode(blob))} == {
+        b"IHDR", b"IDAT", b"IEND",
+    }  # fmt: skip
+    # Chance has put them into an order: neither kinds nor codecs lie together, as they were made.
+    made = sorted(study.pictures, key=lambda one: (one.role, one.codec, one.image))
+    assert list(study.pictures) not in (made, made[::-1])
     arrays = [np.asarray(picture).astype(float) for picture in pictures]
     originals = {s.image: arrays[i] for i, s in enumerate(study.pictures) if s.role == "original"}
     table = load(measured).set_index(["image_sha256", "identity", "point"])

@@ -1,5 +1,6 @@
 // What comes before, between and after the trials.
 const CARD_MM = 85.6; // ISO/IEC 7810, ID-1: bank cards, most identity cards
+const TOUCH = matchMedia("(pointer: coarse)").matches;
 
 function screen(...content) {
   $("trial").hidden = true;
@@ -63,7 +64,7 @@ function welcome() {
 /** Browser zoom in per cent, as far as a desktop browser lets one guess it. */
 function guessedZoom() {
   const zoom = Math.round((100 * window.outerWidth) / window.innerWidth);
-  return window.outerWidth && !matchMedia("(pointer: coarse)").matches ? zoom : null;
+  return window.outerWidth && !TOUCH ? zoom : null;
 }
 
 function setUp() {
@@ -98,7 +99,7 @@ function setUp() {
       card_px: fits.checked ? Number(size.value) : null,
       distance_cm: Number(distance.value) || null,
       light: light.value,
-      touch: matchMedia("(pointer: coarse)").matches,
+      touch: TOUCH,
     };
     keep();
     beforeTraining();
@@ -114,8 +115,9 @@ function setUp() {
     html("label", {}, "A name that you make up, and keep if you come again", name),
     html("h2", {}, "Zoom"),
     paragraph(
-      "Pictures are shown pixel by pixel. Set your browser’s zoom to 100 % (Ctrl and 0; ⌘ and 0 on " +
-        "a Mac), and leave it there; do not magnify the page with two fingers." +
+      `Pictures are shown pixel by pixel. Set your browser’s zoom to 100 %${
+        TOUCH ? "" : " (Ctrl and 0; ⌘ and 0 on a Mac)"
+      }, and leave it there; do not magnify the page with two fingers.` +
         (guess && Math.abs(guess - 100) > 8 ? ` It looks like ${guess} % now.` : ""),
     ),
     html("label", { class: "check" }, zoomed, html("span", {}, "The zoom is 100 %.")),
@@ -139,19 +141,21 @@ function setUp() {
 }
 
 function beforeTraining() {
+  const keys = (text) => (TOUCH ? "" : text);
   screen(
     heading("How it works"),
     list(
       "The original, A and B are shown in the same place. Switch between them as often as you " +
-        "like: with the buttons, by ← for A, → for B and ↑ for the original, or by a click or tap " +
-        "on the picture, which switches between A and B.",
-      "If the picture is larger than your screen, drag it (or hold Shift and press an arrow).",
-      "When you have seen both, answer: 1 for A, 2 for “can’t tell”, 3 for B, or the buttons. " +
+        `like: with the buttons, ${keys("by ← for A, → for B and ↑ for the original, ")}or by a ` +
+        `${TOUCH ? "tap" : "click"} on the picture, which switches between A and B.`,
+      `If the picture is larger than your screen, drag it${keys(" (or hold Shift and press an arrow)")}.`,
+      "When you have seen both, answer with the buttons below the picture" +
+        `${keys(", or by 1 for A, 2 for “can’t tell”, 3 for B")}. ` +
         "“Can’t tell” is a good answer where you see no difference.",
-      "Undo (Backspace) takes the last answer back.",
+      `Undo${keys(" (Backspace)")} takes the last answer back.`,
     ),
     paragraph(`First ${TRAINING} pairs for training, after which you are told the answer.`),
-    Object.assign(actions(push("Begin the training", begin, { id: "train", class: "main" }))),
+    actions(push("Begin the training", begin, { id: "train", class: "main" })),
   );
 }
 
@@ -203,7 +207,7 @@ function end() {
   remark.addEventListener("change", () => handIn(session.trials.length));
   screen(
     heading("Thank you!"),
-    paragraph(`You have answered all ${order().length} pairs.`),
+    paragraph("You have answered every pair."),
     problem(),
     html("label", {}, "Is there anything that you would like to remark?", remark),
     paragraph(

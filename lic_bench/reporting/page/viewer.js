@@ -147,6 +147,23 @@ function captionOf(side) {
   return parts.join(" · ");
 }
 
+const UNEQUAL = Math.log(1.1);
+/** How many more bits a side takes than the other, in per cent; null where one is unknown. */
+function moreBits(side) {
+  const [own, other] = [side, side === "left" ? "right" : "left"].map((s) => pictureOf(viewer[s]));
+  return known(own?.bpp) && known(other?.bpp) ? 100 * (own.bpp / other.bpp - 1) : null;
+}
+const bitsText = (percent) =>
+  `${fixed(Math.abs(percent), 0)} % ${percent > 0 ? "more" : "fewer"} bits`;
+
+/** A warning for the caption, where the two are not at about the same rate. */
+function warningOf(side) {
+  const percent = viewer.original ? null : moreBits(side);
+  return known(percent) && Math.abs(Math.log1p(percent / 100)) > UNEQUAL
+    ? html("b", { class: "unequal" }, `\u26a0 ${bitsText(percent)}`)
+    : "";
+}
+
 /** Draw what is chosen. Drawings that a later one overtakes are dropped. */
 async function drawViewer() {
   if (!data.pictures.length) return;
@@ -171,9 +188,12 @@ async function drawViewer() {
       canvas.getContext("2d").putImageData(results[i], 0, 0);
     }
     pane(side).querySelector(".missing").textContent = text;
-    pane(side).querySelector(".caption").textContent = single
-      ? `${captionOf("left")} minus ${captionOf("right")}`
-      : captionOf(side);
+    pane(side)
+      .querySelector(".caption")
+      .replaceChildren(
+        single ? `${captionOf("left")} minus ${captionOf("right")}` : captionOf(side),
+        warningOf(side),
+      );
   });
   drawControls();
   arrange();
@@ -200,15 +220,11 @@ function drawControls() {
   const { title, unit } = currentMetric();
   const notes = [unit ? `The ${unit} are of ${title}.` : `The figures are ${title}.`],
     [a, b] = [pictureOf(viewer.left), pictureOf(viewer.right)];
-  if (a && b && known(a.bpp) && known(b.bpp)) {
-    const more = 100 * (b.bpp / a.bpp - 1);
+  const more = moreBits("right");
+  if (known(more))
     notes.push(
-      Math.abs(more) < 0.5
-        ? "Both take as many bits."
-        : `Right takes ${fixed(Math.abs(more), 0)} % ` +
-            `${more > 0 ? "more" : "fewer"} bits than left.`,
+      Math.abs(more) < 0.5 ? "Both take as many bits." : `Right takes ${bitsText(more)} than left.`,
     );
-  }
   if (viewer.show === "difference")
     notes.push("Absolute difference of the pictures as they are shown here.");
   if (viewer.show === "pictures")
@@ -292,6 +308,7 @@ function arrange() {
   pane("right").querySelector(".view").style.clipPath =
     stage.dataset.layout === "slider" ? `inset(0 0 0 ${100 * viewer.split}%)` : "";
   const handle = $("handle");
+  stage.style.setProperty("--split", `${100 * viewer.split}%`);
   handle.style.left = `${100 * viewer.split}%`;
   handle.setAttribute("aria-valuenow", Math.round(100 * viewer.split));
   stage.classList.toggle("zoomed", !viewer.fit);
@@ -492,6 +509,33 @@ const ratesShown = () => {
 const rateName = (rate) =>
   Number.isFinite(rate) ? `${rate} bpp` : `matched: ${data.targets[rate]}`;
 
+/** The two pictures of one image whose rates differ least; without two, one beside the original. */
+function bestMatched(image, rate, codec) {
+  const names = currentDataset().images.map(({ name }) => name),
+    groups = new Map();
+  for (const picture of picturesHere()) {
+    if (picture.codec === ORIGINAL || !known(picture.data)) continue;
+    const key = JSON.stringify([picture.image, picture.rate]);
+    groups.set(key, [...(groups.get(key) || []), picture]);
+  }
+  let best = { image, rate, left: codec, right: ORIGINAL },
+    least = Infinity;
+  for (const group of groups.values()) {
+    const [first] = group;
+    if (least === Infinity && best.left === codec)
+      best = { ...best, image: names.indexOf(first.image), rate: first.rate, left: first.codec };
+    const ordered = group.toSorted((a, b) => a.bpp - b.bpp);
+    for (let i = 1; i < ordered.length; i++) {
+      const apart = Math.log(ordered[i].bpp / ordered[i - 1].bpp);
+      if (apart >= least) continue;
+      least = apart;
+      const [left, right] = [ordered[i - 1].codec, ordered[i].codec].toSorted((a, b) => a - b);
+      best = { image: names.indexOf(first.image), rate: first.rate, left, right };
+    }
+  }
+  return best;
+}
+
 /** Fill the viewer's choices for the data set; keep what still fits. */
 function setUpViewer() {
   const images = imagesShown(),
@@ -516,13 +560,11 @@ function setUpViewer() {
       ...codecs.map((i) => [i, data.codecs[i].name]),
       [ORIGINAL, "original"],
     ]);
-  if (!images.includes(viewer.image)) viewer.image = images[0];
-  if (!rates.includes(viewer.rate))
-    viewer.rate = rates[Math.floor((Math.max(1, rates.filter(Number.isFinite).length) - 1) / 2)];
-  // To begin with, two that there is a picture of.
-  const there = codecs.filter((codec) => known(pictureOf(codec)?.data));
-  if (!codecs.includes(viewer.left)) viewer.left = (there.length ? there : codecs)[0];
-  if (!codecs.includes(viewer.right)) viewer.right = there.length > 1 ? there.at(-1) : ORIGINAL;
+  const fits =
+    images.includes(viewer.image) &&
+    rates.includes(viewer.rate) &&
+    [viewer.left, viewer.right].every((codec) => codec === ORIGINAL || codecs.includes(codec));
+  if (!fits) Object.assign(viewer, bestMatched(images[0], rates[0], codecs[0]));
   const lost = picturesHere().filter(({ problem }) => problem);
   $("pictures-note").textContent = picturesNote(images, rates, lost);
   $("missing").hidden = !lost.length;

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import re
 from pathlib import Path
@@ -470,6 +471,62 @@ def test_what_is_missing_says_why(stage: Page) -> None:
     stage.settle()
     assert "no point near this rate" in stage.run("document.querySelector('.missing').textContent")
     assert "no point near this rate" in stage.run("document.getElementById('missing').textContent")
+
+
+def test_no_codecs_pixels_are_seen_under_the_name_of_another(stage: Page) -> None:
+    # Right of the slider, where there is no picture (or no map) of the right codec.
+    for rate, left, right, key in (("0.5", "1", "0", "p"), ("1.5", "0", "1", "i")):
+        for name, value in (("rate", rate), ("left", left), ("right", right)):
+            stage.choose(f"view-{name}", value)
+        pressed(stage, key)
+        box = stage.box("#stage")
+        seen = decoded(stage.screenshot())
+        _, x, y = transform(stage)
+        x, y = round(box["x"] + x), round(box["y"] + y)
+        part = seen[y + 40 : y + 150, x + 125 : x + 240]  # of what is left where the left one ends
+        assert (np.median(part, axis=(0, 1)) == part[0, -1]).all()
+        assert not close(part, canvas(stage, "left")[40:150, 125:240], 8)
+        # And all that says why stands in its own part.
+        text = stage.run(
+            "(() => { const range = document.createRange();"
+            "range.selectNodeContents(document.querySelector('[data-side=right] .missing'));"
+            "const box = range.getBoundingClientRect(); return [box.left, box.right]; })()"
+        )
+        assert box["x"] + box["width"] / 2 < text[0] < text[1] < box["x"] + box["width"]
+
+
+def test_it_opens_at_the_pair_whose_rates_differ_least(page: Page) -> None:
+    pictures = [p for p in shown(page)["pictures"] if p["codec"] >= 0 and p["data"] is not None]
+    apart = {
+        (a["image"], a["rate"], a["codec"], b["codec"]): abs(np.log(a["bpp"] / b["bpp"]))
+        for a in pictures
+        for b in pictures
+        if a["image"] == b["image"] and a["rate"] == b["rate"] and a["codec"] != b["codec"]
+    }
+    now = view(page)
+    assert apart[tuple(now.values())] == min(apart.values())
+
+
+def test_captions_warn_of_rates_that_differ(stage: Page) -> None:
+    pictures = [p for p in shown(stage)["pictures"] if p["codec"] >= 0 and p["data"] is not None]
+    names = [one["name"] for one in shown(stage)["datasets"][0]["images"]]
+    captions = "[...document.querySelectorAll('.caption')].map((c) => c.innerText)"
+    warned = []
+    for a, b in itertools.combinations(pictures, 2):
+        if (a["image"], a["rate"]) != (b["image"], b["rate"]):
+            continue
+        for name, value in (("image", names.index(a["image"])), ("rate", a["rate"])):
+            stage.choose(f"view-{name}", str(value))
+        for side, one in (("left", a), ("right", b)):
+            stage.choose(f"view-{side}", str(one["codec"]))
+        stage.settle()
+        unequal = abs(np.log(a["bpp"] / b["bpp"])) > np.log(1.1)
+        for caption, own, other in zip(stage.run(captions), (a, b), (b, a), strict=True):
+            percent = 100 * (own["bpp"] / other["bpp"] - 1)
+            warning = f"{abs(percent):.0f} % {'more' if percent > 0 else 'fewer'} bits"
+            assert (warning in caption) == unequal == ("\u26a0" in caption)
+        warned.append(unequal)
+    assert {True, False} == set(warned)
 
 
 def test_keys_leave_the_selects_alone(stage: Page) -> None:
