@@ -207,9 +207,13 @@ function moreBits(side) {
 const bitsText = (percent) =>
   `${fixed(Math.abs(percent), 0)} % ${percent > 0 ? "more" : "fewer"} bits`;
 
-/** A warning for the caption, where the two are not at about the same rate. */
+/** A warning for the caption, where the two are not at about the same rate.
+ *
+ * Where a search has met a quality, the rates are what is compared.
+ */
 function warningOf(side) {
-  const percent = viewer.original ? null : moreBits(side);
+  const atOneRate = Number.isFinite(viewer.rate) || viewer.rate.startsWith("bpp="),
+    percent = viewer.original || !atOneRate ? null : moreBits(side);
   return known(percent) && Math.abs(Math.log1p(percent / 100)) > UNEQUAL
     ? html("b", { class: "unequal" }, `\u26a0 ${bitsText(percent)}`)
     : "";
