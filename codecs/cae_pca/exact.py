@@ -117,7 +117,8 @@ class ExactDecoder:
         x = np.rint(y * scale[:, None, None]).clip(-MOST, MOST).astype(np.float32)
         samples = self._network(torch.from_numpy(x)[None])
         samples *= step if settings.points else 127.5 / _PLAIN
-        return np.rint(samples + self._linear(y)).astype(np.int64)
+        whole: NDArray[np.int64] = np.rint(samples + self._linear(y)).astype(np.int64)
+        return whole
 
     def _network(self, x: Tensor) -> Numbers:
         """The network's part: 1 x 32 x H x W, in units, to 8H x 8W, in 2^-12."""
@@ -159,8 +160,11 @@ class ExactDecoder:
             canvas[m : 2 * m] += canvas[m - 1 :: -1]
             canvas[-2 * m : -m] += canvas[: -m - 1 : -1]
             canvas = canvas[m:-m]
-        return np.floor(canvas / 2.0 ** (_MATRIX_BITS + _VALUE_BITS - _PIXEL_BITS) + 0.5)
+        # Of the latents' places and the windows' to those of samples.
+        plane: Numbers = np.floor(canvas / 2.0 ** (_MATRIX_BITS + _VALUE_BITS - _PIXEL_BITS) + 0.5)
+        return plane
 
 
 def _whole(x: Tensor) -> Numbers:
-    return np.rint(x.double().numpy() * (1 << _MATRIX_BITS))
+    whole: Numbers = np.rint(x.double().numpy() * (1 << _MATRIX_BITS))
+    return whole

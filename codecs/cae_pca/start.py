@@ -56,8 +56,8 @@ def start(net: CaeNet, luma: Tensor) -> None:
     with torch.no_grad():
         net.analysis.weight.copy_(basis)
         net.synthesis.weight.copy_(basis)
-        net.encoder[-1].weight.mul_(0.02)
-        net.decoder[-1].weight.mul_(0.02)
+        for half in (net.encoder, net.decoder):
+            list(half.parameters())[-2].mul_(0.02)  # the last weights
         if net.settings.points:
             # The network sees no latent that is much larger than a step of its point.
             deviation = energy[chosen].sqrt() / SAMPLE

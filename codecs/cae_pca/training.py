@@ -258,7 +258,7 @@ class Session:
         if name != "decoder":
             groups[1.0] = decoder + list(net.encoder.parameters())
             if net.settings.linear:
-                linear.append(net.analysis.weight)
+                linear += net.analysis.parameters()
                 groups[10.0] = list(self.codec.rate.parameters())
         if linear:
             groups[0.2] = linear
@@ -343,7 +343,8 @@ def components(covariance: Tensor) -> Tensor:
     vectors = vectors[:, values.argsort(descending=True)]
     # A vector and its opposite are the same component: the one with a positive largest entry.
     largest = vectors.abs().argmax(0)
-    return vectors * vectors[largest, torch.arange(len(vectors))].sign()
+    signs: Tensor = vectors[largest, torch.arange(len(vectors))].sign()
+    return vectors * signs
 
 
 def _full(x: Tensor, plane: int) -> Tensor:

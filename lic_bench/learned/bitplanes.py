@@ -205,10 +205,12 @@ def chances(counts: NDArray[np.int64]) -> NDArray[np.uint16]:
     counts = counts.astype(np.float64)
     wide = counts.sum((0, 1)) + 0.4
     own = wide / wide.sum(-1, keepdims=True)
-    for found in (counts.sum(0)[None], counts):
-        own = (found + 4 * own) / (found.sum(-1, keepdims=True) + 4)
+    for seen in (counts.sum(0)[None], counts):
+        own = (seen + 4 * own) / (seen.sum(-1, keepdims=True) + 4)
     scaled = np.rint(own[..., 1] * (1 << PROBABILITY_BITS))
-    return np.clip(scaled, _LEAST, (1 << PROBABILITY_BITS) - _LEAST).astype(np.uint16)
+    found: NDArray[np.uint16]
+    found = np.clip(scaled, _LEAST, (1 << PROBABILITY_BITS) - _LEAST).astype(np.uint16)
+    return found
 
 
 class _Run:

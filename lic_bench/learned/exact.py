@@ -97,8 +97,9 @@ def _largest_sum(weight: Tensor, doubling: bool) -> Tensor:
     if not doubling:
         return weight.abs().flatten(1).sum(1)
     # Of four outputs side by side each sees two by two of the weights.
-    apart = weight.abs().unflatten(3, (2, 2)).unflatten(2, (2, 2))
-    return apart.sum((1, 2, 4)).flatten(1).amax(1)
+    apart = weight.abs().reshape(*weight.shape[:2], 2, 2, 2, 2)
+    largest: Tensor = apart.sum((1, 2, 4)).flatten(1).amax(1)
+    return largest
 
 
 def sums(x: Tensor, own: Layer) -> Tensor:
