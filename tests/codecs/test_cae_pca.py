@@ -255,4 +255,4 @@ def test_the_papers_network_overfits_a_crop(tmp_path):
     first = float(session._loss(0)[0])
     session.run(Clock(None), lambda _: None)
     assert session.finished
-    assert float(session._noisy(ycbcr(session._crops(0, 1))[:, :1])[0]) < 0.3 * first
+    assert float(session._noisy(ycbcr(session._crops(0, 1))[:, :1])[0]) < 0.5 * first
