@@ -254,7 +254,7 @@ def test_the_command_makes_each_table(store: Path) -> None:
         cwd=store,
     ).stdout
     assert printed.strip() == "points.csv"
-    points = pd.read_csv(store / "points.csv", skiprows=1)
+    points = pd.read_csv(store / "points.csv")
     assert points["point"].tolist() == [20, 40, 60, 80]
     assert list(points) == ["codec", "point", "bpp", "psnr_y_db"]
     rates = command("table", "--at", "1,1.5", "-f", "latex", "-m", "all", cwd=store).stdout
