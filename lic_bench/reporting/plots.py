@@ -200,8 +200,8 @@ def plot(
 
 
 def _figure(size: tuple[float, float]) -> Figure:
-    """A figure; one that pyplot knows where it is in use, so that a notebook shows it."""
-    if "matplotlib.pyplot" in sys.modules:
+    """A figure; in a notebook one that pyplot knows, which shows it."""
+    if "matplotlib.pyplot" in sys.modules and mpl.is_interactive():
         from matplotlib import pyplot
 
         return pyplot.figure(figsize=size, layout="constrained")
