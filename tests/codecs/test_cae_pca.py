@@ -228,7 +228,7 @@ def test_training_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_ROTATED", 1)
     recipe = Recipe("fast", 2e-3, 2, 32)
     plan = Plan(FAST, recipe, (("transform", 6), ("decoder", 3)), held_out=1)
-    losses = []
+    states = []
     for name, pieces in (("one", 1), ("two", 2)):
         for _ in range(pieces):
             session = Session(plan, crops(), tmp_path / name, CPU)
@@ -238,9 +238,9 @@ def test_training_goes_on_where_it_stopped(tmp_path, monkeypatch):
                 session.save()
             else:
                 session.run(Clock(None), lambda _: None)
-        losses.append({k: x.clone() for k, x in session.codec.net.state_dict().items()})
-    for key, value in losses[0].items():
-        assert torch.allclose(value, losses[1][key], atol=1e-5), key
+        states.append({k: x.clone() for k, x in session.codec.net.state_dict().items()})
+    for key, value in states[0].items():
+        assert torch.allclose(value, states[1][key], atol=1e-5), key
     rotation = session.codec.net.rotation
     assert torch.allclose(rotation @ rotation.mT, torch.eye(32).expand(3, 32, 32), atol=1e-4)
 
