@@ -340,8 +340,8 @@ class Session:
 
 def components(covariance: Tensor) -> Tensor:
     """The principal components of a covariance as columns, by falling energy: orthonormal."""
-    values, vectors = torch.linalg.eigh(covariance)
-    vectors = vectors[:, values.argsort(descending=True)]
+    values, found = torch.linalg.eigh(covariance)
+    vectors: Tensor = found[:, values.argsort(descending=True)]
     # A vector and its opposite are the same component: the one with a positive largest entry.
     largest = vectors.abs().argmax(0)
     turned: Tensor = vectors * vectors[largest, torch.arange(len(vectors))].sign()

@@ -59,6 +59,9 @@ def report(
     max_size: Annotated[
         float, typer.Option(metavar="MB", min=1, help="Leave out pictures beyond this size.")
     ] = 60,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Say in which folders of this machine files lie.")
+    ] = False,
     jobs: Jobs = None,
     plugin: Plugins = [],
     timeout: Timeout = 60,
@@ -119,7 +122,7 @@ def report(
         limits = Limits(timeout, memory, confined=True)
         made = _pictures(scenes, store_path, budget, jobs, plugin, chosen, limits)
         pictures = [*made, *missing]
-        page.write(path, content | _about(content, scenes, plugin), pictures)
+        page.write(path, content | _about(content, scenes, plugin), pictures, folders=paths)
     _summarise(pictures, path)
 
 
@@ -204,6 +207,7 @@ def _scenes(
 ) -> tuple[list[Scene], list[Picture]]:
     """Set each data set's rates; choose the pictures at them, and say which there cannot be."""
     from lic_bench.analysis.curves import aggregate
+    from lic_bench.reporting.page import data
     from lic_bench.reporting.page import scenes as choice
 
     averages = aggregate(measurements)
@@ -211,6 +215,7 @@ def _scenes(
     scenes, missing = [], []
     for dataset in content["datasets"]:
         dataset["rates"] = rates or choice.common_rates(averages, dataset["name"])
+        dataset["atRates"] = data.at_rates(dataset)
         if images:
             shown = {image["name"] for image in dataset["images"]}
             rows = measurements[measurements["image"].isin(shown)]

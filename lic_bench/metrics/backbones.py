@@ -36,8 +36,8 @@ Name = Literal["alexnet", "vgg16"]
 class Convolution(NamedTuple):
     """A convolution, followed by a rectifier."""
 
-    index: int
-    """Of the layer in torchvision's `features`."""
+    layer: int
+    """Its number in torchvision's `features`."""
     inputs: int
     outputs: int
     side: int
@@ -119,7 +119,7 @@ class Network:
                 images = pool(images)
             for one in convolutions:
                 weight, bias = (
-                    self._parameters[f"features.{one.index}.{what}"] for what in ("weight", "bias")
+                    self._parameters[f"features.{one.layer}.{what}"] for what in ("weight", "bias")
                 )
                 images = functional.conv2d(images, weight, bias, one.stride, one.padding)
                 images = images.relu_()
@@ -194,7 +194,7 @@ def _load(name: Name, path: Path, _digest: str, device: str) -> Network:
     for one in (one for stage in _STAGES[name] for one in stage):
         shape = (one.outputs, one.inputs, one.side, one.side)
         for what, wanted in (("weight", shape), ("bias", shape[:1])):
-            key = f"features.{one.index}.{what}"
+            key = f"features.{one.layer}.{what}"
             tensor = found.get(key)
             if tensor is None or tensor.shape != wanted:
                 there = "missing" if tensor is None else tuple(tensor.shape)

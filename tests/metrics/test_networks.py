@@ -37,8 +37,8 @@ def parameters(name: Name) -> dict[str, torch.Tensor]:
     for one in (one for stage in _STAGES[name] for one in stage):
         shape = (one.outputs, one.inputs, one.side, one.side)
         deviation = (2 / (one.inputs * one.side**2)) ** 0.5
-        made[f"features.{one.index}.weight"] = deviation * torch.randn(shape, generator=generator)
-        made[f"features.{one.index}.bias"] = 0.1 * torch.randn(one.outputs, generator=generator)
+        made[f"features.{one.layer}.weight"] = deviation * torch.randn(shape, generator=generator)
+        made[f"features.{one.layer}.bias"] = 0.1 * torch.randn(one.outputs, generator=generator)
     return made
 
 
@@ -54,7 +54,8 @@ def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("name", "places"), [("alexnet", (1, 4, 7, 9, 11)), ("vgg16", (3, 8, 15, 22, 29))]
 )
 def test_the_networks_are_torchvisions(name: Name, places: tuple[int, ...]) -> None:
-    pytest.importorskip("compressai", reason="torchvision is not installed")
+    if find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
     from lic_bench.plugins.torchvision import import_with_torchvision
 
     models: Any = import_with_torchvision("torchvision.models")
