@@ -61,6 +61,7 @@ _NOISE = 2.0**-10  # the paper's
 _ENERGY = 1.0  # lambda, what the paper's loss weighs the energy of the latents by
 _SLOPE = 0.14  # squared error that a bit is worth at a step of 1: ln 2 / 6, and a dead zone
 _COUNTED, _COUNTED_SIDE = 12, 256  # batches of 16 crops that chances are counted in
+_ROTATED = 8  # and that tell the principal components
 _CHROMA = 8  # of so many crops, one is also seen in Cb and one in Cr
 
 
@@ -273,7 +274,7 @@ class Session:
         """Rotate the latents of each plane onto their principal components, as crops tell."""
         net = self.codec.net
         net.rotation.copy_(torch.eye(LATENTS).repeat(PLANES, 1, 1))
-        x = ycbcr(torch.cat([self._crops(step, 16) for step in range(8)]))
+        x = ycbcr(torch.cat([self._crops(step, 16) for step in range(_ROTATED)]))
         for plane in range(PLANES):
             y = net.encode(x[:, plane : plane + 1], _full(x, plane))
             flat = y.movedim(1, 0).flatten(1).double()
@@ -343,8 +344,8 @@ def components(covariance: Tensor) -> Tensor:
     vectors: Tensor = found[:, values.argsort(descending=True)]
     # A vector and its opposite are the same component: the one with a positive largest entry.
     largest = vectors.abs().argmax(0)
-    signs: Tensor = vectors[largest, torch.arange(len(vectors))].sign()
-    return vectors * signs
+    turned: Tensor = vectors * vectors[largest, torch.arange(len(vectors))].sign()
+    return turned
 
 
 def _full(x: Tensor, plane: int) -> Tensor:

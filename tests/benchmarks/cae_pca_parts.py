@@ -1,6 +1,6 @@
 """What parts of the codec cae-pca are worth: the rotation, whole images, contexts.
 
-    python tests/benchmarks/cae_pca_parts.py PHOTOGRAPHS IMAGES
+    python tests/benchmarks/cae_pca_parts.py PHOTOGRAPHS IMAGES --every 6
 
 At two points, bytes and PSNR over the images. `PHOTOGRAPHS` are those that the chances of each
 variant are counted on, in 48 crops.

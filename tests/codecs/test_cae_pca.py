@@ -14,6 +14,7 @@ pytest.importorskip("numba")
 from torch.nn.functional import conv2d  # noqa: E402
 
 from lic_bench import BitstreamError, SpecError, UnavailableError  # noqa: E402
+from lic_bench.codecs.cae_pca import training  # noqa: E402
 from lic_bench.codecs.cae_pca.codec import WEIGHTS, CaePca  # noqa: E402
 from lic_bench.codecs.cae_pca.exact import ExactDecoder  # noqa: E402
 from lic_bench.codecs.cae_pca.inference import latents, load_model  # noqa: E402
@@ -223,36 +224,36 @@ def crops():
 
 
 @pytest.mark.slow
-def test_training_overfits_and_goes_on_where_it_stopped(tmp_path):
-    recipe = Recipe("fast", 2e-3, 4, 64)
-    plan = Plan(FAST, recipe, (("transform", 24), ("decoder", 8)), held_out=1)
-    losses = []
+def test_training_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_ROTATED", 1)
+    recipe = Recipe("fast", 2e-3, 2, 32)
+    plan = Plan(FAST, recipe, (("transform", 6), ("decoder", 3)), held_out=1)
+    states = []
     for name, pieces in (("one", 1), ("two", 2)):
         for _ in range(pieces):
             session = Session(plan, crops(), tmp_path / name, CPU)
             if pieces == 2 and session.trainer.step == 0:
-                for _ in range(10):
+                for _ in range(4):
                     session.trainer.advance(session._loss)
                 session.save()
             else:
-                session.run(Clock(None), lambda _: None, every=4)
-        losses.append({k: x.clone() for k, x in session.codec.net.state_dict().items()})
-    for key, value in losses[0].items():
-        assert torch.allclose(value, losses[1][key], atol=1e-5), key
-    rows = (tmp_path / "one" / "log.csv").read_text().splitlines()
-    own = [float(row.split(",")[3]) for row in rows[1:] if row.startswith("transform")]
-    assert own[-1] < own[0]
+                session.run(Clock(None), lambda _: None)
+        states.append({k: x.clone() for k, x in session.codec.net.state_dict().items()})
+    for key, value in states[0].items():
+        assert torch.allclose(value, states[1][key], atol=1e-5), key
     rotation = session.codec.net.rotation
     assert torch.allclose(rotation @ rotation.mT, torch.eye(32).expand(3, 32, 32), atol=1e-4)
 
 
 @pytest.mark.slow
-def test_the_papers_network_overfits_a_crop(tmp_path):
-    plan = plan_for(TrainingOptions((), tmp_path, recipe="paper", steps=40, batch=1))
+def test_the_papers_network_overfits_a_crop(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_ROTATED", 1)
+    plan = plan_for(TrainingOptions((), tmp_path, recipe="paper", steps=80, batch=1))
     assert plan.settings == Settings()
     plan = Plan(plan.settings, Recipe("paper", 2e-3, 1, 32), plan.steps, held_out=1)
     session = Session(plan, Photographs(crops().images[:2], ["a", "b"]), tmp_path, CPU)
-    first = float(session._loss(0)[0])
+    first = float(session._loss(0)[0].detach())
     session.run(Clock(None), lambda _: None)
     assert session.finished
-    assert float(session._noisy(ycbcr(session._crops(0, 1))[:, :1])[0]) < 0.5 * first
+    session.stage = 0  # the crops that it was trained on
+    assert float(session._loss(0)[0].detach()) < 0.35 * first
