@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lic_bench.analysis.anchor import USUAL
 from lic_bench.analysis.interpolation import Method, mean_difference
 from lic_bench.errors import UndefinedError, check_known, find_known
 from lic_bench.metric.quality import QUALITIES, Array, measured_quality, metric_named, qualities_in
@@ -391,7 +392,7 @@ def bd_rate_warnings(anchor: Curve, test: Curve, method: Method = "pchip") -> li
 
 def bd_rates(
     measurements: pd.DataFrame,
-    anchor: str = "jpeg",
+    anchor: str = USUAL,
     metric: str = "psnr_rgb",
     method: Method = "pchip",
 ) -> pd.DataFrame:

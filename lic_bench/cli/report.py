@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lic_bench.analysis.anchor import usual_anchor
 from lic_bench.cli import console
 from lic_bench.cli.options import (
     RESULTS,
@@ -146,7 +147,7 @@ def _warn(measurements: pd.DataFrame) -> None:
     codecs = list(averages["codec"].unique())
     if not codecs:
         return
-    anchor = "jpeg" if "jpeg" in codecs else codecs[0]
+    anchor = usual_anchor(codecs)
     for row in bd_rates(averages, anchor).to_dict("records"):
         if row["warnings"]:
             name = f"{row['dataset']}: {row['codec']} against {anchor}, psnr_rgb"

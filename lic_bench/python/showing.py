@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lic_bench.analysis import curves
+from lic_bench.analysis.anchor import USUAL, usual_anchor
 from lic_bench.python.codecs import listed
 from lic_bench.python.points import Points, as_numbers, as_texts, typed
 
@@ -87,7 +88,7 @@ def curve(
 
 def bd_rates(
     measurements: pd.DataFrame,
-    anchor: str = "jpeg",
+    anchor: str = USUAL,
     metric: str = "psnr_rgb",
     method: Method = "pchip",
 ) -> pd.DataFrame:
@@ -256,5 +257,4 @@ def _averaged(measurements: pd.DataFrame) -> pd.DataFrame:
 
 
 def _anchor(rows: pd.DataFrame) -> str:
-    there = list(rows["codec"].unique())
-    return "jpeg" if "jpeg" in there or not there else str(there[0])
+    return usual_anchor(rows["codec"].unique())

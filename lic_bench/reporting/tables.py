@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lic_bench.analysis.anchor import usual_anchor
 from lic_bench.analysis.comparison import Side, compare_sides
 from lic_bench.analysis.curves import aggregate, bd_rates, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
@@ -308,7 +309,7 @@ def match_table(
     rows = measurements[(measurements["dataset"] == dataset) & measurements["error"].isna()]
     matched, notes = _matched(rows[rows["codec"].isin(codecs)], target)
     shown = [codec for codec in codecs if codec in set(matched["codec"])]
-    anchor = anchor or ("jpeg" if "jpeg" in shown else shown[0])
+    anchor = anchor or usual_anchor(shown)
     check_known(f"codec matched on {dataset}", anchor, shown)
     averages = aggregate(matched.assign(point=str(target), point_index=1, searched=False))
     table = averages.set_index("codec").loc[shown]

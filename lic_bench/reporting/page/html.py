@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,11 @@ def write(
 
 
 def _page(data: dict[str, Any]) -> str:
-    style, code = _file("style.css"), script()
+    return filled(_file("page.html"), _file("style.css"), script(), data)
+
+
+def filled(template: str, style: str, code: str, data: Any) -> str:
+    """A page with its style, program and data, and a policy that allows these alone."""
     parts = {
         "style": style,
         "style-hash": source_hash(style),
@@ -102,16 +106,21 @@ def _page(data: dict[str, Any]) -> str:
         "data": as_json(data),
     }
     # In one pass: what was put in is not looked at again.
-    return re.sub(r"\{\{([\w-]+)\}\}", lambda match: parts[match[1]], _file("page.html"))
+    return re.sub(r"\{\{([\w-]+)\}\}", lambda match: parts[match[1]], template)
 
 
 def script() -> str:
-    """All that runs in the browser, in a scope of its own."""
+    """All that runs in the browser."""
+    return program(map(_file, _SCRIPTS))
+
+
+def program(parts: Iterable[str]) -> str:
+    """Parts of a page's program as one, in a scope of its own, with the page's data."""
     lines = [
         "(() => {",
         "'use strict';",
         "const data = JSON.parse(document.getElementById('data').textContent);",
-        *map(_file, _SCRIPTS),
+        *parts,
         "})();\n",
     ]
     return "\n".join(lines)
