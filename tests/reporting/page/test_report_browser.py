@@ -780,7 +780,10 @@ def test_all_text_can_be_read(page: Page, scheme: str) -> None:
 def test_it_is_printed_light_and_whole(page: Page) -> None:
     page.screen(800, 1000, scheme="dark")
     page.call("Emulation.setEmulatedMedia", media="print")
+    # The browser prefers light on paper; a reader may have chosen dark.
+    page.run("document.getElementById('theme').click()")
     try:
+        assert page.run("document.documentElement.dataset.theme") == "dark"
         assert page.run("getComputedStyle(document.getElementById('curves')).backgroundColor") in (
             "rgb(255, 255, 255)",
             "rgba(0, 0, 0, 0)",
@@ -792,6 +795,7 @@ def test_it_is_printed_light_and_whole(page: Page) -> None:
         for gone in ("header", ".controls", "#thumbs"):
             assert page.run(f"document.querySelector('{gone}').offsetParent === null")
     finally:
+        page.run("document.getElementById('theme').click()")
         page.call("Emulation.setEmulatedMedia", media="")
 
 
