@@ -20,13 +20,11 @@ of bit planes begins with are counted.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -46,15 +44,14 @@ from lic_bench.codecs.cae_pca.model import (
 from lic_bench.codecs.cae_pca.start import start
 from lic_bench.codecs.cae_pca.weights import form, weights_file
 from lic_bench.errors import SpecError
-from lic_bench.files import atomic_write
 from lic_bench.learned.bitplanes import PlaneCoder, chances
 from lic_bench.learned.data import Photographs, load
-from lic_bench.learned.training import Clock, Figures, Log, Recipe, Trainer, restore, save
+from lic_bench.learned.stages import Stages
+from lic_bench.learned.training import Clock, Figures, Recipe
 
 if TYPE_CHECKING:
     from lic_bench.learned.options import TrainingOptions
 
-COLUMNS = ["stage", "step", "seconds", "loss", "mse", "bpp", "gradient_norm", "rate_factor"]
 WORTH = (1.0, 1.086, 0.825)
 """What a squared error of Y, Cb and Cr adds to the mean over R, G and B."""
 _NOISE = 2.0**-10  # the paper's
@@ -125,154 +122,74 @@ class Codec(nn.Module):
         self.rate = LocalRate()
 
 
-class Session:
+class Session(Stages):
     """A training in its folder: resumed from its checkpoint if there is one."""
 
     def __init__(self, plan: Plan, images: Photographs, out: Path, device: torch.device) -> None:
-        self.plan, self.out, self.device = plan, out, device
+        self.asked, self.device, self.stage = plan, device, 0
         self.photographs, self.held_out = images.split(plan.held_out, plan.seed)
         torch.manual_seed(plan.seed)
         self.codec = Codec(plan.settings)
         if plan.settings.linear:
             start(self.codec.net, ycbcr(self._crops(0, 64))[:, :1])
+            self._rotate(self.codec.net)
         self.photographs = self.photographs.to(device)
         self.codec.to(device)
         for half in (self.codec.net.encoder, self.codec.net.decoder):
             half.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.stage, self.seconds = 0, 0.0
-        out.mkdir(parents=True, exist_ok=True)
-        self.log = Log(out / "log.csv", COLUMNS)
-        state = restore(self.checkpoint)
-        if state is None:
-            if plan.settings.linear:
-                self.rotate()
-            self.trainer = self._trainer()
-        else:
-            self._restore(state)
+        super().__init__(self.codec, plan, plan.recipe, plan.steps, out)
 
-    @property
-    def checkpoint(self) -> Path:
-        """Where the state is kept."""
-        return self.out / "checkpoint.pt"
+    def ended(self, stage: str) -> None:
+        """The latents that are coded, and that the decoder is trained on, are rotated."""
+        if stage != "decoder":
+            self._rotate(self.codec.net)
 
-    @property
-    def finished(self) -> bool:
-        """Whether all stages are done."""
-        return self.stage >= len(self.plan.steps)
-
-    def run(self, clock: Clock, say: Callable[[str], None], every: int = 20) -> None:
-        """Train until the time is up or everything is done; the checkpoint is kept up to date."""
-        before, saved = self.seconds, clock.seconds()
-        begun, first = clock.seconds(), self._done()
-        while not clock.over() and not self.finished:
-            self.log.add(self.trainer.advance(self._loss))
-            self.seconds = before + clock.seconds()
-            name, total = self.plan.steps[self.stage]
-            over = self.trainer.step >= total
-            if self.trainer.step % every == 0 or over:
-                means = self.log.write(stage=name, step=self.trainer.step, seconds=self.seconds)
-                left = (clock.seconds() - begun) / (self._done() - first) * self._left()
-                shown = ", ".join(f"{key} {means[key]:.4g}" for key in COLUMNS if key in means)
-                say(
-                    f"{name} {self.trainer.step}/{total}, {self.seconds / 60:.1f} min, "
-                    f"about {left / 60:.0f} to go: {shown}"
-                )
-            if over:
-                self.trainer.use_average()
-                self.stage += 1
-                if name != "decoder":
-                    self.rotate()
-                if not self.finished:
-                    self.trainer = self._trainer()
-            if over or clock.seconds() - saved > 60:
-                self.save()
-                saved = clock.seconds()
-        self.save()
-
-    def _done(self) -> int:
-        return sum(n for _, n in self.plan.steps) - self._left()
-
-    def _left(self) -> int:
-        later = sum(n for _, n in self.plan.steps[self.stage :])
-        return later if self.finished else later - self.trainer.step
-
-    def save(self) -> None:
-        """Write the checkpoint."""
-        save(
-            self.checkpoint,
-            {
-                "plan": _plain(self.plan),
-                "stage": self.stage,
-                "seconds": self.seconds,
-                "codec": self.codec.state_dict(),
-                "trainer": None if self.finished else self.trainer.state(),
-            },
-        )
-
-    def export(self) -> bytes:
+    def export(self, module: nn.Module) -> bytes:
         """The weights as a file, with the chances of photographs counted.
 
         Before the training is done they are those of the running average, as they are.
         """
-        kept_codec, done = self.codec, "all"
+        done = "all"
         if not self.finished:
-            done = f"{self.trainer.step} steps of {self.plan.steps[self.stage][0]}"
-            self.codec = deepcopy(self.codec)
-            self.codec.load_state_dict(self.trainer.average)
-            if self.plan.steps[self.stage][0] != "decoder":
-                self.rotate()
+            name, _ = self.steps[self.stage]
+            done = f"{self.trainer.step} steps of {name}"
+            self.ended(name)
         # Of the weights as they will be read: in half precision.
-        net = CaeNet(self.plan.settings).eval()
+        net = CaeNet(self.asked.settings).eval()
         net.load_state_dict({k: x.half().cpu() for k, x in self.codec.net.state_dict().items()})
-        self.codec = kept_codec
-        found = form(self.plan.settings)
+        found = form(self.asked.settings)
         coder, counts = PlaneCoder(found), np.zeros((*found.chances, 2), np.int64)
+        side = min(_COUNTED_SIDE, self.photographs.largest_crop)
         for step in range(_COUNTED if self.finished else 1):
-            for crop in self.photographs.batch(step, 16, _COUNTED_SIDE, self.plan.seed + 1).cpu():
+            for crop in self.photographs.batch(step, 16, side, self.asked.seed + 1).cpu():
                 image = crop.permute(1, 2, 0).to(torch.uint8).numpy()
                 coder.count(latents(net, image), counts)
-        return weights_file(net, chances(counts), {"training": {**_plain(self.plan), "done": done}})
+        return weights_file(net, chances(counts), {"training": {**self.plan, "done": done}})
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        # The schedule may be stretched or cut; anything else would make it another training.
-        asked, found = _plain(self.plan), dict(state["plan"])
-        asked["steps"], found["steps"] = ([name for name, _ in x["steps"]] for x in (asked, found))
-        if asked != found:
-            raise SpecError(
-                f"{self.out} holds a training with other options; "
-                "repeat its command, or choose another folder"
-            )
-        self.stage, self.seconds = state["stage"], state["seconds"]
-        self.codec.load_state_dict(state["codec"])
-        if not self.finished:
-            self.trainer = self._trainer()
-            self.trainer.restore(state["trainer"])
-
-    def _trainer(self) -> Trainer:
-        name, total = self.plan.steps[self.stage]
+    def groups(self, stage: str) -> Mapping[float, list[nn.Parameter]]:
+        """The stage `decoder` trains the decoder alone; the others train everything."""
         net = self.codec.net
         decoder = list(net.decoder.parameters())
         if net.settings.points:
             decoder += [net.log_gain, net.offset]
         linear = [net.synthesis.weight] if net.settings.linear else []
         groups = {1.0: decoder}
-        if name != "decoder":
+        if stage != "decoder":
             groups[1.0] = decoder + list(net.encoder.parameters())
             if net.settings.linear:
                 linear += net.analysis.parameters()
                 groups[10.0] = list(self.codec.rate.parameters())
         if linear:
             groups[0.2] = linear
-        return Trainer(self.codec, groups, self.plan.recipe, total)
+        return groups
 
     def _crops(self, step: int, count: int) -> Tensor:
-        seed = self.plan.seed + 1000 * self.stage if hasattr(self, "stage") else self.plan.seed
-        return self.photographs.batch(step, count, self.plan.recipe.side, seed)
+        seed = self.asked.seed + 1000 * self.stage
+        return self.photographs.batch(step, count, self.asked.recipe.side, seed)
 
     @torch.no_grad()
-    def rotate(self) -> None:
+    def _rotate(self, net: CaeNet) -> None:
         """Rotate the latents of each plane onto their principal components, as crops tell."""
-        net = self.codec.net
         net.rotation.copy_(torch.eye(LATENTS).repeat(PLANES, 1, 1))
         x = ycbcr(torch.cat([self._crops(step, 16) for step in range(_ROTATED)]))
         for plane in range(PLANES):
@@ -280,12 +197,13 @@ class Session:
             flat = y.movedim(1, 0).flatten(1).double()
             net.rotation[plane] = components(flat @ flat.T / flat.shape[1]).to(net.rotation)
 
-    def _loss(self, step: int) -> tuple[Tensor, Figures]:
-        x = ycbcr(self._crops(step, self.plan.recipe.batch))
-        if self.plan.steps[self.stage][0] == "noise":
+    def loss(self, stage: str, step: int) -> tuple[Tensor, Figures]:
+        """What the quantiser leaves, and the bits expected; of the paper's stage its own loss."""
+        x = ycbcr(self._crops(step, self.asked.recipe.batch))
+        if stage == "noise":
             return self._noisy(x[:, :1])
-        points = self.plan.settings.points
-        first = self.plan.settings.finest - points + 1
+        points = self.asked.settings.points
+        first = self.asked.settings.finest - points + 1
         point = (torch.arange(len(x)) + step * len(x)) % points + first
         share = -(-len(x) // _CHROMA)
         taken = [torch.arange(len(x))]
@@ -307,7 +225,7 @@ class Session:
     def _known(self, x: Tensor, plane: int, point: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Squared error, in 8-bit steps, and bits a pixel, of each crop of a plane."""
         net, which = self.codec.net, _full(x, plane)
-        alone = self.plan.steps[self.stage][0] == "decoder"
+        alone = self.steps[self.stage][0] == "decoder"
         with torch.set_grad_enabled(not alone):
             y = net.encode(x, which)
         whole, size = kept(y.detach(), point, net.settings.bits)
@@ -334,7 +252,7 @@ class Session:
         return loss, {"mse": 127.5**2 * d.detach().mean() / x[0].numel()}
 
     def _generator(self, step: int, plane: int) -> torch.Generator:
-        seed = (self.plan.seed * 1_000_003 + self.stage) * 1_000_003 + PLANES * step + plane
+        seed = (self.asked.seed * 1_000_003 + self.stage) * 1_000_003 + PLANES * step + plane
         return torch.Generator(self.device).manual_seed(seed)
 
 
@@ -350,12 +268,6 @@ def components(covariance: Tensor) -> Tensor:
 
 def _full(x: Tensor, plane: int) -> Tensor:
     return torch.full((len(x),), plane, device=x.device)
-
-
-def _plain(plan: Plan) -> dict[str, Any]:
-    """A plan as JSON would give it back: with lists for tuples."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(plan)))
-    return plain
 
 
 def plan_for(options: TrainingOptions) -> Plan:
@@ -408,8 +320,5 @@ def train(options: TrainingOptions) -> None:
         session.save()
         console(f"{options.out}: interrupted and kept; to go on, repeat the command")
         raise
-    console("counting the chances that the coder starts with")
-    with atomic_write(options.out / "weights.safetensors") as part:
-        part.write_bytes(session.export())
     state = "done" if session.finished else "to go on, repeat the command"
     console(f"{options.out}: {session.seconds:.0f} s of training, {state}")
