@@ -107,7 +107,9 @@ class LocalRate(nn.Module):
         mean = conv2d(known, self.mean[plane] * self.inner, padding=1, groups=LATENTS)
         z = (y + noise - mean).abs()
         # The mass of an interval of 1: within it lies the peak, or beside it.
-        inside = 1 - (-0.5 / scale).exp() * (0.5 * ((z / scale).exp() + (-z / scale).exp()))
+        # Far outside exp would overflow: infinite, and no number as a gradient, though not chosen.
+        near = z.clamp_max(0.5) / scale
+        inside = 1 - (-0.5 / scale).exp() * (0.5 * (near.exp() + (-near).exp()))
         beside = (-z / scale).exp() * torch.sinh(0.5 / scale)
         mass = torch.where(z < 0.5, inside, beside).clamp_min(1e-9)
         return -mass.log2().sum((1, 2, 3))

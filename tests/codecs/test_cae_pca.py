@@ -29,7 +29,7 @@ from lic_bench.codecs.cae_pca.model import (  # noqa: E402
     ycbcr,
 )
 from lic_bench.codecs.cae_pca.start import lapped, start  # noqa: E402
-from lic_bench.codecs.cae_pca.training import Plan, Session, components, plan_for  # noqa: E402
+from lic_bench.codecs.cae_pca.training import LocalRate, Plan, Session, components, plan_for  # noqa: E402
 from lic_bench.codecs.cae_pca.weights import read_weights, weights_file  # noqa: E402
 from lic_bench.learned.bitplanes import CONTEXTS  # noqa: E402
 from lic_bench.learned.data import Photographs  # noqa: E402
@@ -222,6 +222,15 @@ def test_the_weights_that_come_along_are_small():
 def crops():
     images = [torch.from_numpy(picture(96, 96, seed)) for seed in range(3)]
     return Photographs(images, ["a", "b", "c"])
+
+
+def test_a_latent_that_nothing_led_to_expect_leaves_gradients_finite():
+    rate, y = LocalRate(), torch.zeros(1, 32, 8, 8)
+    y[0, 5, 3, 3] = 400.0
+    y.requires_grad_()
+    rate(y, torch.zeros_like(y), 0, torch.zeros_like(y)).sum().backward()
+    assert y.grad.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in rate.parameters() if p.grad is not None)
 
 
 @pytest.mark.slow
