@@ -1,11 +1,13 @@
 """lic-bench: the bench on which learned and classical image codecs meet on equal terms.
 
 >>> import lic_bench
->>> measurements = lic_bench.run(["jpeg", "jpeg2000"], ["sample"], out="results/mine")
->>> averages = lic_bench.aggregate(measurements)
->>> lic_bench.bd_rates(averages, anchor="jpeg", metric="ms_ssim_rgb")
->>> figure = lic_bench.plot(measurements, metric="psnr_rgb")
->>> lic_bench.save_plot(figure, "rd.pdf")
+>>> measurements = lic_bench.run(["jpeg", "jpeg2000"], "sample")
+>>> lic_bench.bd_rates(measurements, anchor="jpeg", metric="ms_ssim_rgb")
+>>> lic_bench.compare(measurements, "jpeg", "jpeg2000").rate.value
+>>> lic_bench.table(measurements, interval=True)
+>>> axes = lic_bench.plot(measurements, metric="psnr_rgb")
+>>> lic_bench.save_plot(axes, "rd.pdf")
+>>> lic_bench.report()
 
 A codec of your own is a subclass of `Codec`, a metric one of `Metric`.
 """
@@ -14,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lic_bench.analysis.curves import BDRate, Curve, aggregate, bd_rate, bd_rates, curve
+    from lic_bench.analysis.curves import BDRate, Curve, bd_rate
     from lic_bench.codec.base import MAXIMUM_PIXELS, Codec, Point, ShowsImportance
     from lic_bench.codec.checkpoints import find_checkpoints
     from lic_bench.codec.registry import Registry
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
         UnavailableError,
         UndefinedError,
     )
-    from lic_bench.execution.run import run
     from lic_bench.images.dataset import Dataset, load_dataset
     from lic_bench.images.fetch import fetch
     from lic_bench.images.image import Image, read_image, write_image
@@ -40,8 +41,20 @@ if TYPE_CHECKING:
     from lic_bench.metric.base import Metric, Score
     from lic_bench.metrics.builtin import METRICS, image_metrics
     from lic_bench.plugins.identity import file_digest
-    from lic_bench.reporting.plots import plot, save_plot
-    from lic_bench.store.table import export, load
+    from lic_bench.python.measuring import run, time
+    from lic_bench.python.showing import (
+        aggregate,
+        bd_rates,
+        compare,
+        curve,
+        export,
+        load,
+        plot,
+        report,
+        select,
+        table,
+    )
+    from lic_bench.reporting.plots import save_plot
 
 __all__ = [
     "MAXIMUM_PIXELS",
@@ -71,6 +84,7 @@ __all__ = [
     "aggregate",
     "bd_rate",
     "bd_rates",
+    "compare",
     "curve",
     "export",
     "fetch",
@@ -82,20 +96,23 @@ __all__ = [
     "load_dataset",
     "plot",
     "read_image",
+    "report",
     "run",
     "save_plot",
+    "select",
+    "table",
+    "time",
     "write_image",
 ]
 
 # Where each name comes from. They are imported when they are first used, because a list of codecs
 # should not wait for pandas, nor a codec for matplotlib.
 _HOMES = {
-    "analysis.curves": ("BDRate", "Curve", "aggregate", "bd_rate", "bd_rates", "curve"),
+    "analysis.curves": ("BDRate", "Curve", "bd_rate"),
     "codec.base": ("MAXIMUM_PIXELS", "Codec", "Point", "ShowsImportance"),
     "codec.checkpoints": ("find_checkpoints",),
     "codec.registry": ("Registry",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
-    "execution.run": ("run",),
     "images.dataset": ("Dataset", "load_dataset"),
     "images.fetch": ("fetch",),
     "images.image": ("Image", "read_image", "write_image"),
@@ -103,8 +120,12 @@ _HOMES = {
     "metric.base": ("Metric", "Score"),
     "metrics.builtin": ("METRICS", "image_metrics"),
     "plugins.identity": ("file_digest",),
-    "reporting.plots": ("plot", "save_plot"),
-    "store.table": ("export", "load"),
+    "python.measuring": ("run", "time"),
+    "python.showing": (
+        *("aggregate", "bd_rates", "compare", "curve", "export", "load", "plot", "report"),
+        *("select", "table"),
+    ),
+    "reporting.plots": ("save_plot",),
 }
 
 

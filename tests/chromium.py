@@ -109,7 +109,7 @@ class Page:
 
     def reload(self) -> None:
         """Load the page anew, and wait until its viewer has drawn."""
-        self.run("window.former = true")
+        self.run("window.former = true; history.replaceState(null, '', location.pathname)")
         self.call("Page.reload")
         self.wait("!window.former")
         self.wait("document.documentElement?.dataset.ready && document.readyState == 'complete'")

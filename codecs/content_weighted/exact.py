@@ -1,57 +1,38 @@
 """The decoder in whole numbers: the same pixels on every machine, with any number of threads.
 
-The network is that of `model`. Its weights and activations become multiples of powers of two, so
-few and so small that every sum of products is a whole number below 2^24 of its unit: float32 holds
-it without rounding, in whatever order it is added up. After each layer it is rounded. What looks at
-the code, which is nearly all 0, is added up in 32-bit integers, one digit after the other.
-
-Convolutions that take a short cut (Winograd, FFT, TF32, bfloat16) would round. PyTorch's on a CPU
-do not; `_proven` makes sure. Elsewhere they are matrix products.
+The network is that of `model`, its layers those of `lic_bench.learned.exact`, which explains them.
+What looks at the code, which is nearly all 0, is added up in 32-bit integers, one digit after the
+other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import conv2d, pixel_shuffle, unfold
+from torch.nn.functional import pixel_shuffle
 
 from lic_bench.codecs.content_weighted.digits import HIGHEST
 from lic_bench.codecs.content_weighted.model import MEANS, STRIDE, Settings
-from lic_bench.errors import UnavailableError
 from lic_bench.learned.compiled import compiled
+from lic_bench.learned.exact import MOST as _MOST
+from lic_bench.learned.exact import UNIT_BITS as _UNIT_BITS
+from lic_bench.learned.exact import exponentials, layer, proven, sums
 from lic_bench.learned.pyramid import FRACTION_BITS, rebuild
 
-_UNIT_BITS = 6  # binary places of an activation
-_MOST = (16 << _UNIT_BITS) - 1  # and the largest, in units
-_EXACT = 1 << 24
-_WEIGHT_UNITS = 4  # that the weights of a layer have in the mean, at least
 _FIRST_BITS = 16  # binary places of the sums of the first layer
 _PIXEL_BITS = 12  # and of those that make a pixel, in 8-bit steps
-_GAIN_BITS = 20
 # Larger images are put together from tiles of so many sites a side. A margin wider than what a
 # site can see (7.6 sites) makes the seams vanish.
 _TILE = 128
 _MARGIN = 10
-
-
-class _Layer(NamedTuple):
-    """A convolution in whole numbers."""
-
-    weights: list[Tensor]
-    """For one part of the inputs after the other, each so few that sums are exact."""
-    bias: Tensor
-    scale: Tensor
-    """Powers of two that turn its sums into units of the result."""
-    padding: int
 
 
 class ExactDecoder:
@@ -84,16 +65,16 @@ class ExactDecoder:
             self._places = np.ones(settings.n, np.int64)
         last = "decoder.13"
         self._layers = {
-            name: _layer(net[f"{name}.weight"], net[f"{name}.bias"], _UNIT_BITS, device)
+            name: layer(net[f"{name}.weight"], net[f"{name}.bias"], _UNIT_BITS, device)
             for name in (
                 "decoder.2.a", "decoder.2.b", "decoder.3", "decoder.5.a", "decoder.5.b",
                 "decoder.7", "decoder.9.a", "decoder.9.b", "decoder.11",
             )
         }  # fmt: skip
         weight, bias = (127.5 * net[f"{last}.{part}"].double() for part in ("weight", "bias"))
-        self._layers[last] = _layer(weight, bias + 127.5, _PIXEL_BITS, device)
+        self._layers[last] = layer(weight, bias + 127.5, _PIXEL_BITS, device)
         self._check_first()
-        _proven(device)
+        proven(device)
 
     def _check_first(self) -> None:
         """Refuse weights with which the sums over the code could exceed 32 bits."""
@@ -204,16 +185,7 @@ class ExactDecoder:
 
     def _sums(self, x: Tensor, name: str) -> Tensor:
         """What a layer adds up, in units of its result, not rounded."""
-        layer = self._layers[name]
-        if len(layer.weights) == 1:
-            return _convolved(x, layer.weights[0], layer.bias, layer.padding).mul_(layer.scale)
-        taken, total = 0, torch.zeros((), dtype=torch.int64, device=x.device)
-        for weight in layer.weights:
-            part = x[:, taken : taken + weight.shape[1]]
-            total = total + _convolved(part, weight, None, layer.padding).long()
-            taken += weight.shape[1]
-        total = total + layer.bias.long()[:, None, None]
-        return (total.double() * layer.scale.double()).float()
+        return sums(x, self._layers[name])
 
     @lru_cache(maxsize=32)  # noqa: B019 - a decoder lives as long as the process
     def _looking_at_the_code(self, point: int) -> tuple[NDArray[np.int32], ...]:
@@ -226,7 +198,7 @@ class ExactDecoder:
         net, n = self._net, self._settings.n
         gain = np.ones(n)
         if self._settings.steered:
-            gain = _exponentials(net["log_code_gain"][point].double().numpy())
+            gain = exponentials(net["log_code_gain"][point].double().numpy())
         weight = net["decoder.0.weight"].double().numpy() * gain[:, None, None]
         first = (weight[:, :, ::-1, ::-1] * (1 << _FIRST_BITS)).transpose(1, 2, 3, 0)
         first = first.reshape(n, 9, -1)
@@ -245,79 +217,6 @@ class ExactDecoder:
             windows[fine].reshape(16 * len(fine), 48) / (1 << FRACTION_BITS),
         )  # fmt: skip
         return tuple(np.ascontiguousarray(np.rint(x), np.int32) for x in vectors)
-
-
-def _layer(weight: Tensor, bias: Tensor, bits: int, device: torch.device) -> _Layer:
-    """A layer's weights in whole numbers, as fine as exact sums allow for each of its outputs.
-
-    `bits` are the binary places of the result.
-    """
-    weight, bias = weight.double(), bias.double() * (1 << _UNIT_BITS)
-    mean = weight.abs().flatten(1).mean(1)
-    for parts in range(1, weight.shape[1] + 1):
-        pieces = list(weight.chunk(parts, 1))
-        most = torch.stack([piece.abs().flatten(1).sum(1) for piece in pieces]).amax(0)
-        # Rounding adds up to half a unit to each weight.
-        room = _EXACT - 1 - _MOST * pieces[0][0].numel() / 2
-        fits = (room / (most * _MOST + bias.abs() + 1e-9)).clamp_max(2.0**16)
-        places = torch.tensor([int(np.frexp(float(x))[1]) - 1 for x in fits])
-        if room > 0 and bool((2.0**places * mean >= _WEIGHT_UNITS * (mean > 0)).all()):
-            break
-    else:
-        raise ValueError("the weights of the decoder are too large to be exact")
-    scale = 2.0 ** places.double()
-    return _Layer(
-        [(piece * scale[:, None, None, None]).round().float().to(device) for piece in pieces],
-        (bias * scale).round().float().to(device),
-        (2.0 ** (bits - _UNIT_BITS) / scale).float().to(device)[:, None, None],
-        weight.shape[-1] // 2,
-    )
-
-
-def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-    if x.device.type == "cpu":
-        return conv2d(x, weight, bias, padding=padding)
-    # As a product in float64, which no library computes otherwise than by adding up.
-    side, (_, _, height, width) = weight.shape[-1], x.shape
-    rows = unfold(x, side, padding=padding).double()
-    product = weight.flatten(1).double() @ rows
-    if bias is not None:
-        product = product + bias.double()[:, None]
-    return product.view(len(x), -1, height, width).float()
-
-
-@lru_cache(maxsize=4)
-def _proven(device: torch.device) -> None:
-    """Make sure that sums of whole numbers are exact here.
-
-    Raises
-    ------
-    UnavailableError
-        Where they are not.
-    """
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, _MOST + 1, (1, 32, 20, 24))
-    weight = rng.integers(-56, 57, (64, 32, 3, 3))  # 1023 x 56 x 288 < 2^24
-    padded = np.pad(x[0], ((0, 0), (1, 1), (1, 1)))
-    expected = sum(
-        np.einsum("oi,ihw->ohw", weight[:, :, i, j], padded[:, i : i + 20, j : j + 24])
-        for i in range(3)
-        for j in range(3)
-    )
-    given, weights = (torch.from_numpy(values).float().to(device) for values in (x, weight))
-    with torch.inference_mode():
-        found = _convolved(given, weights, None, 1)[0].cpu().numpy()
-    if not np.array_equal(found, expected):
-        raise UnavailableError(
-            "PyTorch rounds the sums of its convolutions on this machine, so that pictures would "
-            "not be those of other machines"
-        )
-
-
-def _exponentials(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """exp, in multiples of 2^-20. `Decimal` rounds correctly, hence alike, on every machine."""
-    scale = 1 << _GAIN_BITS
-    return np.array([int((Decimal(float(y)).exp() * scale).to_integral_value()) for y in x]) / scale
 
 
 @compiled

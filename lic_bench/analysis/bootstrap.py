@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lic_bench.analysis.curves import Curve, bd_rate_percents
 from lic_bench.analysis.interpolation import Method
 from lic_bench.metric.quality import Array, Quality, metric_named
+from lic_bench.store.table import spelled
 
 _UNDEFINED = 0.01  # the share of resamples without a BD-rate above which there is no interval
 _OUTLYING = 3.5
@@ -66,7 +67,7 @@ def image_curves(measurements: pd.DataFrame, curve: Curve) -> ImageCurves:
         & (measurements["codec"] == curve.codec)
         & measurements["error"].isna()
     ]
-    points = rows["point"].map(lambda point: "" if pd.isna(point) else str(point))
+    points = spelled(rows["point"])
 
     def grid(values: pd.Series[float]) -> Array:
         table = values.astype("float64").groupby([rows["image"], points]).first().unstack()

@@ -6,6 +6,7 @@ anchor, to the second, the test, rate changes by the BD-rate: positive is worse.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -103,6 +104,22 @@ class Comparison:
             for part in _PARTS:
                 named[f"{prefix}_{part}"] = float(getattr(delta, part))
         return named
+
+    def __str__(self) -> str:
+        rate = self.rate
+        if rate.reason is not None:
+            return f"{self.test} against {self.anchor}, {self.metric}: undefined: {rate.reason}"
+        interval = "" if np.isnan(rate.low) else f" [{rate.low:+z.1f}, {rate.high:+z.1f}]"
+        images = f"{self.images} images" if self.images else "averages"
+        name = f"{self.test} against {self.anchor}, {self.metric}, {self.dataset} ({images})"
+        return f"{name}: BD-rate {rate.value:+z.1f} %{interval}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: the line, and the images."""
+        line = html.escape(str(self))
+        return f"<p>{line}</p>{self.per_image.to_html(index=False, float_format='{:+.2f}'.format)}"
 
     def as_json(self) -> dict[str, object]:
         """Everything, in a form that can be written as JSON; undefined is null."""

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lic_bench.analysis.anchor import USUAL
 from lic_bench.analysis.interpolation import Method, mean_difference
 from lic_bench.errors import UndefinedError, check_known, find_known
 from lic_bench.metric.quality import QUALITIES, Array, measured_quality, metric_named, qualities_in
+from lic_bench.store.table import spelled
 
 _KEY = ["dataset", "codec", "point"]
 _PSNR = ["psnr_rgb_db", "psnr_y_db", "psnr_y709_db"]
@@ -151,7 +153,7 @@ def curve(aggregated: pd.DataFrame, dataset: str, codec: str, metric: str = "psn
     rows = aggregated[aggregated["dataset"] == dataset]
     check_known(f"codec measured on {dataset}", codec, rows["codec"].unique())
     rows = rows[rows["codec"] == codec]
-    points = rows["point"].map(lambda point: "" if pd.isna(point) else str(point))
+    points = spelled(rows["point"])
     reason = np.select(
         [~rows["complete"], rows[kind.value].isna(), np.isinf(rows[kind.value])],
         ["not measured on every image", f"{metric} missing on an image", "lossless on an image"],
@@ -390,7 +392,7 @@ def bd_rate_warnings(anchor: Curve, test: Curve, method: Method = "pchip") -> li
 
 def bd_rates(
     measurements: pd.DataFrame,
-    anchor: str = "jpeg",
+    anchor: str = USUAL,
     metric: str = "psnr_rgb",
     method: Method = "pchip",
 ) -> pd.DataFrame:

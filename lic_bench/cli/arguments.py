@@ -103,3 +103,14 @@ def bounds(option: str, text: str | None) -> tuple[float | None, float | None] |
     except ValueError:
         raise SpecError(f"{option} {text}: a range is LOW,HIGH, as in 0,2") from None
     return low, high
+
+
+def labelled(texts: Iterable[str]) -> dict[str, str]:
+    """Read ``content-weighted=Ours``: what codecs are called, by spec, whose options have ``=``."""
+    labels = {}
+    for text in texts:
+        spec, _, name = (part.strip() for part in text.rpartition("="))
+        if not spec or not name:
+            raise SpecError(f"--label {text}: a codec and its name are wanted, as in jpeg=JPEG")
+        labels[spec] = name
+    return labels

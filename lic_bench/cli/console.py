@@ -137,7 +137,7 @@ def run_progress(*, quiet: bool = False) -> Iterator[Callable[[Progress], None]]
     if quiet:
         yield lambda now: None
         return
-    if not console.is_terminal:
+    if not (console.is_terminal or console.is_jupyter):
         yield _lines()
         return
     from rich import progress

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lic_bench.analysis.anchor import usual_anchor
 from lic_bench.cli import console
 from lic_bench.cli.options import (
     RESULTS,
@@ -80,7 +81,6 @@ def measure(
     for name in table["dataset"].unique():
         own = table[table["dataset"] == name]
         own = own[own["codec"].isin(chosen)] if chosen else own
-        there = list(own["codec"].unique())
-        show.summary(own, "jpeg" if "jpeg" in there else there[0])
+        show.summary(own, usual_anchor(own["codec"].unique()))
     if show.failures(table):
         raise typer.Exit(1)

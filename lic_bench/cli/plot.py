@@ -43,6 +43,14 @@ def plot(
         ),
     ] = False,
     anchor: Anchor = None,
+    label: Annotated[
+        list[str],
+        typer.Option(metavar="CODEC=NAME", help="What a codec is called in the figure; again."),
+    ] = [],
+    title: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Instead of data set, images, averaging.")
+    ] = None,
+    no_title: Annotated[bool, typer.Option("--no-title", help="Nothing above the axes.")] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help=".png, .pdf or .svg; DIR/METRIC.png."),
@@ -54,9 +62,10 @@ def plot(
     - `lic-bench plot results/mine -c jpeg,jpeg2000 -d kodak --xlim 0,1.5 -o figure.pdf`
     - `lic-bench plot -d kodak --published vtm,bpg_444_x265_ycbcr,webp@tfc`
     - `lic-bench plot results/mine theirs=results/from-them -p jpeg=10:90`
+    - `lic-bench plot --label content-weighted=Ours --no-title -o figure.pdf`
     - `lic-bench plot -d kodak --by-metric --anchor jpeg2000 -o bd-rates.png`
     """
-    from lic_bench.cli.arguments import bounds, names
+    from lic_bench.cli.arguments import bounds, labelled, names
     from lic_bench.cli.reading import beside, read
     from lic_bench.metric.quality import full_name
     from lic_bench.reporting import plots
@@ -73,7 +82,7 @@ def plot(
         return
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)
-        figure = plots.plot(
+        axes = plots.plot(
             found.table,
             metric=metric,
             codecs=found.codecs,
@@ -82,9 +91,11 @@ def plot(
             width="wide" if wide else "column",
             xscale="log" if log else "linear",
             published=names(published),
+            labels=labelled(label),
+            title="" if no_title else title,
         )
     for warning in notes:
         console.note(warning.message)
     path = out or beside(folders) / f"{full_name(metric)}.png"
-    plots.save_plot(figure, path)
+    plots.save_plot(axes, path)
     console.say(path)

@@ -20,7 +20,7 @@ from lic_bench.cli.options import (
     Plugins,
     Timeout,
 )
-from lic_bench.errors import DatasetError, ImportedResultsError, SpecError
+from lic_bench.errors import DatasetError, ImportedResultsError, SpecError, UndefinedError
 
 if TYPE_CHECKING:
     from lic_bench.images.dataset import ImageFile
@@ -266,6 +266,10 @@ def show(
 
     with Ratings.open(folder) as ratings:
         found = judged.judged(ratings, judged.find(ratings, study))
+    if plot is not None:
+        from lic_bench.reporting.plots import check_plot_name
+
+        check_plot_name(plot)
     show_ratings.answered(found)
     if trials is not None:
         with atomic_write(trials) as part:
@@ -282,9 +286,15 @@ def show(
         show_ratings.screened(reasons, len(found.raters))
     content = results.as_json(of)
     if reasons:
-        without = results.result(found.without(reasons), measurements, seed=seed)
-        show_ratings.shown(without, "Without them")
-        content["screened"] = {"reasons": reasons, **results.as_json(without)}
+        rest: dict[str, object] = {}
+        try:
+            without = results.result(found.without(reasons), measurements, seed=seed)
+        except UndefinedError as error:
+            console.note(f"without them {error}")
+        else:
+            show_ratings.shown(without, "Without them")
+            rest = results.as_json(without)
+        content["screened"] = {"reasons": reasons, **rest}
     if plot is not None:
         from lic_bench.rating.plots import plot as draw
         from lic_bench.reporting.plots import save_plot

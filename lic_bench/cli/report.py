@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lic_bench.analysis.anchor import usual_anchor
 from lic_bench.cli import console
 from lic_bench.cli.options import (
     RESULTS,
@@ -59,6 +60,9 @@ def report(
     max_size: Annotated[
         float, typer.Option(metavar="MB", min=1, help="Leave out pictures beyond this size.")
     ] = 60,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Say in which folders of this machine files lie.")
+    ] = False,
     jobs: Jobs = None,
     plugin: Plugins = [],
     timeout: Timeout = 60,
@@ -119,7 +123,7 @@ def report(
         limits = Limits(timeout, memory, confined=True)
         made = _pictures(scenes, store_path, budget, jobs, plugin, chosen, limits)
         pictures = [*made, *missing]
-        page.write(path, content | _about(content, scenes, plugin), pictures)
+        page.write(path, content | _about(content, scenes, plugin), pictures, folders=paths)
     _summarise(pictures, path)
 
 
@@ -143,7 +147,7 @@ def _warn(measurements: pd.DataFrame) -> None:
     codecs = list(averages["codec"].unique())
     if not codecs:
         return
-    anchor = "jpeg" if "jpeg" in codecs else codecs[0]
+    anchor = usual_anchor(codecs)
     for row in bd_rates(averages, anchor).to_dict("records"):
         if row["warnings"]:
             name = f"{row['dataset']}: {row['codec']} against {anchor}, psnr_rgb"
@@ -204,6 +208,7 @@ def _scenes(
 ) -> tuple[list[Scene], list[Picture]]:
     """Set each data set's rates; choose the pictures at them, and say which there cannot be."""
     from lic_bench.analysis.curves import aggregate
+    from lic_bench.reporting.page import data
     from lic_bench.reporting.page import scenes as choice
 
     averages = aggregate(measurements)
@@ -211,6 +216,7 @@ def _scenes(
     scenes, missing = [], []
     for dataset in content["datasets"]:
         dataset["rates"] = rates or choice.common_rates(averages, dataset["name"])
+        dataset["atRates"] = data.at_rates(dataset)
         if images:
             shown = {image["name"] for image in dataset["images"]}
             rows = measurements[measurements["image"].isin(shown)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lic_bench.analysis.anchor import usual_anchor
 from lic_bench.cli import console
 from lic_bench.cli.options import (
     RESULTS,
@@ -172,7 +173,7 @@ def run(
             from lic_bench.execution import decodes
 
             verdicts = decodes.check(planned, out, jobs=jobs, timeout_s=timeout, report=report)
-    against = anchor or ("jpeg" if "jpeg" in specs else specs[0])
+    against = anchor or usual_anchor(specs)
     drawn = [] if conditions is not None else _draw(measurements, out)
     paths = [*(out / name for name in TABLES), *drawn]
     if json:

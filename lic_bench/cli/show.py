@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 from rich.markup import escape
 
+from lic_bench.analysis.anchor import usual_anchor
 from lic_bench.cli import console
 from lic_bench.errors import LicBenchError
 
@@ -208,8 +209,7 @@ def conditions(
 
     output = console.output(_PROFILE_WIDTH)
     for dataset in table["dataset"].unique():
-        there = list(table[table["dataset"] == dataset]["codec"].unique())
-        against = anchor or ("jpeg" if "jpeg" in there else there[0])
+        against = anchor or usual_anchor(table[table["dataset"] == dataset]["codec"].unique())
         try:
             papers = profile_tables(table, profile, against, str(dataset))
         except LicBenchError as error:

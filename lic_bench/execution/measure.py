@@ -139,6 +139,8 @@ def _of(image: Image, measurement: Measurement) -> Measurement:
 
 
 def _failed(measurement: Measurement, error: BaseException) -> Measurement:
+    if isinstance(error, OutOfMemoryError):  # a metric's
+        raise error
     if lacks_memory(error):
         error.__traceback__ = None  # it may hold what there is no memory for
         raise OutOfMemoryError(reason(error)) from None

@@ -150,7 +150,7 @@ def plan(
     metrics: Sequence[str] = (DEFAULT,),
     images: int | None = None,
 ) -> Plan:
-    """Check what is asked for, before any work is done; see `run` for the parameters and errors.
+    """Check what is asked for, before any work is done; see `lic_bench.run` for the rest.
 
     Whether there are the devices is left to `workers_for`: they may be elsewhere.
     """

@@ -72,10 +72,10 @@ def kill_marked(marks: Iterable[str]) -> None:
 
 def _marked() -> Iterator[tuple[int, str]]:
     """The processes of this user that have a mark: number and mark. There are some on Linux."""
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if match := _MARKED.search(path.read_bytes()):
-                yield int(path.parent.name), match[1].decode()
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it may have ended
+            if match := _MARKED.search((path / "environ").read_bytes()):
+                yield int(path.name), match[1].decode()
 
 
 class _Watcher:

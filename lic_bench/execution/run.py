@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +18,11 @@ from lic_bench.execution import provenance
 from lic_bench.execution.figures import columns_of
 from lic_bench.execution.measure import Task
 from lic_bench.execution.memory import most_memory_gb
-from lic_bench.execution.plan import Plan, plan
+from lic_bench.execution.plan import Plan
 from lic_bench.execution.runner import USUAL_LIMITS, Limits, cores
 from lic_bench.execution.updates import updates
 from lic_bench.execution.workers import Processes, Workers
 from lic_bench.metric.device import check_device
-from lic_bench.metric.registry import DEFAULT
 from lic_bench.store.database import FILE_NAME, Store
 from lic_bench.store.records import Key, Measurement
 
@@ -55,78 +54,6 @@ class Progress:
         return replace(self, done=self.done + 1, failed=failed, latest=task)
 
 
-def run(
-    codecs: Sequence[str],
-    datasets: Sequence[str] = ("sample",),
-    *,
-    out: str | Path = "results/mine",
-    points: Mapping[str, Sequence[str]] | None = None,
-    jobs: int | None = None,
-    device: str = "cpu",
-    plugins: Iterable[str | Path] = (),
-    timeout_s: float = USUAL_LIMITS.timeout_s,
-    memory_gb: float | None = None,
-    scheduler: str | None = None,
-    insecure_scheduler: bool = False,
-    metrics: Sequence[str] = (DEFAULT,),
-) -> pd.DataFrame:
-    """Measure codecs on data sets, and keep what was measured.
-
-    What the folder's store holds already is not measured again. A measurement that fails is a row
-    with its error, and is tried again by the next run.
-
-    Parameters
-    ----------
-    codecs
-        Specs, such as ``jpeg:subsampling=4:4:4``.
-    datasets
-        Names of known data sets, or paths of folders or images; see `load_dataset`.
-    out
-        The folder of the store, made where there is none; the measurements are left there as
-        Parquet and CSV, too.
-    points
-        Operating points by spec, as they are typed; under ``""`` those of all other codecs.
-        By default each codec's own.
-    jobs
-        Worker processes; by default one for each core.
-    device
-        Where the metrics are computed: ``cpu``, ``cuda``, ``cuda:1``.
-    plugins
-        Python or TOML files that hold further codecs and metrics.
-    timeout_s
-        How long an encode or a decode may take; 0: as long as it will.
-    memory_gb
-        What a process may take, on Linux; 0: what there is. See `workers_for` for the default.
-    scheduler
-        The address of a Dask scheduler whose workers are to measure, instead of processes here.
-    insecure_scheduler
-        Whether it may be one on another machine without TLS; whoever reaches it, or is on the way
-        to it, can then run code here.
-    metrics
-        Specs of metrics, such as ``("default", "ssimulacra2")``; ``lic-bench metrics`` lists them.
-
-    Returns
-    -------
-    The measurements, one row for each image, codec and operating point;
-    `lic_bench.store.table` explains the columns.
-
-    Raises
-    ------
-    LicBenchError
-        Where something does not exist or cannot be used here, or the store cannot be written.
-    """
-    planned = plan(codecs, datasets, points=points, device=device, plugins=plugins, metrics=metrics)
-    workers = workers_for(
-        planned,
-        jobs=jobs,
-        timeout_s=timeout_s,
-        memory_gb=memory_gb,
-        scheduler=scheduler,
-        insecure_scheduler=insecure_scheduler,
-    )
-    return execute(planned, Path(out), workers=workers)
-
-
 def workers_for(
     plan: Plan,
     *,
@@ -136,7 +63,7 @@ def workers_for(
     scheduler: str | None = None,
     insecure_scheduler: bool = False,
 ) -> Workers:
-    """Who is to measure a plan: processes of this machine, or a cluster; see `run`.
+    """Who is to measure a plan: processes of this machine, or a cluster.
 
     Parameters
     ----------

@@ -74,6 +74,9 @@ class Stages(ABC):
     def loss(self, stage: str, step: int) -> tuple[Tensor, Figures]:
         """The loss of a step, and what is logged of it."""
 
+    def ended(self, stage: str) -> None:  # noqa: B027 - there may be nothing to do
+        """What is done once a stage is trained, with the running average in the module."""
+
     @abstractmethod
     def export(self, module: nn.Module) -> bytes:
         """A file of weights."""
@@ -114,6 +117,7 @@ class Stages(ABC):
             if done:
                 self.trainer.use_average()
                 self.stage += 1
+                self.ended(name)
                 if not self.finished:
                     self.trainer = self._trainer()
             if done or clock.seconds() - saved > _SAVED_EVERY:
@@ -146,8 +150,11 @@ class Stages(ABC):
         return Trainer(self.module, self.groups(name), self.recipe, steps)
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        differing = [key for key in self.plan if self.plan[key] != state["plan"].get(key)]
+        # The schedule may be stretched or cut; anything else would make it another training.
         names = [[name for name, _ in steps] for steps in (self.steps, state["steps"])]
+        differing = [
+            key for key in self.plan if key != "steps" and self.plan[key] != state["plan"].get(key)
+        ]
         if names[0] != names[1]:
             differing.append("stages")
         if differing:

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lic_bench.errors import SpecError, UnavailableError
+from lic_bench.metric.base import Metric
 from lic_bench.plugins.identity import file_digest
 from lic_bench.plugins.weights import Weights, cache_folder
 
@@ -36,8 +37,8 @@ Name = Literal["alexnet", "vgg16"]
 class Convolution(NamedTuple):
     """A convolution, followed by a rectifier."""
 
-    index: int
-    """Of the layer in torchvision's `features`."""
+    layer: int
+    """Its number in torchvision's `features`."""
     inputs: int
     outputs: int
     side: int
@@ -119,7 +120,7 @@ class Network:
                 images = pool(images)
             for one in convolutions:
                 weight, bias = (
-                    self._parameters[f"features.{one.index}.{what}"] for what in ("weight", "bias")
+                    self._parameters[f"features.{one.layer}.{what}"] for what in ("weight", "bias")
                 )
                 images = functional.conv2d(images, weight, bias, one.stride, one.padding)
                 images = images.relu_()
@@ -194,7 +195,7 @@ def _load(name: Name, path: Path, _digest: str, device: str) -> Network:
     for one in (one for stage in _STAGES[name] for one in stage):
         shape = (one.outputs, one.inputs, one.side, one.side)
         for what, wanted in (("weight", shape), ("bias", shape[:1])):
-            key = f"features.{one.index}.{what}"
+            key = f"features.{one.layer}.{what}"
             tensor = found.get(key)
             if tensor is None or tensor.shape != wanted:
                 there = "missing" if tensor is None else tuple(tensor.shape)
@@ -239,3 +240,29 @@ def heads() -> Mapping[str, NDArray[np.float32]]:
     """The weights that LPIPS and DISTS put on features; see network_heads.txt beside this."""
     with np.load(_HEADS, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+class NetworkMetric(Metric):
+    """A metric on features of one of the networks: lower is better, 0 where images are alike.
+
+    Parameters
+    ----------
+    weights
+        A file of the network's weights, in place of the one that torchvision publishes.
+    """
+
+    better = "lower"
+    identical = 0.0
+    symmetric = True
+    on_gpu = True
+    requires: ClassVar = {"torch": "pip install 'lic-bench[lpips]'"}
+    network: ClassVar[Name]
+
+    def __init__(self, weights: str = "") -> None:
+        self._backbone = Backbone(self.network, weights)
+
+    def versions(self) -> Mapping[str, str]:
+        return self._backbone.versions()
+
+    def make_ready(self) -> None:
+        self._backbone.make_ready()

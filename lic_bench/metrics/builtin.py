@@ -35,6 +35,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from array_api_compat import array_namespace, device
 
@@ -89,9 +90,8 @@ class Reference:
 
     def __init__(self, images: AnyArray) -> None:
         xp = array_namespace(images)
-        self._images = images
-        samples = xp.astype(images, xp.float32) - CENTRE
-        self._planes = [ReferencePlane(plane) for plane in _rgb_and_luma(samples)]
+        self._samples = xp.astype(images, xp.float32)
+        self._planes = [ReferencePlane(plane) for plane in _rgb_and_luma(self._samples - CENTRE)]
 
     def compare(self, decoded: AnyArray) -> list[dict[str, float | None]]:
         """Measure decoded images against the originals.
@@ -110,14 +110,16 @@ class Reference:
         ValueError
             Where the shapes differ.
         """
-        if decoded.shape != self._images.shape:
+        if decoded.shape != self._samples.shape:
             raise ValueError(
-                f"decoded has shape {tuple(decoded.shape)}, the original {self._images.shape}"
+                f"decoded has shape {tuple(decoded.shape)}, the original "
+                f"{tuple(self._samples.shape)}"
             )
         xp = array_namespace(decoded)
-        error = xp.astype(decoded, xp.float32) - xp.astype(self._images, xp.float32)
+        error = xp.astype(decoded, xp.float32)
+        error -= self._samples
         errors = _rgb_and_luma(error)
-        results = [_psnrs(moments) for moments in _error_moments(errors[:3])]
+        results = [_psnrs(moments) for moments in _error_moments(error)]
         similarities = [
             plane.compare(plane_error)
             for plane, plane_error in zip(self._planes, errors, strict=True)
@@ -136,18 +138,17 @@ def image_metrics(original: AnyArray, decoded: AnyArray) -> dict[str, float | No
     return Reference(original[None, ...]).compare(decoded[None, ...])[0]
 
 
-def _error_moments(rgb: list[AnyArray]) -> AnyArray:
-    """The mean products of the errors in R, G and B: N x 3 x 3 float64 on the host.
+def _error_moments(error: AnyArray) -> AnyArray:
+    """The mean products of the errors N x H x W x 3 in R, G and B: N x 3 x 3 float64 on the host.
 
     The mean squared error of every linear combination of R, G and B follows from them, and of R, G
     and B themselves exactly: all sums are of integers below 2^53.
     """
-    xp = array_namespace(rgb[0])
-    n, height, width = rgb[0].shape
-    flat = [xp.reshape(xp.astype(plane, xp.float64), (n, height * width)) for plane in rgb]
-    products = {(i, j): xp.vecdot(flat[i], flat[j]) for i in range(3) for j in range(i + 1)}
-    rows = [[products[max(i, j), min(i, j)].tolist() for j in range(3)] for i in range(3)]
-    return np.moveaxis(np.asarray(rows), -1, 0) / (height * width)
+    xp = array_namespace(error)
+    n, height, width, _ = error.shape
+    flat = xp.reshape(xp.astype(error, xp.float64), (n, height * width, 3))
+    products = xp.matmul(xp.permute_dims(flat, (0, 2, 1)), flat)
+    return np.asarray(products.tolist()) / (height * width)
 
 
 def _psnrs(moments: AnyArray) -> dict[str, float | None]:
@@ -180,7 +181,8 @@ class _Scale:
     twice_x: AnyArray
     twice_mean_x: AnyArray
     s_of_x: AnyArray
-    t_of_x: AnyArray
+    t_of_x: AnyArray | None
+    """Of the first scale, whose SSIM is a figure, and the last, where MS-SSIM has luminance."""
 
 
 class ReferencePlane:
@@ -209,7 +211,7 @@ class ReferencePlane:
             plane = _halve(plane, border=-CENTRE) if scale else plane
             mean, square = local_means(plane), local_means(plane * plane)
             s = 2 * (square - mean * mean) + _C2
-            t = 2 * (mean + CENTRE) ** 2 + _C1
+            t = 2 * (mean + CENTRE) ** 2 + _C1 if scale in (0, scales - 1) else None
             self._scales.append(_Scale(2 * plane, 2 * mean, s, t))
 
     def compare(self, error: AnyArray) -> tuple[Sequence[float | None], Sequence[float | None]]:
@@ -217,22 +219,23 @@ class ReferencePlane:
         missing = [None] * error.shape[0]
         if not self._scales:
             return missing, missing
-        contrast_structure, ssim = [], []  # N figures a scale
+        found = []  # N figures a scale, without luminance and with it
         for scale, of_x in enumerate(self._scales):
             error = _halve(error, border=0.0) if scale else error
-            cs, both = _similarity(of_x, error)
-            contrast_structure.append(cs)
-            ssim.append(both)
+            found.append(_similarity(of_x, error))
         ms_ssim = missing
         if len(self._scales) == len(_SCALE_WEIGHTS):
-            terms = np.stack([*contrast_structure[:-1], ssim[-1]])
+            terms = np.stack([*(cs for cs, _ in found[:-1]), found[-1][1]])
             weights = np.asarray(_SCALE_WEIGHTS)[:, None]
             ms_ssim = np.prod(np.maximum(terms, 0) ** weights, axis=0).tolist()
-        return ssim[0].tolist(), ms_ssim
+        return found[0][1].tolist(), ms_ssim
 
 
 def _similarity(of_x: _Scale, error: AnyArray) -> tuple[PerImage, PerImage]:
-    """The means of contrast-and-structure and of SSIM over a plane; see `ReferencePlane`."""
+    """The means of contrast-and-structure and of SSIM over a plane; see `ReferencePlane`.
+
+    Where the scale has no luminance, the two are the same.
+    """
     _, height, width = of_x.twice_mean_x.shape
     lost_cs = lost_ssim = np.zeros(1)
     for top, bottom in _strips(of_x.twice_mean_x):
@@ -246,12 +249,14 @@ def _similarity(of_x: _Scale, error: AnyArray) -> tuple[PerImage, PerImage]:
         s -= product
         s += variance
         variance /= s  # what contrast and structure lose
+        lost_cs = lost_cs + _sum(variance)
+        if of_x.t_of_x is None:
+            continue
         t = 2 * CENTRE * mean
         t += product
         t += of_x.t_of_x[:, top:bottom, :]
         t += mean_squared
         mean_squared /= t  # what luminance loses
-        lost_cs = lost_cs + _sum(variance)
         lost_ssim = lost_ssim + _sum(mean_squared - mean_squared * variance)
     cs = 1 - lost_cs / (height * width)
     return cs, cs - lost_ssim / (height * width)
@@ -269,6 +274,8 @@ def _strips(plane: AnyArray) -> Iterator[tuple[int, int]]:
 
 def _sum(maps: AnyArray) -> PerImage:
     """The sum of each of N x H x W maps."""
+    if isinstance(maps, np.ndarray):
+        return np.array([cv2.sumElems(one)[0] for one in maps])
     xp = array_namespace(maps)
     return np.asarray(xp.sum(maps, axis=(-2, -1), dtype=xp.float64).tolist())
 

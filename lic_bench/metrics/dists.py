@@ -10,14 +10,13 @@ How far it is from the authors' package: docs/metrics.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lic_bench.images.image import Image
-from lic_bench.metric.base import Compare, Metric
-from lic_bench.metrics.backbones import Backbone, heads, samples
+from lic_bench.metric.base import Compare
+from lic_bench.metrics.backbones import NetworkMetric, heads, samples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +25,7 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LEAST = 1e-6  # c1 and c2
 
 
-class Dists(Metric):
+class Dists(NetworkMetric):
     """DISTS.
 
     Parameters
@@ -37,21 +36,8 @@ class Dists(Metric):
 
     name = "dists"
     label = "DISTS"
-    better = "lower"
-    identical = 0.0
-    symmetric = True
     least_side = 16
-    on_gpu = True
-    requires: ClassVar = {"torch": "pip install 'lic-bench[lpips]'"}
-
-    def __init__(self, weights: str = "") -> None:
-        self._backbone = Backbone("vgg16", weights)
-
-    def versions(self) -> Mapping[str, str]:
-        return self._backbone.versions()
-
-    def make_ready(self) -> None:
-        self._backbone.make_ready()
+    network = "vgg16"
 
     def prepare(self, reference: Image) -> Compare:
         import torch

@@ -9,12 +9,11 @@ How far it is from the authors' package: docs/metrics.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from lic_bench.images.image import Image
-from lic_bench.metric.base import Compare, Metric
-from lic_bench.metrics.backbones import Backbone, Name, heads, samples
+from lic_bench.metric.base import Compare
+from lic_bench.metrics.backbones import NetworkMetric, heads, samples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,23 +21,8 @@ if TYPE_CHECKING:
 _MEAN, _DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of samples in -1 to 1
 
 
-class _Lpips(Metric):
-    better = "lower"
-    identical = 0.0
-    symmetric = True
-    on_gpu = True
-    requires: ClassVar = {"torch": "pip install 'lic-bench[lpips]'"}
-    network: ClassVar[Name]
+class _Lpips(NetworkMetric):
     heads: ClassVar[str]
-
-    def __init__(self, weights: str = "") -> None:
-        self._backbone = Backbone(self.network, weights)
-
-    def versions(self) -> Mapping[str, str]:
-        return self._backbone.versions()
-
-    def make_ready(self) -> None:
-        self._backbone.make_ready()
 
     def prepare(self, reference: Image) -> Compare:
         import torch

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from lic_bench.printable import printable
 from lic_bench.rating.scores import Scores
-from lic_bench.reporting.plots import COLOURS, STYLE
+from lic_bench.reporting.looks import COLOURS
+from lic_bench.reporting.plots import STYLE
 
 _ROW, _FRAME = 0.26, 0.75  # inches
 

@@ -157,8 +157,8 @@ def check(counted: Tally) -> None:
     answers, pairs = int(counted.counts.sum()), len(counted.pairs)
     if answers < FEWEST * pairs:
         raise UndefinedError(
-            f"there are {answers} answers for {pairs} pairs of codecs; scores want {FEWEST} or "
-            f"more for each pair, {FEWEST * pairs} in all"
+            f"there are too few answers: {answers}, and scores want {FEWEST} or more for each "
+            f"two codecs that were compared, {FEWEST * pairs} in all"
         )
 
 

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from lic_bench.analysis.curves import aggregate, bd_rates
 from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.metric.quality import measured_quality, qualities_in
-from lic_bench.reporting.plots import COLOURS, MARKERS, SIZES, STYLE
-from lic_bench.store.table import display_names
+from lic_bench.reporting.looks import look_of
+from lic_bench.reporting.plots import SIZES, STYLE, names_in_figures
 
 
 def plot_by_metric(
@@ -70,7 +70,7 @@ def plot_by_metric(
     ratios = pd.DataFrame(np.log1p(table / 100), table.index, table.columns)
     apart = ratios.sub(ratios.iloc[:, 0], axis=0).abs().mean()
     table = table[list(apart.sort_values(kind="stable").index)]
-    names, labels = display_names(measurements), {kind.name: kind.label for kind in kinds}
+    names, labels = names_in_figures(measurements), {kind.name: kind.label for kind in kinds}
     places = np.arange(table.shape[1])
     with mpl.rc_context(STYLE):
         width, height = SIZES["wide"]
@@ -79,13 +79,11 @@ def plot_by_metric(
         axes.axhline(0, color="0.4", linewidth=0.8)
         order = table.iloc[:, 0].sort_values(ascending=False, na_position="first").index
         for codec in order:
-            index = everyone.index(codec)
             axes.plot(
                 places,
                 ratios.loc[codec, table.columns],
                 label=names[codec],
-                color=COLOURS[index % len(COLOURS)],
-                marker=MARKERS[index % len(MARKERS)],
+                **look_of(codec).style,
                 linewidth=0.8,
             )
         axes.set_xticks(places, [labels[name] for name in table.columns], rotation=40, ha="right")

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from lic_bench.errors import UndefinedError
-from lic_bench.reporting.plots import COLOURS, MARKERS, SIZES, STYLE
+from lic_bench.reporting.looks import look_of
+from lic_bench.reporting.plots import SIZES, STYLE
 
 
 def front(seconds: Sequence[float], saved: Sequence[float]) -> list[int]:
@@ -55,7 +56,6 @@ def plot_pareto(
     ]
     if not known:
         raise UndefinedError("no codec that was timed has a BD-rate: nothing to draw")
-    everyone = list(summary["codec"].unique())
     saved = [-bd_rates[codec] for codec in known]
     with mpl.rc_context(STYLE):
         width, height = SIZES["wide"]
@@ -67,16 +67,8 @@ def plot_pareto(
             best = front(seconds, saved)
             axes.plot([seconds[i] for i in best], [saved[i] for i in best], color="0.6", zorder=1)
             for codec, x, y in zip(known, seconds, saved, strict=True):
-                index = everyone.index(codec)
-                axes.plot(
-                    x,
-                    y,
-                    linestyle="none",
-                    marker=MARKERS[index % len(MARKERS)],
-                    color=COLOURS[index % len(COLOURS)],
-                    markersize=6,
-                    label=codec,
-                )
+                style = look_of(codec).style | {"linestyle": "none"}
+                axes.plot(x, y, **style, markersize=6, label=codec)
             axes.set(xscale="log", xlabel=f"{what.capitalize()} [s/MP]")
             axes.margins(x=0.15, y=0.12)
             wide = max(seconds) > 30 * min(seconds)

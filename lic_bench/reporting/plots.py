@@ -1,24 +1,29 @@
 """Rate-distortion plots for a paper: small, labelled, and still told apart when printed in grey."""
 
 import os
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+from numpy.typing import NDArray
 
 from lic_bench.analysis import published_curves
 from lic_bench.analysis.curves import aggregate, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.files import atomic_write
 from lic_bench.metric.quality import metric_named
+from lic_bench.reporting.looks import LINES, MARKERS, look_of, short_names
+from lic_bench.reporting.tables import counted as _counted
 from lic_bench.store.table import display_names
 
 STYLE: dict[Any, Any] = {
@@ -45,13 +50,8 @@ STYLE: dict[Any, Any] = {
 SIZES = {"column": (3.5, 2.6), "wide": (7.16, 4.0)}  # inches; IEEE's and ACM's one and two columns
 
 _LETTER = 3.9  # points; mean width of a letter of 7-point type
-
-# The palette of M. Okabe and K. Ito, "Color Universal Design", 2008, without its yellow, which
-# hardly shows on white. 7 colours, 4 lines and 11 markers have no common factor, so that no two
-# of the first 28 codecs share both colour and line, and a marker comes back with others of both.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_LINES = ("-", (0, (4, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "d", "p")
+_ROW = 8.5  # points; from one line of it to the next
+_MOST_ENDS = 9  # names at the ends of curves
 
 # What others published is grey, thin and hollow, and lies behind what was measured.
 _PUBLISHED: dict[str, Any] = {
@@ -84,22 +84,60 @@ def plot(
     width: Literal["column", "wide"] = "column",
     xscale: Literal["linear", "log"] = "linear",
     published: Sequence[str] = (),
-) -> Figure:
+    ax: Axes | None = None,
+    labels: Mapping[str, str] | None = None,
+    colors: Mapping[str, str] | None = None,
+    title: str | None = None,
+) -> Axes:
     """Draw rate-distortion curves, one for each codec, ready for `save_plot`.
 
-    The rate is in bits per pixel, the quality in its unit. `metric` is that of a quality;
-    without `codecs` all codecs are drawn; `dataset` must be named if there are several. A codec
-    keeps its colour and marker whichever others are drawn from the same measurements.
+    The rate is in bits per pixel, the quality in its unit. A codec's colour, line and marker follow
+    from its name: they are the same in every figure. Names stand at the ends of the curves where
+    they fit, in a legend otherwise. Codecs that were imported have hollow markers.
 
-    Codecs that were imported have hollow markers, and are called so.
+    Parameters
+    ----------
+    measurements
+        As `lic_bench.store.table.load` returns them.
+    metric
+        That of a quality.
+    codecs
+        By default all.
+    dataset
+        Needed where the measurements are of several.
+    xlim, ylim
+        What of the axes is shown; `None` for an end that follows from the curves.
+    width
+        A figure of one column or of two.
+    published
+        Curves of others beside them, in grey: see `lic_bench.analysis.published_curves.curve`.
+        They are shown over the range of rates that was measured, or over `xlim`.
+    ax
+        Axes to draw in, which keep their figure, size and style. By default a figure of its own.
+    labels
+        What codecs are called, by spec; by default their specs, long ones shortened.
+    colors
+        Their colours, by spec, as matplotlib takes them.
+    title
+        By default data set, images and averaging; none where it is empty.
 
-    `published` names curves of others to set beside them, in grey and marked as published; see
-    `published.curve`. They are shown over the range of rates that was measured, or over `xlim`.
+    Returns
+    -------
+    The axes, which more can be drawn in; `Axes.figure` is the whole.
 
-    Points that are not on a curve (see `curves.curve`) are left out with a UserWarning that says
-    why, and so are published curves that lack the metric or lie outside that range. Raises
-    SpecError for an unknown metric, codec, data set or published curve, or when the data set is not
-    named; UndefinedError if no point is left to draw.
+    Warns
+    -----
+    UserWarning
+        Where points are not on a curve (see `curves.curve`), or a published curve lacks the metric
+        or lies outside the range: they are left out.
+
+    Raises
+    ------
+    SpecError
+        For an unknown metric, codec, data set or published curve, or where the data set is not
+        named.
+    UndefinedError
+        Where no point is left to draw.
     """
     if measurements.empty:
         raise UndefinedError("There are no measurements to draw.")
@@ -111,9 +149,11 @@ def plot(
     check_known("data set", dataset, datasets)
     if published:
         published_curves.check_images(measurements, dataset)
-    metric_, everyone = metric_named(metric), list(aggregated["codec"].unique())
+    metric_ = metric_named(metric)
     metric = metric_.name
-    measured = aggregated[aggregated["dataset"] == dataset]["codec"].unique()
+    measured = list(aggregated[aggregated["dataset"] == dataset]["codec"].unique())
+    for named in (*(labels or {}), *(colors or {})):
+        check_known(f"codec measured on {dataset}", named, measured)
     curves = [curve(aggregated, dataset, codec, metric) for codec in codecs or measured]
     left_out = ", ".join(
         f"{line.codec} ({'; '.join(line.left_out)})" for line in curves if line.left_out
@@ -128,41 +168,54 @@ def plot(
         min(line.bpp[0] for line in curves) if low is None else low,
         max(line.bpp[-1] for line in curves) if high is None else high,
     )
-
-    images = measurements[measurements["dataset"] == dataset]["image"].nunique()
-    names = display_names(measurements)
-    with mpl.rc_context(STYLE):
-        figure = Figure(SIZES[width], layout="constrained")
-        axes = figure.add_subplot()
+    called = names_in_figures(measurements, labels)
+    imported = {spec for spec, name in display_names(measurements).items() if name != spec}
+    with mpl.rc_context({} if ax else STYLE):
+        own = _figure(SIZES[width]) if ax is None else None
+        axes = own.add_subplot() if own is not None else cast("Axes", ax)
         for line in curves:
-            index = everyone.index(line.codec)
-            axes.plot(
-                line.bpp,
-                line.value,
-                label=names[line.codec],
-                color=COLOURS[index % len(COLOURS)],
-                linestyle=_LINES[index % len(_LINES)],
-                marker=MARKERS[index % len(MARKERS)],
-                **({} if names[line.codec] == line.codec else _IMPORTED),
-            )
+            style = look_of(line.codec).style | ({} if line.codec not in imported else _IMPORTED)
+            if line.codec in (colors or {}):
+                style["color"] = (colors or {})[line.codec]
+            axes.plot(line.bpp, line.value, label=called[line.codec], **style)
         drawn = [
             _add_published(axes, name, dataset, metric, span, index)
             for index, name in enumerate(dict.fromkeys(published))
         ]
         axes.set(xlabel="Rate [bpp]", ylabel=metric_.axis, xscale=xscale, xlim=xlim, ylim=ylim)
-        what = f"{images} image{'s'[: images > 1]}" if images else "averages"
-        title = f"{dataset}, {what}, {metric_.rule}"
-        lines = [title]
+        of_dataset = aggregated[aggregated["dataset"] == dataset]
+        lines = [f"{dataset}, {_counted(of_dataset)}, {metric_.rule}"] if title is None else [title]
         if sources := ", ".join(dict.fromkeys(filter(None, drawn))):
             lines.append(f"grey: published ({sources}), not measured here")
-        letters = int(72 * figure.get_figwidth() / _LETTER)
-        axes.set_title("\n".join(fill(line, letters) for line in lines), parse_math=False)
+        letters = int((72 * own.get_figwidth() if own is not None else 300) / _LETTER)
+        text = "\n".join(fill(line, letters) for line in lines if line)
+        axes.set_title("" if title == "" else text, parse_math=False)
         if xscale == "log":
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
-        _add_legend(figure, axes)
-    return figure
+        if own is None or not name_at_ends(own, axes):
+            _add_legend(own, axes)
+    return axes
+
+
+def _figure(size: tuple[float, float]) -> Figure:
+    """A figure; in a notebook one that pyplot knows, which shows it."""
+    if "matplotlib.pyplot" in sys.modules and mpl.is_interactive():
+        from matplotlib import pyplot
+
+        return pyplot.figure(figsize=size, layout="constrained")
+    return Figure(size, layout="constrained")
+
+
+def names_in_figures(
+    measurements: pd.DataFrame, labels: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What figures call each codec: as asked, or by its spec, shortened, and marked if imported."""
+    names = display_names(measurements)
+    short = short_names(names)
+    shown = {spec: name.replace(spec, short[spec]) for spec, name in names.items()}
+    return shown | dict(labels or {})
 
 
 def _add_published(
@@ -189,7 +242,7 @@ def _add_published(
         rates,
         np.interp(rates, line.bpp, line.value),
         label=f"{name} (published)",
-        linestyle=_LINES[(index + 1) % len(_LINES)],
+        linestyle=LINES[(index + 1) % len(LINES)],
         marker=MARKERS[index % len(MARKERS)],
         markevery=list(true[:: -(-len(true) // _PUBLISHED_MARKERS) or 1]),
         **_PUBLISHED,
@@ -197,31 +250,136 @@ def _add_published(
     return f"{line.source} {line.year}"
 
 
-def _add_legend(figure: Figure, axes: Axes) -> None:
+def name_at_ends(figure: Figure, axes: Axes) -> bool:
+    """Write each curve's name at its end, in its colour; not where one would not fit.
+
+    None may take more than a third of the width, lie over another curve or far from its own, or
+    stand on a light colour's strength alone.
+    """
+    lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    longest = max(len(str(line.get_label())) for line in lines)
+    if longest * _LETTER > 72 * figure.get_figwidth() / 3 or len(lines) > _MOST_ENDS:
+        return False
+    figure.draw_without_rendering()
+    scale = 72 / figure.dpi
+    frame = axes.get_window_extent()
+    ends, paths = [], []
+    for line in lines:
+        path = axes.transData.transform(np.column_stack([line.get_xdata(), line.get_ydata()]))
+        inside = path[(path[:, 0] <= frame.x1 + 1) & (path[:, 1] <= frame.y1 + 1)]
+        if not len(inside):
+            return False
+        x, y = inside[-1]
+        if len(inside) < len(path):  # the curve goes on beyond the frame: it ends at its edge
+            beyond = path[len(inside)]
+            share = min(
+                (frame.x1 - x) / max(beyond[0] - x, 1e-9), (frame.y1 - y) / max(beyond[1] - y, 1e-9)
+            )
+            x, y = (x, y) + min(max(share, 0), 1) * (beyond - (x, y))
+        ends.append((x, y))
+        steps = np.linspace(0, len(path) - 1, 20 * len(path))
+        paths.append(
+            np.column_stack([np.interp(steps, np.arange(len(path)), path[:, k]) for k in (0, 1)])
+        )
+    places = _apart([y for _, y in ends], _ROW / scale)
+    for line, (x, y), place, index in zip(lines, ends, places, range(len(lines)), strict=True):
+        width = len(str(line.get_label())) * _LETTER / scale
+        left, right = x + 4 / scale, x + 8 / scale + width
+        over = any(
+            (
+                (left < other[:, 0])
+                & (other[:, 0] < right)
+                & (abs(other[:, 1] - place) < _ROW / 2 / scale)
+            ).any()
+            for number, other in enumerate(paths)
+            if number != index
+        )
+        if over or abs(place - y) > 1.6 * _ROW / scale or place > frame.y1 + 4 / scale:
+            return False
+    for line, (x, y), place in zip(lines, ends, places, strict=True):
+        axes.annotate(
+            str(line.get_label()),
+            tuple(axes.transData.inverted().transform((x, y))),
+            xytext=(5, (place - y) * scale),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+            color=darker(str(line.get_color())),
+            parse_math=False,
+            annotation_clip=False,
+        )
+    return True
+
+
+def _apart(places: Sequence[float], least: float) -> list[float]:
+    """Places moved as little as need be, so that all are so far apart."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    groups: list[tuple[list[int], float]] = []  # with the middle of each
+    for i in order:
+        groups.append(([i], places[i]))
+        while len(groups) > 1:
+            (low, below), (high, above) = groups[-2:]
+            if above - below >= least * (len(low) + len(high)) / 2:
+                break
+            both = low + high
+            groups[-2:] = [(both, sum(places[k] for k in both) / len(both))]
+    moved = list(places)
+    for members, middle in groups:
+        for rank, i in enumerate(members):
+            moved[i] = middle + least * (rank - (len(members) - 1) / 2)
+    return moved
+
+
+def darker(colour: str) -> tuple[float, float, float]:
+    """A colour that can be read as text on white: a contrast of 4.5 to 1 at least."""
+    rgb = np.array(to_rgb(colour))
+    while 1.05 / (_luminance(rgb) + 0.05) < 4.5:
+        rgb *= 0.95
+    red, green, blue = map(float, rgb)
+    return red, green, blue
+
+
+def _luminance(rgb: NDArray[np.float64]) -> float:
+    """Relative luminance: WCAG 2.2, section 1.4.3."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def _add_legend(figure: Figure | None, axes: Axes) -> None:
     """Put a small legend in a free corner, and a large one below the axes, as high as it needs."""
-    points, sample = 72 * figure.get_figwidth(), 34  # the piece of line before a name, and gaps
     handles, names = axes.get_legend_handles_labels()
-    labels = [fill(name, int((points - sample) / _LETTER)) for name in names]
-    columns = max(1, int(points / (sample + _LETTER * max(map(len, names)))))
-    if len(names) <= 5 and columns > 1:
+    if figure is None:  # whose size is not ours to alter
         legend = axes.legend(loc="best")
     else:
-        rows = -(-sum(1 + label.count("\n") for label in labels) // columns)
-        figure.set_figheight(figure.get_figheight() + (11 * rows + 6) / 72)
-        legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+        points, sample = 72 * figure.get_figwidth(), 34  # the line before a name, and gaps
+        texts = [fill(name, int((points - sample) / _LETTER)) for name in names]
+        columns = max(1, int(points / (sample + _LETTER * max(map(len, names)))))
+        if len(names) <= 5 and columns > 1:
+            legend = axes.legend(loc="best")
+        else:
+            rows = -(-sum(1 + text.count("\n") for text in texts) // columns)
+            figure.set_figheight(figure.get_figheight() + (11 * rows + 6) / 72)
+            legend = figure.legend(handles, texts, loc="outside lower center", ncols=columns)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
-def save_plot(figure: Figure, path: str | os.PathLike[str]) -> None:
+def check_plot_name(path: Path) -> None:
+    """Raise SpecError where the suffix of a name is none that a plot can have."""
+    if path.suffix.lower() not in _UNDATED:
+        raise SpecError(f"{path}: the name of a plot must end in {', '.join(_UNDATED)}.")
+
+
+def save_plot(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:
     """Write a plot as PNG (300 dpi), PDF or SVG, as the suffix of `path` says.
 
-    The file appears whole or not at all, and is the same, byte for byte, for the same plot. Raises
-    SpecError for another suffix, OutputError if the file cannot be written.
+    Of axes the whole figure is written. The file appears whole or not at all, and is the same, byte
+    for byte, for the same plot. Raises SpecError for another suffix, OutputError if the file cannot
+    be written.
     """
     path = Path(path)
+    check_plot_name(path)
+    whole = figure if isinstance(figure, Figure) else figure.get_figure(root=True)
     kind = path.suffix.lower()
-    if kind not in _UNDATED:
-        raise SpecError(f"{path}: the name of a plot must end in {', '.join(_UNDATED)}.")
     with atomic_write(path) as part, mpl.rc_context(STYLE):
-        figure.savefig(part, format=kind[1:], dpi=300, metadata=_UNDATED[kind])
+        cast("Figure", whole).savefig(part, format=kind[1:], dpi=300, metadata=_UNDATED[kind])

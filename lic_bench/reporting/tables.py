@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lic_bench.analysis.anchor import usual_anchor
 from lic_bench.analysis.comparison import Side, compare_sides
 from lic_bench.analysis.curves import aggregate, bd_rates, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
@@ -64,6 +66,17 @@ class PaperTable:
         lines += [_row(map(_markdown_escaped, cells)) for cells in self.cells()]
         return "\n".join(lines) + "\n"
 
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        shown = [[html.escape(text) for text in cells] for cells in self.cells()]
+        heads = "".join(f"<th>{html.escape(column.title)}</th>" for column in self.columns)
+        rows = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in row)}</tr>" for row in shown)
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        caption = f"<caption>{html.escape(self.caption)}</caption>"
+        return (
+            f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>{notes}"
+        )
+
     def latex(self) -> str:
         """As a floating table of LaTeX, for the package booktabs."""
         layout = "".join("l" if column.digits is None else "r" for column in self.columns)
@@ -94,9 +107,8 @@ class PaperTable:
         )
 
     def csv(self) -> str:
-        """As comma-separated values at full precision, below the caption in a line with ``#``."""
-        figures = self.frame.to_csv(index=False, lineterminator="\n")
-        return f"# {self.caption}\n{figures}"
+        """As comma-separated values at full precision: titles, then rows, as pandas reads them."""
+        return self.frame.to_csv(index=False, lineterminator="\n")
 
     def cells(self) -> Iterable[list[str]]:
         """The rows, as text."""
@@ -297,7 +309,7 @@ def match_table(
     rows = measurements[(measurements["dataset"] == dataset) & measurements["error"].isna()]
     matched, notes = _matched(rows[rows["codec"].isin(codecs)], target)
     shown = [codec for codec in codecs if codec in set(matched["codec"])]
-    anchor = anchor or ("jpeg" if "jpeg" in shown else shown[0])
+    anchor = anchor or usual_anchor(shown)
     check_known(f"codec matched on {dataset}", anchor, shown)
     averages = aggregate(matched.assign(point=str(target), point_index=1, searched=False))
     table = averages.set_index("codec").loc[shown]

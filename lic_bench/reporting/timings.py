@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lic_bench.analysis.anchor import usual_anchor
 from lic_bench.analysis.curves import aggregate, bd_rates
 from lic_bench.errors import check_known
 from lic_bench.execution.timing import Timing
@@ -72,7 +73,7 @@ def rates_in(folder: Path, dataset: str, anchor: str | None, metric: str) -> Rat
     check_known(f"data set measured in {folder}", dataset, averages["dataset"].unique())
     averages = averages[averages["dataset"] == dataset]
     codecs = list(averages["codec"].unique())
-    against = anchor or ("jpeg" if "jpeg" in codecs else codecs[0])
+    against = anchor or usual_anchor(codecs)
     table = bd_rates(averages, against, metric).dropna(subset="bd_rate_percent")
     percent = dict(zip(table["codec"], table["bd_rate_percent"], strict=True))
     return Rates(against, label, percent)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from lic_bench.errors import SpecError, find_known
+from lic_bench.store.table import spelled
 
 
 def select(
@@ -64,12 +65,12 @@ def _at_points(rows: pd.DataFrame, points: Mapping[str, Sequence[str]]) -> pd.Da
         if texts is None:
             continue
         own = rows["codec"] == codec
-        spelled = rows.loc[own, "point"].map(lambda point: "" if pd.isna(point) else str(point))
-        chosen = {point for text in texts for point in _meant(text, list(spelled.unique()))}
+        measured = spelled(rows.loc[own, "point"])
+        chosen = {point for text in texts for point in _meant(text, list(measured.unique()))}
         if not chosen:
-            there = ", ".join(map(str, spelled.unique()))
+            there = ", ".join(map(str, measured.unique()))
             raise SpecError(f"{codec} was not measured at {','.join(texts)}, but at {there}")
-        kept[own] = spelled.isin(chosen)
+        kept[own] = measured.isin(chosen)
     return rows[kept]
 
 

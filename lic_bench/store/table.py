@@ -35,6 +35,7 @@ from typing import Any
 
 import pandas as pd
 
+from lic_bench.codec.base import point_text
 from lic_bench.errors import SpecError, StoreError
 from lic_bench.files import atomic_write
 from lic_bench.metric import quality
@@ -182,6 +183,11 @@ def _searched(table: pd.DataFrame, runs: Sequence[Mapping[str, Any]]) -> pd.Seri
     for row, *setting in settings.itertuples(name=None):
         tried[row] = tuple(setting) not in planned
     return tried.groupby([table[name] for name in _SETTING]).transform("all")
+
+
+def spelled(points: pd.Series[Any]) -> pd.Series[Any]:
+    """Operating points as they are typed, where a table has them as numbers, or has none."""
+    return points.map(lambda point: "" if pd.isna(point) else point_text(point)).astype(object)
 
 
 def display_names(measurements: pd.DataFrame) -> dict[str, str]:

@@ -77,7 +77,7 @@ def main() -> None:
         for number in range(arguments.raters):
             if not list(answers.glob(f"answers-simulated-{number:02}-*")):
                 answer(page, file, answers, number)
-    lic_bench("rate", "add", *sorted(answers.glob("*.json")), "--in", folder)
+    lic_bench("rate", "add", *sorted(answers.glob("*.json")), "-o", folder)
     lic_bench("rate", "show", folder, "--screen", "--out", out / "scores.json")
     with Ratings.open(folder) as ratings:
         study = judged.find(ratings, study_in(file))

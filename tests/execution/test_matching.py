@@ -211,13 +211,10 @@ def test_a_searched_point_that_is_planned_later_joins_the_curve(
     first = plan(["jpeg"], [str(images)], points={"jpeg": ["50"]})
     execute(first, other, workers=Processes(1))
     tried = match(first, [parse_target(text) for text in TARGETS], other, workers=Processes(1))
-    assert point not in set(aggregate(tried)["point"])
+    assert int(point) not in set(aggregate(tried)["point"].astype(int))
     again = plan(["jpeg"], [str(images)], points={"jpeg": [point]})
-    assert (
-        aggregate(execute(again, other, workers=Processes(1)))
-        .set_index("point")
-        .loc[point, "complete"]
-    )
+    points = aggregate(execute(again, other, workers=Processes(1))).astype({"point": int})
+    assert points.set_index("point").loc[int(point), "complete"]
 
 
 def test_a_further_search_measures_only_what_is_new(

@@ -26,6 +26,7 @@ from lic_bench.execution.plan import plan
 from lic_bench.execution.run import Progress, execute
 from lic_bench.execution.workers import Processes
 from lic_bench.store.database import FILE_NAME, Store
+from lic_bench.store.table import load
 
 # Codecs that write a line each time they encode, and that fail as their point says.
 PLUGIN = """
@@ -159,7 +160,7 @@ def test_a_run_says_why_it_measures_anew(plugin: Path, images: Path) -> None:
     plugin.write_text(PLUGIN)  # as at first: known
     assert changed(plugin, images) == []
     sides = [
-        lic_bench.load(plugin.parent / "out", ["toy@2"]).query("codec == @name")["mse_rgb"].mean()
+        load(plugin.parent / "out", ["toy@2"]).query("codec == @name")["mse_rgb"].mean()
         for name in ("toy", "toy@2")
     ]
     assert sides[0] < sides[1]  # all grey is nearer than all black

@@ -297,9 +297,14 @@ TARGETS: dict[str, Target] = {
 
 
 def tried(target: Target, seed: int, folder: Path) -> str:
+    """Have a target answer to the input of a seed; see `refused_or_read`."""
+    return refused_or_read(target, random.Random(seed), folder)  # noqa: S311 - to be repeated
+
+
+def refused_or_read(target: Target, rng: random.Random, folder: Path) -> str:
     """Have a target answer to an input: ``read`` or ``refused``; what else it raises is a fault."""
     try:
-        target(random.Random(seed), folder)  # noqa: S311 - to be repeated, not secret
+        target(rng, folder)
     except LicBenchError as error:
         text, cause = str(error), error.__cause__
         assert not isinstance(cause, MemoryError), "it took all memory there is"

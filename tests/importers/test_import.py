@@ -143,7 +143,7 @@ class TestCurves:
             folder / "bench.json", name="theirs", dataset=str(folder / "photos"), out=folder
         )
         theirs, ours = (lic_bench.aggregate(rows(folder, name)) for name in ("theirs", "jpeg"))
-        ours = ours[ours["point"].isin(["10", "90"])]
+        ours = ours[ours["point"].isin([10, 90])]
         for name, tolerance in (("bpp", 1e-9), ("psnr_rgb_db", 1e-4), ("ms_ssim_rgb", 1e-5)):
             np.testing.assert_allclose(theirs[name], ours[name], atol=tolerance)
 
@@ -159,7 +159,7 @@ class TestCurves:
                 assert math.isnan(value)
             else:
                 assert value == pytest.approx(0, abs=1e-9)
-        assert list(rows(folder, "theirs")["point"]) == [str(point) for point in POINTS]
+        assert list(rows(folder, "theirs")["point"]) == list(map(float, POINTS))
 
     def test_in_the_layout_of_the_published_ones(self, folder: Path) -> None:
         published = Path(lic_bench.__file__).parents[1] / "datasets" / "published" / "curves.csv"
@@ -176,14 +176,14 @@ class TestCurves:
         import_results(folder / "a.csv", name="theirs", dataset="photos", out=folder)
         found = rows(folder, "theirs")
         assert list(found["bpp"]) == [0.25, 0.5]
-        assert list(found["point"]) == ["1", "2"]
+        assert list(found["point"]) == [1, 2]
         assert found["ms_ssim_rgb"].iloc[1] == pytest.approx(0.9)
 
     def test_a_store_of_them_alone_can_be_shown(self, folder: Path) -> None:
         (folder / "theirs.json").write_text(as_compressai(rows(folder, "jpeg")))
         import_results(folder / "theirs.json", dataset="kodak", out=folder / "alone")
         table = lic_bench.load(folder / "alone")
-        assert "kodak, averages" in plot(table).axes[0].get_title()
+        assert "kodak, averages" in plot(table).get_title()
         assert "kodak (averages)" in bd_rate_table(table, "theirs").caption
         [dataset] = gather(table, [])["datasets"]
         assert (dataset["images"], dataset["averages"]) == ([], [0])
@@ -252,7 +252,7 @@ class TestPictures:
 
     def test_sizes_are_those_of_the_table(self, folder: Path) -> None:
         source = decoded(folder, folder / "decoded", points=(50,))
-        ours = rows(folder, "jpeg").query("point == '50'")
+        ours = rows(folder, "jpeg").query("point == 50")
         for path in source.rglob("*.jpg"):
             path.unlink()
         lines = [f"{row.image},50,{row.bpp!r},0.5" for row in ours.itertuples()]
@@ -413,7 +413,7 @@ class TestMarks:
         return lic_bench.load(folder)
 
     def test_in_a_plot(self, table: pd.DataFrame) -> None:
-        ours, theirs = plot(table).axes[0].get_lines()
+        ours, theirs = plot(table).get_lines()
         assert (ours.get_label(), theirs.get_label()) == ("jpeg", "theirs (imported)")
         assert theirs.get_markerfacecolor() == "white" != ours.get_markerfacecolor()
 
@@ -445,7 +445,7 @@ class TestMarks:
 
     def test_in_what_a_run_left_before_there_were_any(self, table: pd.DataFrame) -> None:
         without = table[table["codec"] == "jpeg"].drop(columns="imported")
-        assert plot(without).axes[0].get_lines()[0].get_label() == "jpeg"
+        assert plot(without).get_lines()[0].get_label() == "jpeg"
 
 
 def table_of(text: str) -> str:

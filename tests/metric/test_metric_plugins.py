@@ -15,6 +15,7 @@ from lic_bench.metric.registry import MetricRegistry
 # A metric that does as its reference's first sample says.
 METRIC = """
 import os
+import time
 from lic_bench import Metric
 
 class Distance(Metric):
@@ -41,6 +42,10 @@ class Distance(Metric):
                 os._exit(3)
             if fate == 6:
                 os.kill(os.getpid(), 11)
+            if fate == 7:
+                time.sleep(1000)
+            if fate == 8:
+                eaten = [bytearray(1 << 28) for _ in range(1000)]
             return float(abs(samples - distorted).mean())
 
         return compare
@@ -105,7 +110,7 @@ def run(folder: Path, metrics: str, **more: object) -> pd.DataFrame:
 def test_a_metric_of_ones_own_has_a_column_and_curves_that_fall(folder: Path) -> None:
     table = run(folder, "default,distance")
     assert table["distance"].notna().all()
-    rows = table[table["point"] == "32"]
+    rows = table[table["point"] == 32]
     decoded = [lic_bench.read_image(folder / "photos" / name) for name in rows["image"]]
     expected = [np.abs(im - (im // 32 * 32.0 + 16).clip(0, 255)).mean() for im in decoded]
     assert rows["distance"].tolist() == pytest.approx(expected)
@@ -132,9 +137,9 @@ def test_a_metric_that_was_mended_is_computed_anew_and_no_other(folder: Path) ->
     run(folder, "default,distance")
     (folder / "mine.py").write_text(METRIC.replace(".mean())", ".mean()) + 1"))
     table = run(folder, "distance", points={"steps": ["8"]})
-    assert (table.loc[table["point"] == "8", "distance"] > 1).all()
+    assert (table.loc[table["point"] == 8, "distance"] > 1).all()
     # What was not computed again is of the metric as it was, and is not shown.
-    assert table.loc[table["point"] != "8", "distance"].isna().all()
+    assert table.loc[table["point"] != 8, "distance"].isna().all()
     assert table["psnr_rgb_db"].notna().all()
 
 
@@ -174,6 +179,26 @@ def test_measure_says_what_it_cannot_measure(folder: Path) -> None:
     words = ["measure", "out", *PLUGINS, "--metrics", "gmsd", "-d", "photos"]
     assert "is not what was measured: steps.py changed" in command(*words, cwd=folder).stderr
     assert "no metric 'gmds'" in command(*words[:7], "gmds", cwd=folder, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("fate", "limit", "told"),
+    [(7, {"timeout_s": 8}, "8 s"), (8, {"memory_gb": 1.5}, "memory")],
+)
+@pytest.mark.slow
+def test_a_metric_that_hangs_or_eats_memory_costs_its_own_figures_alone(
+    fate: int, limit: dict[str, float], told: str, folder: Path
+) -> None:
+    path = folder / "photos" / "1.png"
+    image = lic_bench.read_image(path)
+    image[0, 0] = fate
+    write_image(path, image)
+    table = run(folder, "default,distance", points={"steps": ["8"]}, **limit)
+    bad = table["image"] == "1.png"
+    assert table["error"].isna().all()
+    assert table["psnr_rgb_db"].notna().all()
+    assert table.loc[~bad, "distance"].notna().all()
+    assert all(told in error for error in table.loc[bad, "metric_errors"])
 
 
 @pytest.mark.parametrize(

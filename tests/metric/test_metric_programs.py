@@ -108,6 +108,7 @@ FAILING = {
     "binary": ("os.write(1, bytes(range(256)))", "printed no mine"),
     "hang": ("time.sleep(1000)", "program was stopped after 1 s"),
     "talks": ("while True: print('still here', flush=True)", "program was stopped after 1 s"),
+    "flood": ("while True: os.write(1, b'9' * 65536)", "program was stopped after 1 s"),
     "closes": ("os.close(1); os.close(2); time.sleep(1000)", "program was stopped after 1 s"),
 }
 
@@ -122,6 +123,23 @@ def test_what_goes_wrong_in_a_program_is_told(case: str, noise: Image, tmp_path:
         Comparison(mine, noise).compare(noise)
     assert time.monotonic() - begun < 60
     assert len(str(found.value)) < 600
+
+
+def test_a_program_leaves_nothing_running(noise: Image, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    code = f"""#!{PYTHON}
+import subprocess
+child = subprocess.Popen(["sleep", "1000"])
+open({str(started)!r}, "w").write(str(child.pid))
+print("difference: 1")
+"""
+    assert Comparison(metric(tmp_path, code), noise).compare(noise) == {"mine": 1}
+    status = Path(f"/proc/{started.read_text()}/stat")
+    for _ in range(1200):  # one that only waits to be reaped has ended
+        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.05)
+    pytest.fail("what the program started is still there")
 
 
 @pytest.mark.parametrize(

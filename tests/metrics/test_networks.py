@@ -25,8 +25,8 @@ if find_spec("torch") is None:
 
 import torch
 
-from lic_bench.metrics.backbones import _STAGES, Name, Network, _load
-from lic_bench.metrics.dists import _pool
+from lic_bench.metrics.backbones import _STAGES, Name, Network, _load, heads
+from lic_bench.metrics.dists import Dists, _pool
 from lic_bench.metrics.lpips import Lpips
 
 
@@ -37,8 +37,8 @@ def parameters(name: Name) -> dict[str, torch.Tensor]:
     for one in (one for stage in _STAGES[name] for one in stage):
         shape = (one.outputs, one.inputs, one.side, one.side)
         deviation = (2 / (one.inputs * one.side**2)) ** 0.5
-        made[f"features.{one.index}.weight"] = deviation * torch.randn(shape, generator=generator)
-        made[f"features.{one.index}.bias"] = 0.1 * torch.randn(one.outputs, generator=generator)
+        made[f"features.{one.layer}.weight"] = deviation * torch.randn(shape, generator=generator)
+        made[f"features.{one.layer}.bias"] = 0.1 * torch.randn(one.outputs, generator=generator)
     return made
 
 
@@ -54,7 +54,8 @@ def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("name", "places"), [("alexnet", (1, 4, 7, 9, 11)), ("vgg16", (3, 8, 15, 22, 29))]
 )
 def test_the_networks_are_torchvisions(name: Name, places: tuple[int, ...]) -> None:
-    pytest.importorskip("compressai", reason="torchvision is not installed")
+    if find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
     from lic_bench.plugins.torchvision import import_with_torchvision
 
     models: Any = import_with_torchvision("torchvision.models")
@@ -91,6 +92,55 @@ def test_the_pooling_of_dists_is_a_norm_under_a_window() -> None:
     ]
     found = _pool(torch.from_numpy(x)[None])[0]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.fixture
+def pair(photo: Image) -> tuple[Image, Image]:
+    image = photo[60:124, 40:120]
+    noise = np.random.default_rng(0).normal(0, 20, image.shape)
+    return image, np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def stages(network: Network, image: Image, mean: Any, deviation: Any, *pool: Any) -> list[Any]:
+    """The features of an image whose samples are from 0 to 1: of each stage, C x H x W."""
+    x = torch.from_numpy((image / 255 - mean) / deviation).float().permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        return [stage[0].double().numpy() for stage in network.features(x, *pool)]
+
+
+def test_lpips_is_the_sum_of_equation_1(pair: tuple[Image, Image]) -> None:
+    network, metric = Network("alexnet", parameters("alexnet")), Lpips()
+    metric._backbone.network = lambda device: network  # type: ignore[method-assign]
+    # Of samples in 0 to 1, what the paper's program subtracts from those in -1 to 1.
+    mean, deviation = (np.array([0.97, 0.912, 0.812]) / 2, np.array([0.458, 0.448, 0.45]) / 2)
+    first, second = (stages(network, image, mean, deviation) for image in pair)
+    expected = 0.0
+    for number, (x, y) in enumerate(zip(first, second, strict=True)):
+        x, y = (z / np.sqrt((z**2).sum(0) + 1e-10) for z in (x, y))
+        weight = heads()[f"lpips_alex_{number}"]
+        expected += float((((x - y) ** 2) * weight[:, None, None]).sum(0).mean())
+    assert metric.prepare(pair[0])(pair[1]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_dists_is_that_of_equations_4_to_6(pair: tuple[Image, Image]) -> None:
+    network, metric = Network("vgg16", parameters("vgg16")), Dists()
+    metric._backbone.network = lambda device: network  # type: ignore[method-assign]
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    first, second = (
+        [image.transpose(2, 0, 1) / 255, *stages(network, image, mean, deviation, _pool)]
+        for image in pair
+    )
+    texture, structure = [], []
+    for x, y in zip(first, second, strict=True):
+        for a, b in zip(x.reshape(len(x), -1), y.reshape(len(y), -1), strict=True):
+            (var_a, cov), (_, var_b) = np.cov(a, b, bias=True)
+            texture.append(
+                (2 * a.mean() * b.mean() + 1e-6) / (a.mean() ** 2 + b.mean() ** 2 + 1e-6)
+            )
+            structure.append((2 * cov + 1e-6) / (var_a + var_b + 1e-6))
+    alpha, beta = (heads()[f"dists_{name}"].astype(float) for name in ("alpha", "beta"))
+    alike = (alpha @ np.array(texture) + beta @ np.array(structure)) / (alpha.sum() + beta.sum())
+    assert metric.prepare(pair[0])(pair[1]) == pytest.approx(1 - float(alike), abs=1e-5)
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def stored(folder: Path, study: Study, raters: int = 3) -> Path:
 
 
 def test_names_in_a_study_steer_neither_terminal_nor_figure(tmp_path: Path) -> None:
-    """Codecs, images and data set are called what their sender liked; a figure failed of a `$`."""
+    """Codecs, images and data set are called what their sender liked; `[/x]` was a traceback."""
     study = small_study(
         (f"{EVIL}1", f"{EVIL}2", f"{EVIL}3"), (f"{EVIL}a", f"{EVIL}b"),
         dataset=EVIL, target=EVIL, title=EVIL, command=EVIL,
@@ -53,7 +53,7 @@ def test_what_raters_say_steers_no_terminal(tmp_path: Path) -> None:
     study = small_study()
     sent = session(study, EVIL[:50], seed=9) | {"remark": EVIL}
     stored(tmp_path, study)
-    said = command("rate", "add", answered(tmp_path, sent, "a.json"), "--in", tmp_path)
+    said = command("rate", "add", answered(tmp_path, sent, "a.json"), "--out", tmp_path)
     said_later = command("rate", "show", tmp_path, "--remarks")
     both = said.stdout + said.stderr + said_later.stdout + said_later.stderr
     assert "script" in both

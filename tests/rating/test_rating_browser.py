@@ -223,7 +223,7 @@ def test_the_preferences_of_raters_who_see_only_the_page_are_found_again(
         rater.begin(opened, f"rater {number}")
         rater.answer_all(opened, rater.Eye(number))
         files.append(rater.save(opened, tmp_path))
-    command("rate", "add", *files, "--in", folder)
+    command("rate", "add", *files, "-o", folder)
     command("rate", "show", folder, "--out", folder / "scores.json")
     found = json.loads((folder / "scores.json").read_text())
     true = rater.truth(study, page)

@@ -289,7 +289,7 @@ def test_what_is_not_enough_has_no_scores(kept: tuple[Path, Study]) -> None:
     folder, study = kept
     assert "no answers yet" in command("rate", "show", folder, code=2).stderr
     command("rate", "add", answered(folder, session(study, "a"), "a.json"), "--out", folder)
-    assert "want 5 or more for each pair" in command("rate", "show", folder, code=2).stderr
+    assert "want 5 or more for each two codecs" in command("rate", "show", folder, code=2).stderr
 
 
 def test_scores_are_shown_with_and_without_those_who_fail(kept: tuple[Path, Study]) -> None:
@@ -320,6 +320,30 @@ def test_scores_are_shown_with_and_without_those_who_fail(kept: tuple[Path, Stud
     assert data["people"][0]["scores"] == [
         {**one, "codec": one["codec"]} for one in found["scores"]
     ]
+
+
+def test_screening_that_leaves_nothing_is_told(kept: tuple[Path, Study]) -> None:
+    """Raters who all miss the catches: their scores are shown and written, and nothing beside."""
+    folder, study = kept
+    files = [
+        answered(folder, session(study, f"rater {i}", seed=i, order=i, contrary=True), f"{i}.json")
+        for i in range(2)
+    ]
+    command("rate", "add", *files, "--out", folder)
+    out = folder / "scores.json"
+    ended = command("rate", "show", folder, "--screen", "--out", out)
+    assert "Screening leaves out 2 of 2 raters" in ended.stdout
+    assert "without them there are no answers" in ended.stderr
+    found = json.loads(out.read_text())
+    assert len(found["scores"]) == len(study.codecs)
+    assert "scores" not in found["screened"]
+
+
+def test_a_name_that_no_plot_can_have_is_refused_first(kept: tuple[Path, Study]) -> None:
+    folder, _ = kept
+    ended = command("rate", "show", folder, "--plot", folder / "scores.txt", code=2)
+    assert "scores.txt: the name of a plot must end in" in ended.stderr
+    assert ended.stdout == ""
 
 
 def test_planning_says_more_raters_for_less_doubt() -> None:

@@ -1,3 +1,4 @@
+import itertools
 import os
 import re
 import subprocess
@@ -18,7 +19,9 @@ from lic_bench.analysis import published_curves as published
 from lic_bench.analysis.curves import aggregate
 from lic_bench.errors import LicBenchError, SpecError, UndefinedError
 from lic_bench.metric.quality import QUALITIES
-from lic_bench.reporting.plots import plot, save_plot
+from lic_bench.reporting.looks import COLOURS, look_of, short_names
+from lic_bench.reporting.plots import darker, save_plot
+from lic_bench.reporting.plots import plot as axes_of
 
 TWELVE = [f"codec-{i}" for i in range(12)]
 
@@ -49,13 +52,25 @@ def measurements(
     return frame.assign(dataset_images=frame.groupby("dataset")["image"].transform("nunique"))
 
 
+def plot(*arguments: Any, **named: Any) -> Figure:
+    """The figure that axes of its own are in."""
+    figure = axes_of(*arguments, **named).figure
+    assert isinstance(figure, Figure)
+    return figure
+
+
 def lines(figure: Figure) -> dict[str, Any]:
     return {str(line.get_label()): line for line in figure.axes[0].lines}
 
 
+def legends(figure: Figure) -> list[Any]:
+    return [*figure.legends, *filter(None, [figure.axes[0].get_legend()])]
+
+
 def texts(figure: Figure) -> list[str]:
-    (legend,) = [*figure.legends, *filter(None, [figure.axes[0].get_legend()])]
-    return [text.get_text() for text in legend.get_texts()]
+    """The names of curves, wherever they stand."""
+    found = [text for legend in legends(figure) for text in legend.get_texts()]
+    return [text.get_text() for text in found or figure.axes[0].texts]
 
 
 @pytest.mark.parametrize("metric", QUALITIES.values(), ids=QUALITIES.keys())
@@ -88,16 +103,66 @@ def test_options_of_the_axes() -> None:
     assert half.get_figwidth() == 3.5
 
 
-def test_twelve_codecs_can_be_told_apart_in_grey_too() -> None:
-    drawn = lines(plot(measurements(*TWELVE)))
-    assert len(drawn) == 12
-    assert len({(line.get_color(), str(line._dash_pattern)) for line in drawn.values()}) == 12
-    assert len({(line.get_marker(), str(line._dash_pattern)) for line in drawn.values()}) == 12
-    colours = {line.get_color() for line in drawn.values()}
-    assert len(colours) == 7
-    for colour in colours:  # contrast with white (WCAG 2, 1.4.11 wants 3; pale ones have a marker)
-        linear = np.array(to_rgb(colour)) ** 2.2
-        assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) > 2
+def test_the_codecs_that_come_along_can_be_told_apart_in_grey_too() -> None:
+    names = ["jpeg", "jpeg2000", "webp", "avif", "hevc", "heif", "jpegxl", "vvc", "compressai"]
+    names += ["content-weighted", "content-weighted:metric=mse", "none"]
+    looks = [look_of(name) for name in names]
+    assert len({(look.colour, look.marker) for look in looks}) == 12
+    assert len({(look.line, look.marker) for look in looks}) >= 11  # of which grey leaves these
+    assert len({look.colour for look in looks}) == len(COLOURS)
+    for colour in COLOURS:  # contrast with white (WCAG 2, 1.4.11 wants 3; pale ones have a marker)
+        assert contrast(to_rgb(colour)) > 2
+        assert contrast(darker(colour)) >= 4.4  # as text: 1.4.3
+
+
+def contrast(colour: tuple[float, float, float]) -> float:
+    """With white; with a power of 2.2 for the curve of sRGB, which is near enough."""
+    return float(1.05 / (np.array(colour) ** 2.2 @ [0.2126, 0.7152, 0.0722] + 0.05))
+
+
+def test_names_are_short_and_never_alike() -> None:
+    names = ["jpeg", "compressai:model=mbt2018-mean,metric=ms-ssim", "x:weights=/a/one.pth"]
+    assert list(short_names(names).values()) == [
+        "jpeg",
+        "compressai mbt2018-mean, ms-ssim",
+        "x:weights=one.pth",
+    ]
+    alike = ["x:weights=/a/one.pth", "x:weights=/b/one.pth"]
+    assert list(short_names(alike).values()) == alike
+
+
+def test_axes_labels_colours_and_titles_of_ones_own() -> None:
+    figure = Figure((6, 3))
+    left, right = figure.subplots(1, 2)
+    frame = measurements("jpeg", "ours:a=1")
+    drawn = axes_of(frame, ax=left, labels={"ours:a=1": "Ours"}, colors={"ours:a=1": "red"})
+    assert drawn is left and figure.get_size_inches().tolist() == [6, 3]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["jpeg", "Ours"]
+    assert left.lines[1].get_color() == "red"
+    assert left.lines[0].get_color() == COLOURS[look_of("jpeg").colour]
+    axes_of(frame, ax=right, metric="ssim_y", title="")
+    assert (left.get_title() != "", right.get_title()) == (True, "")
+    assert plot(frame, title="Two codecs").axes[0].get_title() == "Two codecs"
+    with pytest.raises(SpecError, match="did you mean jpeg"):
+        axes_of(frame, labels={"jpg": "JPEG"})
+
+
+def test_names_stand_at_the_ends_of_their_curves_where_they_fit() -> None:
+    figure = plot(measurements("jpeg", "webp", "avif"), width="wide")
+    assert legends(figure) == []
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    for text, line in zip(axes.texts, axes.lines, strict=True):
+        end = axes.transData.transform(line.get_xydata()[-1])
+        box = text.get_window_extent()
+        assert text.get_text() == line.get_label()
+        assert 0 <= box.x0 - end[0] < 10 and abs((box.y0 + box.y1) / 2 - end[1]) < 15
+        assert box.x1 <= figure.bbox.x1
+    boxes = sorted(
+        (text.get_window_extent().y0, text.get_window_extent().y1) for text in axes.texts
+    )
+    assert all(below[1] <= above[0] + 2 for below, above in itertools.pairwise(boxes))
+    assert legends(plot(measurements("jpeg", "x" * 24))) != []  # where they do not
 
 
 def test_a_codec_keeps_its_look_whichever_others_are_drawn() -> None:
@@ -127,17 +192,18 @@ def test_nothing_is_cut_off_or_covered(codecs: list[str], width: Any, xscale: An
     figure = plot(frame, metric="psnr_rgb_pooled", width=width, xscale=xscale)
     figure.draw_without_rendering()
     (axes,) = figure.axes
-    (legend,) = [*figure.legends, *filter(None, [axes.get_legend()])]
-    frame_box, legend_box = figure.bbox, legend.get_window_extent()
-    for box in (legend_box, axes.get_tightbbox(), axes.title.get_window_extent()):
+    frame_box = figure.bbox
+    legend_boxes = [legend.get_window_extent() for legend in legends(figure)]
+    for box in (*legend_boxes, axes.get_tightbbox(), axes.title.get_window_extent()):
         assert box.x0 >= frame_box.x0 and box.x1 <= frame_box.x1
         assert box.y0 >= frame_box.y0 and box.y1 <= frame_box.y1
     for line in axes.lines:
         at = axes.transData.transform(line.get_xydata())
-        assert not legend_box.count_contains(at)
+        assert not any(box.count_contains(at) for box in legend_boxes)
     assert axes.get_window_extent().height > 1.7 * figure.dpi
-    assert "".join(texts(figure)).replace("\n", "") == "".join(codecs)
-    assert min(text.get_fontsize() for text in legend.get_texts()) >= 7
+    assert "".join(texts(figure)).replace("\n", "") == "".join(short_names(codecs).values())
+    for legend in legends(figure):
+        assert min(text.get_fontsize() for text in legend.get_texts()) >= 7
 
 
 def test_lossless_codecs_are_left_out_aloud() -> None:
@@ -164,8 +230,8 @@ def test_published_curves_are_drawn_as_what_they_are() -> None:
         assert set(theirs.bpp[inside]) <= set(at)
         np.testing.assert_allclose(values, np.interp(at, theirs.bpp, theirs.value))
         assert (at[0], at[-1]) == (0.125, 2)  # the range of rates that was measured, all of it
-        seen = axes.transData.transform(drawn[name].get_xydata())
         figure.draw_without_rendering()
+        seen = axes.transData.transform(drawn[name].get_xydata())
         assert axes.bbox.count_contains(seen) == len(seen)
         colour = to_rgb(drawn[name].get_color())
         assert len(set(colour)) == 1  # grey

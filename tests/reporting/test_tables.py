@@ -13,7 +13,8 @@ from command import command
 from markdown_it import MarkdownIt
 from scipy.interpolate import PchipInterpolator
 
-from lic_bench import Image, SpecError, aggregate, bd_rates, write_image
+from lic_bench import Image, SpecError, bd_rates, write_image
+from lic_bench.analysis.curves import aggregate
 from lic_bench.metric.quality import QUALITIES
 from lic_bench.reporting.tables import (
     FORMATS,
@@ -139,9 +140,7 @@ def test_latex_compiles(table: PaperTable, tmp_path: Path) -> None:
 
 
 def test_csv_is_the_frame(table: PaperTable) -> None:
-    first, rest = table.csv().split("\n", 1)
-    assert first == f"# {table.caption}"
-    read = pd.read_csv(io.StringIO(rest), dtype={"point": str})
+    read = pd.read_csv(io.StringIO(table.csv()), dtype={"point": str})
     pd.testing.assert_frame_equal(read, table.frame, check_dtype=False, rtol=1e-15)
 
 
@@ -256,7 +255,7 @@ def test_the_command_makes_each_table(store: Path) -> None:
         cwd=store,
     ).stdout
     assert printed.strip() == "points.csv"
-    points = pd.read_csv(store / "points.csv", skiprows=1)
+    points = pd.read_csv(store / "points.csv")
     assert points["point"].tolist() == [20, 40, 60, 80]
     assert list(points) == ["codec", "point", "bpp", "psnr_y_db"]
     rates = command("table", "--at", "1,1.5", "-f", "latex", "-m", "all", cwd=store).stdout

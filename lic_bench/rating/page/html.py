@@ -16,7 +16,7 @@ from typing import Any
 from lic_bench.errors import SpecError
 from lic_bench.files import atomic_write
 from lic_bench.rating.study import Study
-from lic_bench.reporting.page.html import as_json, source_hash
+from lic_bench.reporting.page.html import filled, program, source_hash
 
 # `dom` first: the others use it; `main` last: it begins.
 _SCRIPTS = ("dom.js", "session.js", "stage.js", "screens.js", "trial.js", "main.js")
@@ -45,15 +45,8 @@ def write(path: Path, study: Study, blobs: Sequence[bytes]) -> None:
 
 
 def script() -> str:
-    """All that runs in the browser, in a scope of its own."""
-    lines = [
-        "(() => {",
-        "'use strict';",
-        "const data = JSON.parse(document.getElementById('data').textContent);",
-        *map(_file, _SCRIPTS),
-        "})();\n",
-    ]
-    return "\n".join(lines)
+    """All that runs in the browser."""
+    return program(map(_file, _SCRIPTS))
 
 
 def study_in(page: Path) -> str:
@@ -92,16 +85,7 @@ def served(page: Path) -> bytes:
 
 
 def _page(data: dict[str, Any]) -> str:
-    style, code = _file("style.css"), script()
-    parts = {
-        "style": style,
-        "style-hash": source_hash(style),
-        "script": code,
-        "script-hash": source_hash(code),
-        "data": as_json(data),
-    }
-    # In one pass: what was put in is not looked at again.
-    return re.sub(r"\{\{([\w-]+)\}\}", lambda match: parts[match[1]], _file("page.html"))
+    return filled(_file("page.html"), _file("style.css"), script(), data)
 
 
 def _file(name: str) -> str:

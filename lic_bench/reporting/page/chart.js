@@ -1,6 +1,5 @@
 // Rate-distortion curves as SVG: switched on and off, named under the pointer, walked by the arrow
 // keys.
-const COLOURS = 7;
 const DASHES = ["", "8 3", "8 3 2 3", "2 2"];
 const MARKERS = [
   "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0",
@@ -16,11 +15,15 @@ const MARKERS = [
   "M0,-4.8L2.6,0L0,4.8L-2.6,0z",
   "M0,-4.8L4.6,-1.5L2.8,3.9H-2.8L-4.6,-1.5z",
 ];
-const look = (codec) => ({
-  "--series": data.codecs[codec].published ? "var(--published)" : `var(--c${codec % COLOURS})`,
-  dash: DASHES[codec % DASHES.length],
-  marker: MARKERS[codec % MARKERS.length],
-});
+/** As in figures, it follows from a codec's name; published curves are told apart in grey. */
+function look(codec) {
+  const [colour, line, marker] = data.codecs[codec].look || [null, codec, codec];
+  return {
+    "--series": known(colour) ? `var(--c${colour})` : "var(--published)",
+    dash: DASHES[line % DASHES.length],
+    marker: MARKERS[marker % MARKERS.length],
+  };
+}
 /** The class of what was not measured by a run. */
 const origin = (codec) =>
   data.codecs[codec].published ? "published" : data.codecs[codec].imported ? "imported" : "";
@@ -75,7 +78,7 @@ function seriesShown() {
   return series;
 }
 
-const chart = { points: [], active: null };
+const chart = { points: [], active: null, zoomed: null };
 
 function drawChart() {
   const host = $("chart"),
@@ -102,12 +105,18 @@ function drawChart() {
     roomy = width > 700;
   const height = Math.round(Math.min(540, Math.max(330, width * 0.5)));
   const box = { left: 52, right: width - 14, top: 12, bottom: height - 46 };
+  // What others published stretches no axis beyond what was measured.
+  const measured = all.filter(({ codec }) => !data.codecs[codec].published);
+  const leading = measured.length ? measured : all;
   const limit = all[0].limit,
     nameWidth = (codec) => 7.2 * shortened(data.codecs[codec].name, 22).length + 14;
-  const inside = all.flatMap(({ points }) => points.filter(({ x }) => x <= limit));
+  const inside = leading.flatMap(({ points }) => points.filter(({ x }) => x <= limit));
   const [xs, ys] = [inside.map(({ x }) => x), inside.map(({ y }) => y)];
-  const low = logarithmic ? Math.min(...xs) / 1.1 : 0,
-    high = Number.isFinite(limit) ? limit : Math.max(...xs) * (logarithmic ? 1.1 : 1.03) || 1;
+  const [low, high] = chart.zoomed || [
+    logarithmic ? Math.min(...xs) / 1.1 : 0,
+    Number.isFinite(limit) ? limit : Math.max(...xs) * (logarithmic ? 1.1 : 1.03) || 1,
+  ];
+  $("whole").hidden = !chart.zoomed;
   const unit = logarithmic
     ? (x) => (Math.log(x) - Math.log(low)) / (Math.log(high) - Math.log(low) || 1)
     : (x) => (x - low) / (high - low);
@@ -117,14 +126,16 @@ function drawChart() {
     box.right -= Math.max(
       0,
       ...all.map(({ codec, points }) => {
-        const last = points.findLast(({ x }) => x <= limit);
-        return nameWidth(codec) - (1 - unit(last.x)) * plain;
+        const last = points.findLast(({ x }) => x >= low && x <= high);
+        return last ? nameWidth(codec) - (1 - unit(last.x)) * plain : 0;
       }),
     );
   }
   const span = Math.max(...ys) - Math.min(...ys);
   const pad = metric.unit === "dB" ? Math.max(span * 0.06, 0.25) : span * 0.06 || 0.25;
-  const [bottom, top] = [Math.min(...ys) - pad, Math.max(...ys) + pad];
+  const [bottom, top] = chart.zoomed
+    ? chart.zoomed.slice(2)
+    : [Math.min(...ys) - pad, Math.max(...ys) + pad];
   const px = (x) => box.left + unit(x) * (box.right - box.left);
   const py = (y) => box.bottom - ((y - bottom) / (top - bottom)) * (box.bottom - box.top);
 
@@ -200,7 +211,7 @@ function drawChart() {
         "clip-path": "url(#plot)",
       }),
     );
-    const seen = points.filter(({ x }) => x <= limit);
+    const seen = points.filter(({ x, y }) => x >= low && x <= high && y >= bottom && y <= top);
     const marked = behind(codec) ? 1 : Math.ceil(seen.length / 8);
     for (const [i, point] of seen.entries()) {
       const at = { ...point, px: px(point.x), py: py(point.y) };
@@ -214,7 +225,7 @@ function drawChart() {
           }),
         );
     }
-    if (roomy) {
+    if (roomy && seen.length) {
       const last = seen.at(-1);
       const label = svg("text", { class: "name" }, shortened(data.codecs[codec].name, 22));
       names.push({ label, codec, width: nameWidth(codec), x: px(last.x) + 9, y: py(last.y) + 4 });
@@ -234,19 +245,84 @@ function drawChart() {
     const place = picture.getBoundingClientRect();
     const x = event.clientX - place.left,
       y = event.clientY - place.top;
-    const nearest = chart.points.reduce((best, p) =>
-      Math.hypot(p.px - x, p.py - y) < Math.hypot(best.px - x, best.py - y) ? p : best,
-    );
-    show(Math.hypot(nearest.px - x, nearest.py - y) < 60 ? nearest : null);
+    if (box.from) return stretch(x, y);
+    show(nearestPoint(x, y, 60));
   });
+  const place = (event) => {
+    const frame = picture.getBoundingClientRect();
+    return [event.clientX - frame.left, event.clientY - frame.top];
+  };
+  const within = (value, one, other) =>
+    Math.min(Math.max(value, Math.min(one, other)), Math.max(one, other));
+  const band = svg("rect", { class: "band", "aria-hidden": "true" });
+  const corners = (x, y) => [
+    ...[box.from[0], x].map((at) => within(at, box.left, box.right)).toSorted((a, b) => a - b),
+    ...[box.from[1], y].map((at) => within(at, box.top, box.bottom)).toSorted((a, b) => a - b),
+  ];
+  const stretch = (x, y) => {
+    const [x0, x1, y0, y1] = corners(x, y);
+    for (const [name, value] of Object.entries({ x: x0, y: y0, width: x1 - x0, height: y1 - y0 }))
+      band.setAttribute(name, value);
+    cross.replaceChildren(band);
+  };
+  const valueAt = (x) => {
+    const share = (x - box.left) / (box.right - box.left);
+    return logarithmic ? low * (high / low) ** share : low + share * (high - low);
+  };
+  const qualityOf = (y) => bottom + ((box.bottom - y) / (box.bottom - box.top)) * (top - bottom);
+  picture.addEventListener("pointerdown", (event) => {
+    if (event.pointerType !== "mouse" || event.button) return;
+    box.from = place(event);
+    picture.setPointerCapture(event.pointerId);
+  });
+  picture.addEventListener("pointerup", (event) => {
+    const [x, y] = place(event),
+      from = box.from;
+    if (from && Math.abs(x - from[0]) > 8 && Math.abs(y - from[1]) > 8) {
+      const [x0, x1, y0, y1] = corners(x, y);
+      return zoomChart([valueAt(x0), valueAt(x1), qualityOf(y1), qualityOf(y0)]);
+    }
+    box.from = null;
+    const point = nearestPoint(x, y, 24);
+    if (point) showPoint(point);
+  });
+  picture.addEventListener("dblclick", () => chart.zoomed && zoomChart(null));
   picture.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && show(null));
   picture.addEventListener("blur", () => show(null));
   picture.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && chart.active) return showPoint(chart.active);
     const next = neighbour(event.key);
     if (next === undefined) return;
     event.preventDefault();
     show(next);
   });
+}
+
+function nearestPoint(x, y, most) {
+  const away = (p) => Math.hypot(p.px - x, p.py - y);
+  const nearest = chart.points.reduce((best, p) => (away(p) < away(best) ? p : best), {
+    px: Infinity,
+    py: Infinity,
+  });
+  return away(nearest) < most ? nearest : null;
+}
+
+/** Show a part of the chart: rates from and to, qualities from and to; or all of it. */
+function zoomChart(range) {
+  chart.zoomed = range;
+  drawChart();
+  remember();
+}
+
+/** Show the picture that is nearest to a point, of the image that is drawn or looked at. */
+function showPoint({ codec, bpp: rate }) {
+  const image = $("curve-image").value === "" ? viewer.image : Number($("curve-image").value);
+  const name = currentDataset().images[image]?.name;
+  const away = (p) => Math.abs(Math.log(p.bpp / rate));
+  const [nearest] = picturesHere()
+    .filter((p) => p.image === name && p.codec === codec && known(p.data))
+    .toSorted((a, b) => away(a) - away(b));
+  if (nearest) view(image, viewer.left === codec ? viewer.right : viewer.left, codec, nearest.rate);
 }
 
 const pointName = (codec, point) => [data.codecs[codec].unit, point].filter(Boolean).join(" ");

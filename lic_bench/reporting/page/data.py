@@ -6,22 +6,26 @@ The browser draws and sorts; all that it computes is an image's quality between 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lic_bench.analysis import published_curves
-from lic_bench.analysis.bootstrap import ImageCurves, image_curves
+from lic_bench.analysis.bootstrap import ImageCurves, bootstrap, image_curves, resamples
 from lic_bench.analysis.curves import Curve, aggregate, bd_rate, bd_rate_percents, curve
 from lic_bench.errors import SpecError, UndefinedError
 from lic_bench.metric.quality import qualities_in
+from lic_bench.reporting.looks import look_of
 from lic_bench.store.table import display_names
 
 Json = dict[str, Any]
 
 _ONE_BY_ONE = 400  # images: a page with the figures of ten thousand would take minutes to open
 _FAILURES = 1000
+_RESAMPLES, _LEVEL = 500, 0.95  # of every pair in every metric
 
 
 def gather(
@@ -81,7 +85,12 @@ def gather(
             for one in qualities_in(measurements)
         ],
         "codecs": [
-            {"name": names[spec], "spec": spec, "imported": names[spec] != spec}
+            {
+                "name": names[spec],
+                "spec": spec,
+                "imported": names[spec] != spec,
+                "look": list(astuple(look_of(spec))),
+            }
             for spec in aggregated["codec"].unique()
         ]
         + [{"name": f"{name} (published)", "published": True} for name in published],
@@ -109,7 +118,8 @@ def _dataset(
     codecs = list(aggregated["codec"].unique())
     measured = set(rows["codec"])
     of_images = set(rows.loc[rows["image"].notna(), "codec"])
-    figures: Json = {"curves": {}, "bd": {}, "byImage": {}, "bdByImage": {}}
+    names_of = ("curves", "bd", "bdRange", "byImage", "bdByImage")
+    figures: Json = {name: {} for name in names_of}
     for metric, sign in ((one.name, one.sign) for one in qualities_in(measurements)):
         curves = [curve(aggregated, name, c, metric) if c in measured else None for c in codecs]
         split = [
@@ -121,6 +131,7 @@ def _dataset(
         every = [*curves, *(_published(other, name, metric) for other in published)]
         figures["curves"][metric] = [_curve(line, aggregated) for line in every]
         figures["bd"][metric] = [[_bd(anchor, test) for test in every] for anchor in every]
+        figures["bdRange"][metric] = _ranges(split, len(every))
         figures["byImage"][metric] = [_by_image(line, names) for line in split]
         figures["bdByImage"][metric] = [
             [_bd_by_image(anchor, test, names, sign) for test in split] for anchor in split
@@ -170,6 +181,49 @@ def _bd(anchor: Curve | None, test: Curve | None) -> float | str | None:
         return "not measured on this data set, or not in this metric"
     rate = bd_rate(anchor, test)
     return rate.reason if rate.percent is None else _number(rate.percent, 5)
+
+
+def _ranges(split: Sequence[ImageCurves | None], size: int) -> list[list[list[float] | None]]:
+    """The ends of each BD-rate's confidence interval, in per cent; None where there is none.
+
+    With anchor and test exchanged a ratio of rates is turned over, and so are its ends.
+    """
+    found: list[list[list[float] | None]] = [[None] * size for _ in range(size)]
+    for (i, anchor), (j, test) in combinations(enumerate(split), 2):
+        if anchor is None or test is None or anchor.images != test.images:
+            continue
+        counts = resamples(len(test.images), _RESAMPLES, seed=0)
+        drawn = bootstrap(anchor, test, counts, _LEVEL)
+        if not np.isnan(drawn.low):
+            ends = np.array([drawn.low, drawn.high]) / 100 + 1
+            found[i][j] = [float(f"{100 * (end - 1):.4g}") for end in ends]
+            found[j][i] = [float(f"{100 * (1 / end - 1):.4g}") for end in ends[::-1]]
+    return found
+
+
+def at_rates(dataset: Json) -> Json:
+    """The quality of each averaged curve at a data set's rates, by metric: as `tables.rates_table`.
+
+    Parameters
+    ----------
+    dataset
+        One of those that `gather` returns, with its `rates` in bits per pixel.
+
+    Returns
+    -------
+    By metric, for each codec, a quality for each rate; None beyond what was measured.
+    """
+    from scipy.interpolate import PchipInterpolator  # type: ignore[import-untyped]
+
+    def values(line: Json | None) -> list[float | None] | None:
+        if line is None or len(line["bpp"]) < 2 or not (np.diff(line["bpp"]) > 0).all():
+            return None
+        if not line["bpp"][0] > 0:
+            return None
+        spline = PchipInterpolator(np.log(line["bpp"]), line["value"], extrapolate=False)
+        return _numbers(spline(np.log(dataset["rates"])))
+
+    return {metric: [values(line) for line in lines] for metric, lines in dataset["curves"].items()}
 
 
 def _by_image(curves: ImageCurves | None, names: Sequence[str]) -> list[Json | None] | None:

@@ -11,19 +11,26 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from lic_bench.files import atomic_write
+from lic_bench.reporting.page.folders import without_folders
 from lic_bench.reporting.page.pictures import BLOCK, QUALITY, STEPS, Picture
 
 # `dom` first: the others use it.
-_SCRIPTS = ("dom.js", "chart.js", "tables.js", "viewer.js", "people.js", "main.js")
+_SCRIPTS = ("dom.js", "chart.js", "tables.js", "viewer.js", "people.js", "address.js", "main.js")
 
 
-def write(path: Path, data: dict[str, Any], pictures: Sequence[Picture]) -> None:
+_TELLING = {"codecs", "runs", "command", "failures"}
+"""What may name folders."""
+
+
+def write(
+    path: Path, data: dict[str, Any], pictures: Sequence[Picture], *, folders: bool = False
+) -> None:
     """Write the page, whole or not at all.
 
     Parameters
@@ -33,6 +40,8 @@ def write(path: Path, data: dict[str, Any], pictures: Sequence[Picture]) -> None
         and `noPictures` (why, where there are none).
     pictures
         Those that are there, and those that are missing.
+    folders
+        Whether commands, errors and options say in which folders of this machine files lie.
 
     Raises
     ------
@@ -68,7 +77,12 @@ def write(path: Path, data: dict[str, Any], pictures: Sequence[Picture]) -> None
         for picture in pictures
     ]
     constants = {"quality": QUALITY, "errorBlock": BLOCK, "errorSteps": STEPS}
-    page = _page({**data, **constants, "pictures": listed})
+    content = {**data, **constants, "pictures": listed}
+    if not folders:
+        for telling in content.keys() & _TELLING:
+            content[telling] = without_folders(content[telling])
+        listed[:] = [one | {"problem": without_folders(one["problem"])} for one in listed]
+    page = _page(content)
     with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         file.write(page)
         # Behind the script, which draws the page while they are still being read.
@@ -79,7 +93,11 @@ def write(path: Path, data: dict[str, Any], pictures: Sequence[Picture]) -> None
 
 
 def _page(data: dict[str, Any]) -> str:
-    style, code = _file("style.css"), script()
+    return filled(_file("page.html"), _file("style.css"), script(), data)
+
+
+def filled(template: str, style: str, code: str, data: Any) -> str:
+    """A page with its style, program and data, and a policy that allows these alone."""
     parts = {
         "style": style,
         "style-hash": source_hash(style),
@@ -88,16 +106,21 @@ def _page(data: dict[str, Any]) -> str:
         "data": as_json(data),
     }
     # In one pass: what was put in is not looked at again.
-    return re.sub(r"\{\{([\w-]+)\}\}", lambda match: parts[match[1]], _file("page.html"))
+    return re.sub(r"\{\{([\w-]+)\}\}", lambda match: parts[match[1]], template)
 
 
 def script() -> str:
-    """All that runs in the browser, in a scope of its own."""
+    """All that runs in the browser."""
+    return program(map(_file, _SCRIPTS))
+
+
+def program(parts: Iterable[str]) -> str:
+    """Parts of a page's program as one, in a scope of its own, with the page's data."""
     lines = [
         "(() => {",
         "'use strict';",
         "const data = JSON.parse(document.getElementById('data').textContent);",
-        *map(_file, _SCRIPTS),
+        *parts,
         "})();\n",
     ]
     return "\n".join(lines)

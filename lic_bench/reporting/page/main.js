@@ -201,23 +201,38 @@ function start() {
   });
   $("metric").addEventListener("change", () => {
     state.metric = $("metric").value;
+    chart.zoomed = null;
     drawAll();
     drawViewer();
   });
   $("axis").addEventListener("change", () => {
+    chart.zoomed = null;
     $("log").checked = $("axis").value !== "bpp";
     $("limit").disabled = $("axis").value !== "bpp";
     drawChart();
   });
-  for (const id of ["limit", "log", "curve-image"]) $(id).addEventListener("change", drawChart);
+  for (const id of ["limit", "log", "curve-image"])
+    $(id).addEventListener("change", () => {
+      chart.zoomed = null;
+      drawChart();
+    });
+  $("whole").addEventListener("click", () => zoomChart(null));
+  $("save-chart").addEventListener("click", () =>
+    download(`${chartName()}.svg`, "image/svg+xml", chartAsSvg()),
+  );
+  $("save-points").addEventListener("click", () =>
+    download(`${chartName()}.csv`, "text/csv", pointsAsCsv()),
+  );
   for (const id of ["table-codec", "table-anchor", "table-rate"])
     $(id).addEventListener("change", drawTable);
+  $("table-anchor").addEventListener("change", drawMatrix);
   drawLegend();
   drawFailures();
   drawProvenance();
   drawPeople();
   startViewer();
   setUpDataset();
+  startAddress();
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
     if (window.innerWidth !== width) drawChart();

@@ -1,13 +1,29 @@
 // The BD-rate matrix, and the images one by one.
 const tone = (percent) => (percent > 0 ? "worse" : "better");
 
+const matrix = { by: null };
+
+/** The codecs that are shown, those that need the fewest bits against one of them first. */
+function codecsByRate(bd) {
+  const set = currentDataset();
+  const codecs = [...data.codecs.keys()].filter(
+    (i) => state.shown.has(i) && set.curves[state.metric][i],
+  );
+  const anchor = codecs.includes(matrix.by) ? matrix.by : Number($("table-anchor").value);
+  const rate = (codec) => {
+    if (codec === anchor) return 0;
+    const value = bd[anchor]?.[codec];
+    return typeof value === "number" ? value : Infinity;
+  };
+  return codecs.toSorted((a, b) => (rate(a) === rate(b) ? a - b : rate(a) - rate(b)));
+}
+
 function drawMatrix() {
   const set = currentDataset(),
     bd = set.bd[state.metric],
+    ranges = set.bdRange?.[state.metric],
     why = new Set();
-  const codecs = data.codecs
-    .map((_, i) => i)
-    .filter((i) => state.shown.has(i) && set.curves[state.metric][i]);
+  const codecs = codecsByRate(bd);
   const cell = (anchor, test) => {
     if (anchor === test) return html("td", { class: "none" }, "");
     const rate = bd[anchor][test],
@@ -16,27 +32,42 @@ function drawMatrix() {
       why.add(rate);
       return html("td", { class: "none", title: `${pair}: ${rate}` }, "–");
     }
-    const depth = 0.08 + 0.5 * Math.min(1, Math.abs(Math.log1p(rate / 100)) / Math.log(2.5));
+    const ends = ranges?.[anchor]?.[test],
+      unsure = Boolean(ends) && ends[0] <= 0 && ends[1] >= 0;
+    const depth = 0.08 + 0.4 * Math.min(1, Math.abs(Math.log1p(rate / 100)) / Math.log(2.5));
     return html(
       "td",
-      { class: tone(rate), title: pair, "--depth": depth.toFixed(2) },
+      {
+        class: `${tone(rate)}${unsure ? " unsure" : ""}`,
+        title: pair,
+        "--depth": unsure ? 0.04 : depth.toFixed(2),
+      },
       `${signed(rate, 1)} %`,
+      ends ? html("small", {}, `${signed(ends[0], 1)} to ${signed(ends[1], 1)}`) : "",
     );
   };
+  const head = (i) =>
+    html(
+      "th",
+      { scope: "col" },
+      html(
+        "button",
+        {
+          type: "button",
+          title: "Sort by this column",
+          onclick: () => {
+            matrix.by = i;
+            drawMatrix();
+          },
+        },
+        data.codecs[i].name,
+      ),
+    );
   $("matrix").replaceChildren(
     html(
       "table",
       {},
-      html(
-        "thead",
-        {},
-        html(
-          "tr",
-          {},
-          html("td", { class: "none" }, ""),
-          ...codecs.map((i) => html("th", { scope: "col" }, data.codecs[i].name)),
-        ),
-      ),
+      html("thead", {}, html("tr", {}, html("td", { class: "none" }, ""), ...codecs.map(head))),
       html(
         "tbody",
         {},
@@ -53,6 +84,50 @@ function drawMatrix() {
   );
   $("matrix-notes").replaceChildren(
     ...(why.size ? [html("p", {}, `– undefined: ${[...why].join("; ")}.`)] : []),
+  );
+  drawEqualRates(codecs);
+}
+
+/** The quality of each averaged curve at the common rates. */
+function drawEqualRates(codecs) {
+  const { rates, atRates } = currentDataset(),
+    { label, digits } = currentMetric();
+  const rows = codecs.filter((i) => atRates?.[state.metric][i]);
+  $("equal-rates").hidden = !rows.length;
+  if (!rows.length) return;
+  const best = rates.map((_, k) => {
+    const values = rows.map((i) => atRates[state.metric][i][k]).filter(known);
+    return currentMetric().better === "lower" ? Math.min(...values) : Math.max(...values);
+  });
+  $("equal").replaceChildren(
+    html(
+      "table",
+      {},
+      html(
+        "thead",
+        {},
+        html(
+          "tr",
+          {},
+          html("th", { class: "left", scope: "col" }, label),
+          ...rates.map((rate) => html("th", { scope: "col" }, `${rate} bpp`)),
+        ),
+      ),
+      html(
+        "tbody",
+        {},
+        ...rows.map((i) =>
+          html(
+            "tr",
+            {},
+            html("th", { scope: "row" }, data.codecs[i].name),
+            ...atRates[state.metric][i].map((value, k) =>
+              html("td", { class: value === best[k] ? "best" : null }, fixed(value, digits)),
+            ),
+          ),
+        ),
+      ),
+    ),
   );
 }
 

@@ -39,33 +39,72 @@ function pictureOf(codec, rate = viewer.rate) {
   );
 }
 
-// Pictures wait as base64 in elements behind this script, and are decoded when they are shown.
-const bitmaps = new Map();
-async function bitmap(id) {
-  if (!bitmaps.has(id)) {
-    bitmaps.set(id, decode(id));
-    if (bitmaps.size > 12) bitmaps.delete(bitmaps.keys().next().value);
-  }
-  return bitmaps.get(id);
+// Pictures wait as base64 in elements behind this script. Those that were decoded are kept, and
+// those that may be asked for next are decoded while nothing else is to do: what is chosen is then
+// drawn at once.
+const decoded = new Map(); // by number: the bitmap, or the error
+const decoding = new Map();
+const MOST_PIXELS = 6e7;
+
+function bitmap(id) {
+  if (decoded.has(id)) return decoded.get(id);
+  if (!decoding.has(id)) decoding.set(id, keep(id));
+  return decoding.get(id);
 }
-async function decode(id) {
+async function keep(id) {
+  const found = await decode(id).catch((error) => error);
+  decoding.delete(id);
+  decoded.set(id, found);
+  let sum = 0;
+  for (const other of [...decoded.keys()].toReversed()) {
+    sum += (decoded.get(other).width || 0) * (decoded.get(other).height || 0);
+    if (sum > MOST_PIXELS && other !== id) decoded.delete(other);
+  }
+  return found;
+}
+async function decode(id, size = {}) {
   while (!$(`blob-${id}`) && document.readyState === "loading")
     // oxlint-disable-next-line no-await-in-loop -- waiting is what the loop is for
     await new Promise((resolve) => setTimeout(resolve, 30));
   const text = $(`blob-${id}`).textContent;
   const type = { "/": "jpeg", i: "png", U: "webp" }[text[0]] || "avif";
-  return createImageBitmap(
-    new Blob([Uint8Array.from(atob(text), (c) => c.codePointAt(0))], { type: `image/${type}` }),
-  );
+  const bytes = Uint8Array.from(atob(text), (c) => c.codePointAt(0));
+  return createImageBitmap(new Blob([bytes], { type: `image/${type}` }), size);
 }
 
-async function pixels(id, width, height, times = 1) {
+/** The pixels of a picture that was decoded. */
+function pixels(id, width, height, times = 1) {
   const canvas = html("canvas", { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  const picture = await bitmap(id);
+  const picture = decoded.get(id);
   context.imageSmoothingEnabled = false;
   context.drawImage(picture, 0, 0, picture.width * times, picture.height * times);
   return context.getImageData(0, 0, width, height);
+}
+
+const idle = window.requestIdleCallback || ((work) => setTimeout(work, 200));
+/** Decode what a next key may ask for. */
+function lookAhead() {
+  const names = currentDataset().images.map(({ name }) => name),
+    images = imagesShown(),
+    at = images.indexOf(viewer.image);
+  const near = new Set(
+    [1, -1].map((step) => names[images[(at + step + images.length) % images.length]]),
+  );
+  const soon = picturesHere().filter(
+    ({ image, codec, rate }) =>
+      (image === names[viewer.image] && (codec === ORIGINAL || rate === viewer.rate)) ||
+      (near.has(image) &&
+        rate === viewer.rate &&
+        (codec === viewer.left || codec === viewer.right)),
+  );
+  const next = soon.map((p) => p.data).find((id) => known(id) && !decoded.has(id));
+  const drawing = viewer.drawing;
+  if (known(next))
+    idle(async () => {
+      await bitmap(next);
+      if (drawing === viewer.drawing && decoded.has(next)) lookAhead();
+    });
 }
 
 // Inferno, the colour map by S. van der Walt and N. Smith, in sixteen steps.
@@ -98,37 +137,49 @@ const HEAT_TABLE = Array.from({ length: 256 }, (_, level) =>
   heat(level / data.errorSteps / HEAT_TOP),
 );
 
-/** What one side shows: its pixels, or why there are none. */
-async function content(side) {
+/** The pictures that one side is made of, by number. */
+function partsOf(side) {
+  const codec = viewer.original ? ORIGINAL : viewer[side],
+    picture = pictureOf(codec);
+  if (!picture || picture.problem) return [];
+  if (codec !== ORIGINAL && viewer.show === "error") return [picture.error];
+  if (codec !== ORIGINAL && viewer.show === "importance") return [picture.importance];
+  if (viewer.show === "difference") return [picture.data, pictureOf(viewer.right)?.data];
+  return [picture.data];
+}
+
+/** What one side shows: a bitmap, its pixels, or why there are none. */
+function content(side) {
   const { width, height, show } = viewer;
   const codec = viewer.original ? ORIGINAL : viewer[side],
     picture = pictureOf(codec);
   if (!picture || picture.problem)
     return picture ? picture.problem : "There is no picture of it at this rate.";
+  const broken = partsOf(side).map((id) => decoded.get(id));
+  const error = broken.find((one) => one instanceof Error);
+  if (error) return `It cannot be shown: ${error.message}`;
   if (show === "error" && codec !== ORIGINAL) {
     if (!known(picture.error)) return "There is no error map: the original was not at hand.";
-    const map = await pixels(picture.error, width, height, data.errorBlock);
+    const map = pixels(picture.error, width, height, data.errorBlock);
     for (let i = 0; i < map.data.length; i += 4) map.data.set(HEAT_TABLE[map.data[i]], i);
     return map;
   }
   if (show === "importance" && codec !== ORIGINAL) {
     if (!known(picture.importance))
       return `${data.codecs[codec].name} has no importance map to show.`;
-    return pixels(picture.importance, width, height);
+    return decoded.get(picture.importance);
   }
   if (show === "difference") {
     const other = pictureOf(viewer.right);
     if (!other || other.problem)
       return "There is nothing to compare it with: the right picture is missing.";
-    const [a, b] = await Promise.all(
-      [picture, other].map(({ data: id }) => pixels(id, width, height)),
-    );
+    const [a, b] = [picture, other].map(({ data: id }) => pixels(id, width, height));
     const gain = Number($("gain").value);
     for (let i = 0; i < a.data.length; i++)
       if (i % 4 < 3) a.data[i] = gain * Math.abs(a.data[i] - b.data[i]);
     return a;
   }
-  return pixels(picture.data, width, height);
+  return decoded.get(picture.data);
 }
 
 function captionOf(side) {
@@ -156,9 +207,13 @@ function moreBits(side) {
 const bitsText = (percent) =>
   `${fixed(Math.abs(percent), 0)} % ${percent > 0 ? "more" : "fewer"} bits`;
 
-/** A warning for the caption, where the two are not at about the same rate. */
+/** A warning for the caption, where the two are not at about the same rate.
+ *
+ * Where a search has met a quality, the rates are what is compared.
+ */
 function warningOf(side) {
-  const percent = viewer.original ? null : moreBits(side);
+  const atOneRate = Number.isFinite(viewer.rate) || viewer.rate.startsWith("bpp="),
+    percent = viewer.original || !atOneRate ? null : moreBits(side);
   return known(percent) && Math.abs(Math.log1p(percent / 100)) > UNEQUAL
     ? html("b", { class: "unequal" }, `\u26a0 ${bitsText(percent)}`)
     : "";
@@ -175,18 +230,23 @@ async function drawViewer() {
     Object.assign(viewer, { width: image.width, height: image.height, fit: true });
   const single = viewer.show === "difference",
     sides = single ? ["left"] : ["left", "right"];
-  const results = await Promise.all(
-    sides.map((side) => content(side).catch((error) => `It cannot be shown: ${error.message}`)),
-  );
-  if (drawing !== viewer.drawing) return;
+  const waiting = sides.flatMap(partsOf).filter((id) => known(id) && !decoded.has(id));
+  if (waiting.length) {
+    await Promise.all(waiting.map(bitmap));
+    if (drawing !== viewer.drawing) return;
+  }
+  const results = sides.map(content);
   sides.forEach((side, i) => {
     const canvas = pane(side).querySelector("canvas"),
       text = typeof results[i] === "string" ? results[i] : "";
     canvas.hidden = Boolean(text);
     if (!text) {
       Object.assign(canvas, { width: viewer.width, height: viewer.height });
-      canvas.getContext("2d").putImageData(results[i], 0, 0);
+      const context = canvas.getContext("2d");
+      if (results[i] instanceof ImageData) context.putImageData(results[i], 0, 0);
+      else context.drawImage(results[i], 0, 0);
     }
+    canvas.setAttribute("aria-label", `${image.name}: ${captionOf(side)}, ${SHOWS[viewer.show]}`);
     pane(side).querySelector(".missing").textContent = text;
     pane(side)
       .querySelector(".caption")
@@ -199,6 +259,8 @@ async function drawViewer() {
   arrange();
   $("stage").dataset.drawn = drawing;
   $("stage").ariaBusy = "false";
+  lookAhead();
+  remember();
 }
 
 function drawControls() {
@@ -215,6 +277,8 @@ function drawControls() {
     ["view-right", viewer.right],
   ])
     $(id).value = value;
+  for (const button of $("thumbs").children)
+    button.setAttribute("aria-pressed", Number(button.value) === viewer.image);
   $("gain-label").hidden = viewer.show !== "difference";
   for (const button of $("layouts").children) button.disabled = viewer.show === "difference";
   const { title, unit } = currentMetric();
@@ -245,7 +309,7 @@ function drawControls() {
 function drawScale() {
   const wanted = viewer.show === "error";
   if (!wanted) return $("scale").replaceChildren();
-  const canvas = html("canvas", { width: 128, height: 1 }),
+  const canvas = html("canvas", { width: 128, height: 1, "aria-hidden": "true" }),
     context = canvas.getContext("2d"),
     strip = context.createImageData(128, 1);
   for (let i = 0; i < 128; i++) strip.data.set([...heat(i / 127), 255], 4 * i);
@@ -256,6 +320,15 @@ function drawScale() {
     `${HEAT_TOP} or more 8-bit steps, root mean square of each ` +
       `${data.errorBlock}×${data.errorBlock} pixels`,
   );
+}
+
+/** The scale at which a picture is shown where so large a one would fit: no larger than it is, and
+ * of each pixel a whole number on the screen, where there is room for one. */
+function fitting(most) {
+  const real = window.devicePixelRatio || 1,
+    scale = Math.min(1, most),
+    whole = Math.floor(scale * real + 1e-6);
+  return whole ? whole / real : scale;
 }
 
 /** Put both pictures in their places: layout, zoom, position. */
@@ -274,19 +347,14 @@ function arrange() {
   const columns = stage.dataset.layout === "side" ? 2 : 1,
     rows = stacked && !single ? 2 : 1;
   const inner = columns === 2 ? (width - 2) / 2 : width;
-  const most =
-    document.fullscreenElement === stage
-      ? window.innerHeight
-      : Math.round(0.78 * window.innerHeight);
-  const natural = Math.min(1, inner / viewer.width) * viewer.height;
-  stage.style.height =
-    document.fullscreenElement === stage
-      ? ""
-      : `${Math.max(200, Math.min(most, rows * natural))}px`;
+  const full = document.fullscreenElement === $("viewer-body"),
+    most = Math.round(0.78 * window.innerHeight);
+  const natural = fitting(inner / viewer.width) * viewer.height;
+  stage.style.height = full ? "" : `${Math.max(200, Math.min(most, rows * natural))}px`;
   const [w, h] = [inner, rows === 2 ? (stage.clientHeight - 2) / 2 : stage.clientHeight];
   if (viewer.fit)
     Object.assign(viewer, {
-      scale: Math.min(1, w / viewer.width, h / viewer.height),
+      scale: fitting(Math.min(w / viewer.width, h / viewer.height)),
       x: viewer.width / 2,
       y: viewer.height / 2,
     });
@@ -297,12 +365,15 @@ function arrange() {
   viewer.y = middle(viewer.y, viewer.height, h);
   // Whole device pixels, so that a real pixel falls on a real pixel.
   const real = window.devicePixelRatio || 1,
-    snapped = (value) => Math.round(value * real) / real;
+    snapped = (value, from) => Math.round((from + value) * real) / real - from;
+  const wholes = Math.abs(s * real - Math.round(s * real)) < 1e-3;
   for (const side of ["left", "right"]) {
-    const canvas = pane(side).querySelector("canvas");
-    const [left, top] = [snapped(w / 2 - viewer.x * s), snapped(h / 2 - viewer.y * s)];
+    const canvas = pane(side).querySelector("canvas"),
+      place = pane(side).getBoundingClientRect();
+    const left = snapped(w / 2 - viewer.x * s, place.left + window.scrollX);
+    const top = snapped(h / 2 - viewer.y * s, place.top + window.scrollY);
     canvas.style.transform = `translate(${left}px, ${top}px) scale(${s})`;
-    canvas.classList.toggle("pixelated", s * real >= 0.999);
+    canvas.classList.toggle("pixelated", s * real > 2.999 || (s * real > 0.999 && wholes));
     pane(side).classList.toggle("behind", side === viewer.behind);
   }
   pane("right").querySelector(".view").style.clipPath =
@@ -313,6 +384,7 @@ function arrange() {
   handle.setAttribute("aria-valuenow", Math.round(100 * viewer.split));
   stage.classList.toggle("zoomed", !viewer.fit);
   $("zoom").textContent = `${Math.round(100 * s * real)} %`;
+  remember();
 }
 
 /** Zoom, about a place in a pane (in CSS pixels from its middle). */
@@ -348,19 +420,21 @@ function split(share) {
 }
 function toggleFullScreen() {
   if (document.fullscreenElement) document.exitFullscreen();
-  else $("stage").requestFullscreen();
+  else $("viewer-body").requestFullscreen();
+}
+function fullScreenChanged() {
+  const full = document.fullscreenElement === $("viewer-body");
+  $("full").setAttribute("aria-pressed", full);
+  $(full ? "stage" : "full").focus({ preventScroll: true });
+  arrange();
+}
+function flip() {
+  viewer.behind = viewer.behind === "left" ? "right" : "left";
+  return choose({ layout: "flip", show: viewer.show === "difference" ? "pictures" : viewer.show });
 }
 
 const KEYS = [
-  [
-    ["f", " "],
-    "F, space",
-    "flip: one picture in the other's place",
-    () => {
-      viewer.behind = viewer.behind === "left" ? "right" : "left";
-      choose({ layout: "flip", show: viewer.show === "difference" ? "pictures" : viewer.show });
-    },
-  ],
+  [["f", " "], "F, space", "flip: one picture in the other's place", flip],
   [["s"], "S", "side by side", () => choose({ layout: "side" })],
   [["l"], "L", "slider", () => choose({ layout: "slider" })],
   [["x"], "X", "exchange left and right", () => choose({ left: viewer.right, right: viewer.left })],
@@ -395,6 +469,7 @@ const KEYS = [
       choose({ rate: rates[(rates.indexOf(viewer.rate) + 1) % rates.length] });
     },
   ],
+  [["u"], "U", "full screen", toggleFullScreen],
   [["1"], "1", "real pixels", zoomReal],
   [["0"], "0", "fit", zoomFit],
   [["+", "="], "+", "zoom in", () => zoom(2 * viewer.scale)],
@@ -405,15 +480,20 @@ const KEYS = [
   [["ArrowDown"], "", "", () => pan(0, -60)],
 ];
 
+/** Whether half of the stage, or of the window by it, is seen. */
+function viewerInView() {
+  const { top, bottom, height } = $("stage").getBoundingClientRect(),
+    most = window.innerHeight;
+  return height > 0 && Math.min(bottom, most) - Math.max(top, 0) >= Math.min(height, most) / 2;
+}
+
 function pressed(event) {
-  if (
-    event.ctrlKey ||
-    event.metaKey ||
-    event.altKey ||
-    event.target.matches("select, input, summary")
-  )
-    return;
-  if (event.target.matches("button") && [" ", "Enter"].includes(event.key)) return;
+  // Elsewhere on the page the arrows and the space bar scroll, or walk along curves.
+  const elsewhere = !$("viewer").contains(event.target);
+  if (elsewhere && (!viewerInView() || event.key.startsWith("Arrow") || event.key === " ")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select")) return;
+  const pressable = event.target.matches("button, a, summary, input");
+  if (pressable && [" ", "Enter"].includes(event.key)) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (event.target.id === "handle" && /^Arrow|Home|End/.test(key)) {
     const share = {
@@ -433,6 +513,7 @@ function pressed(event) {
   action[3]();
 }
 
+const HELD_MS = 350;
 /** Moved by one pointer, zoomed by two. */
 function listenToPointers(stage) {
   const fingers = new Map();
@@ -451,13 +532,35 @@ function listenToPointers(stage) {
     ).getBoundingClientRect();
     return [x - place.left - place.width / 2, y - place.top - place.height / 2];
   };
+  // A click flips, and a finger or button that stays shows the original while it does.
+  let still = null;
+  const moved = () => {
+    clearTimeout(still?.timer);
+    still = null;
+  };
+  const released = (event) => {
+    fingers.delete(event.pointerId);
+    if (viewer.original && still?.held) choose({ original: false });
+    else if (still && event.type === "pointerup" && stage.dataset.layout === "flip") flip();
+    moved();
+  };
   stage.addEventListener("pointerdown", (event) => {
-    if (event.target.id === "handle") return;
+    if (event.target.id === "handle" || event.button > 0) return;
+    moved();
+    if (!fingers.size) {
+      still = { x: event.clientX, y: event.clientY, held: false };
+      still.timer = setTimeout(() => {
+        still.held = true;
+        choose({ original: true });
+      }, HELD_MS);
+    }
     stage.setPointerCapture(event.pointerId);
     fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
   });
   stage.addEventListener("pointermove", (event) => {
     if (!fingers.has(event.pointerId)) return;
+    if (still && !still.held && Math.hypot(event.clientX - still.x, event.clientY - still.y) > 4)
+      moved();
     const [x, y] = middle(),
       before = apart();
     fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
@@ -465,8 +568,8 @@ function listenToPointers(stage) {
     if (before) zoom((viewer.scale * apart()) / before, ...inPane(nowX, nowY));
     pan(nowX - x, nowY - y);
   });
-  for (const name of ["pointerup", "pointercancel"])
-    stage.addEventListener(name, (event) => fingers.delete(event.pointerId));
+  for (const name of ["pointerup", "pointercancel"]) stage.addEventListener(name, released);
+  stage.addEventListener("contextmenu", (event) => fingers.size && event.preventDefault());
   stage.addEventListener(
     "wheel",
     (event) => {
@@ -477,11 +580,11 @@ function listenToPointers(stage) {
     },
     { passive: false },
   );
-  stage.addEventListener("dblclick", (event) =>
-    viewer.fit
-      ? zoom(Math.max(2 * viewer.scale, 1), ...inPane(event.clientX, event.clientY))
-      : zoomFit(),
-  );
+  stage.addEventListener("dblclick", (event) => {
+    if (stage.dataset.layout === "flip") return; // two flips
+    if (!viewer.fit) return zoomFit();
+    zoom(Math.max(2 * viewer.scale, 1), ...inPane(event.clientX, event.clientY));
+  });
   const handle = $("handle");
   handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));
   handle.addEventListener("pointermove", (event) => {
@@ -518,19 +621,19 @@ function bestMatched(image, rate, codec) {
     const key = JSON.stringify([picture.image, picture.rate]);
     groups.set(key, [...(groups.get(key) || []), picture]);
   }
-  let best = { image, rate, left: codec, right: ORIGINAL },
-    least = Infinity;
+  const best = { image, rate, left: codec, right: ORIGINAL };
+  let least = Infinity;
   for (const group of groups.values()) {
-    const [first] = group;
-    if (least === Infinity && best.left === codec)
-      best = { ...best, image: names.indexOf(first.image), rate: first.rate, left: first.codec };
+    const [first] = group,
+      here = { image: names.indexOf(first.image), rate: first.rate };
+    if (least === Infinity) Object.assign(best, here, { left: first.codec });
     const ordered = group.toSorted((a, b) => a.bpp - b.bpp);
     for (let i = 1; i < ordered.length; i++) {
       const apart = Math.log(ordered[i].bpp / ordered[i - 1].bpp);
       if (apart >= least) continue;
       least = apart;
       const [left, right] = [ordered[i - 1].codec, ordered[i].codec].toSorted((a, b) => a - b);
-      best = { image: names.indexOf(first.image), rate: first.rate, left, right };
+      Object.assign(best, here, { left, right });
     }
   }
   return best;
@@ -565,6 +668,7 @@ function setUpViewer() {
     rates.includes(viewer.rate) &&
     [viewer.left, viewer.right].every((codec) => codec === ORIGINAL || codecs.includes(codec));
   if (!fits) Object.assign(viewer, bestMatched(images[0], rates[0], codecs[0]));
+  fillThumbs(images);
   const lost = picturesHere().filter(({ problem }) => problem);
   $("pictures-note").textContent = picturesNote(images, rates, lost);
   $("missing").hidden = !lost.length;
@@ -581,6 +685,39 @@ function setUpViewer() {
       ),
     );
   drawViewer();
+}
+
+/** A strip of the images, small; drawn when it is about to be seen. */
+function fillThumbs(images) {
+  $("thumbs").replaceChildren(
+    ...images.map((i) => {
+      const { name, width, height } = currentDataset().images[i];
+      const canvas = html("canvas", {
+        width: Math.round((96 * width) / height),
+        height: 96,
+        "aria-hidden": "true",
+      });
+      const onclick = () => choose({ image: i });
+      const words = { type: "button", value: i, title: name, "aria-label": name, onclick };
+      return html("button", words, canvas);
+    }),
+  );
+  const watch = new IntersectionObserver((seen) => {
+    for (const { target, isIntersecting } of seen)
+      if (isIntersecting) {
+        watch.unobserve(target);
+        drawThumb(target.firstChild, currentDataset().images[Number(target.value)].name);
+      }
+  });
+  for (const button of $("thumbs").children) watch.observe(button);
+}
+async function drawThumb(canvas, name) {
+  const mine = picturesHere().filter(({ image, data: id }) => image === name && known(id));
+  const picture = mine.find(({ codec }) => codec === ORIGINAL) || mine[0];
+  if (!picture) return;
+  const size = { resizeWidth: canvas.width, resizeHeight: canvas.height, resizeQuality: "medium" };
+  const small = await decode(picture.data, size).catch(() => null);
+  if (small) canvas.getContext("2d").drawImage(small, 0, 0);
 }
 
 function picturesNote(images, rates, lost) {
@@ -651,15 +788,20 @@ function startViewer() {
       html("dt", {}, html("kbd", {}, name)),
       html("dd", {}, what),
     ]),
+    html("dt", {}, "Click, tap"),
+    html("dd", {}, "flip, where one picture is in the other's place"),
+    html("dt", {}, "Held button or finger"),
+    html("dd", {}, "the original"),
     html("dt", {}, "Wheel, two fingers"),
     html("dd", {}, "zoom, after a click into the picture or with Ctrl"),
   );
-  $("viewer").addEventListener("keydown", pressed);
-  $("viewer").addEventListener(
+  document.addEventListener("keydown", pressed);
+  document.addEventListener(
     "keyup",
-    (event) => event.key.toLowerCase() === "o" && choose({ original: false }),
+    (event) => event.key.toLowerCase() === "o" && viewer.original && choose({ original: false }),
   );
   $("stage").addEventListener("blur", () => viewer.original && choose({ original: false }));
   listenToPointers($("stage"));
-  document.addEventListener("fullscreenchange", arrange);
+  document.addEventListener("fullscreenchange", fullScreenChanged);
+  $("full").hidden = !document.fullscreenEnabled;
 }

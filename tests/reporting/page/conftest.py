@@ -7,8 +7,7 @@ import pytest
 from command import command
 from oddities import NAMES, PLUGIN, RATES
 
-from lic_bench import Image, write_image
-from lic_bench.execution.run import run
+from lic_bench import Image, run, write_image
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from oddities import NAMES, SCRIPT
 
 from lic_bench import load_dataset, read_image
 from lic_bench.analysis import published_curves
+from lic_bench.analysis.comparison import Side, compare_sides
 from lic_bench.analysis.curves import aggregate, bd_rate, curve
 from lic_bench.reporting.page import data
 from lic_bench.reporting.page.html import write
+from lic_bench.reporting.tables import rates_table
 from lic_bench.store.table import load
 
 
@@ -140,7 +143,7 @@ def test_codecs_are_switched_on_and_off(page: Page) -> None:
     page.click("#legend label:nth-of-type(2)")
     assert curves(page) == [0, 2]
     rows = "[...document.querySelectorAll('#matrix tbody th')].map((h) => h.textContent)"
-    assert page.run(rows) == ["coarse", "jpeg2000"]
+    assert sorted(page.run(rows)) == ["coarse", "jpeg2000"]
     page.click("#legend button:last-of-type")
     assert curves(page) == []
     assert "nothing to draw" in page.run("document.getElementById('chart').textContent")
@@ -201,11 +204,14 @@ def test_any_metric_against_rate_and_times(page: Page, store: Path) -> None:
     for metric in ("psnr_rgb", "psnr_y709", "ssim_rgb"):
         page.choose("metric", metric)
         cells = page.run(
-            "[...document.querySelectorAll('#matrix tbody td')].map((c) => c.textContent)"
+            "[...document.querySelectorAll('#matrix tbody td')].map((c) => c.firstChild.data)"
+        )
+        order = page.run(
+            "[...document.querySelectorAll('#matrix tbody th')].map((c) => c.textContent)"
         )
         expected = []
-        for test in ("coarse", "jpeg", "jpeg2000"):
-            for anchor in ("coarse", "jpeg", "jpeg2000"):
+        for test in order:
+            for anchor in order:
                 sides = [curve(averages, "photos", name, metric) for name in (anchor, test)]
                 rate = bd_rate(*sides).percent
                 same = "" if anchor == test else "–"
@@ -230,6 +236,41 @@ def test_any_metric_against_rate_and_times(page: Page, store: Path) -> None:
     page.choose("metric", "ms_ssim_rgb")  # the images are large enough for none of its scales
     page.choose("axis", "bpp")
     page.choose("limit", "1")
+
+
+def test_bd_rates_are_sorted_and_have_the_intervals_of_compare(page: Page, store: Path) -> None:
+    measurements = load(store)
+    sides = [Side(n, n, measurements[measurements["codec"] == n]) for n in ("jpeg", "jpeg2000")]
+    rate = compare_sides(*sides, resamples=500).rate
+    cell = "document.querySelector('#matrix [title=\"jpeg2000 against jpeg\"]')"
+    ends = page.run(f"{cell}.querySelector('small').textContent").replace("\u2212", "-")
+    assert [float(end) for end in ends.split(" to ")] == pytest.approx(
+        [rate.low, rate.high], abs=0.06
+    )
+    pale = page.run(f"{cell}.classList.contains('unsure')")
+    assert pale == (rate.low <= 0 <= rate.high)
+    page.click("#matrix th:nth-child(2) button")
+    values = page.run(
+        "[...document.querySelectorAll('#matrix tbody tr')].map((r) => r.cells[1].firstChild?.data)"
+    )
+    first = page.run("document.querySelector('#matrix thead th').textContent")
+    known = [
+        float(v.rstrip(" %").replace("\u2212", "-")) for v in values if v and v[0] in "+\u2212"
+    ]
+    assert first and known == sorted(known)
+
+
+def test_the_table_at_equal_rate_is_that_of_the_command(page: Page, store: Path) -> None:
+    wanted = rates_table(load(store), [0.5, 1.5], metrics=["psnr_rgb"]).frame
+    for row in page.run(
+        "[...document.querySelectorAll('#equal tbody tr')]"
+        ".map((r) => [...r.cells].map((c) => c.textContent))"
+    ):
+        expected = wanted[wanted["codec"] == row[0]]["psnr_rgb_db"]
+        for text, value in zip(row[1:], expected, strict=True):
+            assert (
+                text == "–" if np.isnan(value) else float(text) == pytest.approx(value, abs=0.006)
+            )
 
 
 def table(page: Page) -> list[list[str]]:
@@ -535,6 +576,246 @@ def test_keys_leave_the_selects_alone(stage: Page) -> None:
     stage.press("x")
     stage.press("n")
     assert view(stage)["image"] == now["image"]
+
+
+def at_middle(page: Page, selector: str) -> tuple[float, float]:
+    box = page.box(selector)
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_a_click_flips_and_a_held_button_shows_the_original(stage: Page) -> None:
+    now = view(stage)
+    pressed(stage, "f")
+    [first] = visible(stage)
+    stage.click("#stage")
+    stage.settle()
+    assert [first] != visible(stage)
+    stage.click("#stage")
+    stage.settle()
+    assert [first] == visible(stage)
+    stage.mouse("Pressed", *at_middle(stage, "#stage"), button="left", clickCount=1)
+    picture = blob(stage, now["image"], now[first], now["rate"])
+    original = blob(stage, now["image"], -1, 0)
+    stage.wait("document.querySelector('.caption').textContent === 'original'")
+    stage.settle()
+    assert close(canvas(stage, first), original)
+    stage.mouse("Released", *at_middle(stage, "#stage"), button="left", clickCount=1)
+    stage.settle()
+    assert close(canvas(stage, first), picture) and visible(stage) == [first]
+
+
+def test_keys_work_wherever_the_focus_is_while_the_viewer_is_in_view(page: Page) -> None:
+    page.run("document.activeElement.blur()")
+    before = view(page)["image"]
+    page.run("window.scrollTo(0, 0)")
+    pressed(page, "n")
+    assert view(page)["image"] == before  # it is out of sight
+    page.box("#stage")
+    pressed(page, "n")
+    assert view(page)["image"] != before
+
+
+def test_full_screen_keeps_the_controls_and_the_keys(stage: Page) -> None:
+    stage.click("#full")
+    stage.wait("document.fullscreenElement?.id === 'viewer-body'")
+    stage.wait("document.activeElement.id === 'stage'")
+    assert stage.run("document.getElementById('view-left').getBoundingClientRect().height") > 0
+    before = view(stage)["image"]
+    pressed(stage, "n")
+    assert view(stage)["image"] != before
+    stage.click("#full")
+    stage.wait("!document.fullscreenElement && document.activeElement.id === 'full'")
+
+
+@pytest.mark.parametrize("ratio", [1.25, 1.5])
+def test_what_fits_is_shown_pixel_by_pixel_on_scaled_displays(stage: Page, ratio: float) -> None:
+    stage.screen(1200, 900, ratio=ratio)
+    stage.settle()
+    pressed(stage, "0")
+    box = stage.box("#stage")
+    stage.run("document.getElementById('handle').style.visibility = 'hidden'")
+    stage.choose("view-right", str(view(stage)["left"]))
+    stage.settle()
+    scale, x, y = transform(stage)
+    assert scale * ratio == pytest.approx(1)
+    left, top = round((box["x"] + x) * ratio), round((box["y"] + y) * ratio)
+    seen, picture = decoded(stage.screenshot()), canvas(stage, "left")
+    # It is there as it is, wherever scrolling put it; compared below the captions.
+    places = itertools.product(range(top - 1, top + 2), range(left - 1, left + 2))
+    assert any((seen[y + 60 : y + 150, x : x + 242] == picture[60:150]).all() for y, x in places)
+
+
+def test_the_stage_is_as_wide_as_the_window(page: Page) -> None:
+    page.screen(1900, 900)
+    page.settle()
+    assert page.box("#stage")["width"] > 1800
+    assert page.box("#curves")["width"] == 1200
+
+
+def test_the_address_says_what_is_chosen(page: Page, made: Path) -> None:
+    page.choose("metric", "ssim_y")
+    page.click("#legend label:nth-of-type(2)")
+    page.box("#stage")
+    for key in ("n", "x", "f", "e"):
+        pressed(page, key)
+    pressed(page, "+")
+    now, scale = view(page), zoomed(page)
+    page.wait("location.hash.includes('show=error')")
+    address = page.run("location.hash")
+    page.run("history.replaceState(null, '', location.pathname)")
+    page.reload()
+    assert view(page) != now
+    page.run(f"location.hash = {json.dumps(address)}")
+    page.wait("document.getElementById('metric').value === 'ssim_y'")
+    page.settle()
+    assert (view(page), zoomed(page), curves(page)) == (now, scale, [0, 2])
+    assert page.run("document.querySelector('#shows [aria-pressed=true]').value") == "error"
+    assert page.run("document.getElementById('stage').dataset.layout") == "flip"
+    # What an address says that is not so changes nothing, and is run by nobody.
+    page.run("location.hash = '#viewer&image=<img src=x onerror=window.owned=1>&at=a b c&layout=x'")
+    page.settle()
+    assert view(page) == now
+    assert page.run("window.owned === undefined && document.images.length === 0")
+    assert page.complaints == []
+
+
+def test_a_point_leads_to_its_picture_and_a_box_is_zoomed_into(page: Page) -> None:
+    place = (
+        "(() => { const e = document.querySelectorAll('.codec[data-codec=\"2\"] .mark-shape')[3];"
+        "e.scrollIntoView({block: 'center', behavior: 'instant'});"
+        "const b = e.getBoundingClientRect();"
+        "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+    )
+    x, y = page.run(place)
+    page.mouse("Pressed", x, y, button="left", clickCount=1)
+    page.mouse("Released", x, y, button="left", clickCount=1)
+    page.settle()
+    assert 2 in (view(page)["left"], view(page)["right"])
+    assert page.run("document.activeElement.id") == "stage"
+    x, y = page.run(place)
+    marks = "document.querySelectorAll('#chart .mark-shape').length"
+    before = page.run(marks)
+    page.drag(x - 30, y - 20, x + 30, y + 20)
+    assert 1 <= page.run(marks) < before
+    page.click("#whole")
+    assert page.run(marks) == before
+
+
+def test_small_pictures_choose_the_image(stage: Page) -> None:
+    names = "[...document.querySelectorAll('#thumbs button')].map((b) => b.title)"
+    assert stage.run(names) == [one["name"] for one in shown(stage)["datasets"][0]["images"]]
+    stage.click("#thumbs button:nth-child(3)")
+    stage.settle()
+    assert view(stage)["image"] == stage.run(names)[2]
+    assert stage.run("document.querySelectorAll('#thumbs [aria-pressed=true]').length") == 1
+    ink = (
+        "(() => { const c = document.querySelector('#thumbs button:nth-child(3) canvas');"
+        "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v); })()"
+    )
+    stage.wait(ink)
+
+
+def test_what_was_chosen_is_drawn_at_once_where_it_was_decoded(stage: Page) -> None:
+    # In the very task of the key: nothing is waited for.
+    for key in ("x", "x"):
+        pressed(stage, key)
+    drawn = stage.run(
+        "(() => { const stage = document.getElementById('stage'), before = stage.dataset.drawn;"
+        "stage.dispatchEvent(new KeyboardEvent('keydown', {key: 'x', bubbles: true}));"
+        "return stage.dataset.drawn !== before && stage.ariaBusy === 'false'; })()"
+    )
+    assert drawn
+
+
+CONTRASTS = """
+(() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = (text) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = text;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const over = (top, below) => {
+    const share = top[3] / 255;
+    return [0, 1, 2].map((i) => top[i] * share + below[i] * (1 - share)).concat(255);
+  };
+  const luminance = (rgb) => {
+    const [r, g, b] = rgb.slice(0, 3).map((v) => v / 255)
+      .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const found = [];
+  for (const e of document.querySelectorAll('body *')) {
+    if (![...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())) continue;
+    if (e.closest('#stage, script, noscript, option, :disabled') || !e.getClientRects().length)
+      continue;
+    const style = getComputedStyle(e), layers = [];
+    for (let p = e; p; p = p.parentElement) layers.unshift(getComputedStyle(p));
+    let below = [255, 255, 255, 255], opacity = 1;
+    for (const layer of layers) {
+      below = over(rgba(layer.backgroundColor), below);
+      opacity *= Number(layer.opacity);
+    }
+    const ink = rgba(e instanceof SVGElement ? style.fill : style.color);
+    ink[3] *= opacity;
+    const [a, b] = [luminance(over(ink, below)), luminance(below)].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) found.push([e.tagName, e.className, e.textContent.slice(0, 30), ratio]);
+  }
+  return JSON.stringify(found);
+})()
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_can_be_read(page: Page, scheme: str) -> None:
+    page.screen(1200, 900, scheme=scheme)
+    page.click("#legend label:nth-of-type(2)")
+    page.run("document.querySelectorAll('details').forEach((d) => (d.open = true))")
+    time.sleep(0.2)  # a transition
+    assert json.loads(page.run(CONTRASTS)) == []
+
+
+def test_it_is_printed_light_and_whole(page: Page) -> None:
+    page.screen(800, 1000, scheme="dark")
+    page.call("Emulation.setEmulatedMedia", media="print")
+    # The browser prefers light on paper; a reader may have chosen dark.
+    page.run("document.getElementById('theme').click()")
+    try:
+        assert page.run("document.documentElement.dataset.theme") == "dark"
+        assert page.run("getComputedStyle(document.getElementById('curves')).backgroundColor") in (
+            "rgb(255, 255, 255)",
+            "rgba(0, 0, 0, 0)",
+        )
+        ink = page.run("getComputedStyle(document.body).color.match(/[0-9]+/g).map(Number)")
+        assert max(ink) < 60
+        assert page.run("getComputedStyle(document.getElementById('table')).maxHeight") == "none"
+        assert page.box("#stage")["height"] > 100
+        for gone in ("header", ".controls", "#thumbs"):
+            assert page.run(f"document.querySelector('{gone}').offsetParent === null")
+    finally:
+        page.run("document.getElementById('theme').click()")
+        page.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_forced_colours_leave_what_is_chosen_to_be_seen(page: Page) -> None:
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "forced-colors", "value": "active"}])
+    look = "getComputedStyle(document.querySelector('#layouts [aria-pressed={}]')).backgroundColor"
+    assert page.run(look.format("true")) != page.run(look.format("false"))
+    line = "getComputedStyle(document.querySelector('#chart .series')).stroke"
+    assert page.run(line) != page.run("getComputedStyle(document.body).backgroundColor")
+
+
+def test_canvases_have_names(stage: Page) -> None:
+    now = view(stage)
+    names = stage.run("[...document.querySelectorAll('.pane canvas')].map((c) => c.ariaLabel)")
+    for name, side in zip(names, ("left", "right"), strict=True):
+        assert now["image"] in name and shown(stage)["codecs"][now[side]]["name"] in name
+    unnamed = (
+        "[...document.querySelectorAll('canvas')].filter((c) => !c.ariaLabel && !c.ariaHidden)"
+    )
+    assert stage.run(f"{unnamed}.length") == 0
 
 
 BACKGROUND = "Number(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0])"

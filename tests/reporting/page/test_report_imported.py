@@ -108,6 +108,6 @@ def test_the_told_size_is_the_rate(folder: Path) -> None:
 
     rows = load(folder).query("codec == '<b>theirs'")
     for row in rows.itertuples():
-        beside = (folder / "decoded" / row.point / row.image).with_suffix(".webp")
+        beside = (folder / "decoded" / str(row.point) / row.image).with_suffix(".webp")
         assert row.bytes == beside.stat().st_size
         assert np.isclose(row.bpp, 8 * row.bytes / (row.width * row.height))

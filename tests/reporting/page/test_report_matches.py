@@ -53,7 +53,8 @@ def captions(page: Page) -> list[str]:
 def test_the_viewer_offers_what_was_matched_behind_the_rates(opened: Page) -> None:
     told = opened.run("[...document.getElementById('view-rate').options].map((o) => o.text)")
     assert told == ["0.4 bpp", "1.2 bpp", "matched: 0.8 bpp", "matched: PSNR (RGB) 30 dB"]
-    assert opened.run("document.getElementById('view-rate').value") == "0.4"
+    # What a search has matched in rate is compared best, and shown first.
+    assert opened.run("document.getElementById('view-rate').value") == "bpp=0.8"
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -66,6 +67,7 @@ def test_each_codec_is_shown_at_its_own_match(opened: Page, searched: Path, targ
         [row] = rows[rows["codec"] == codec].to_dict("records")
         name, point, rate, quality = caption.split(" · ")
         assert name == codec
+        assert "\u26a0" not in caption  # rates are alike, or are what is compared
         assert point.split()[-1] == row["point"]
         assert float(rate.removesuffix(" bpp")) == pytest.approx(row["bpp"], abs=6e-4)
         assert float(quality.removesuffix(" dB")) == pytest.approx(row["psnr_rgb_db"], abs=6e-3)

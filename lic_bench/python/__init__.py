@@ -1,0 +1,1 @@
+"""What Python calls: the commands as functions, with their names, for scripts and notebooks."""
