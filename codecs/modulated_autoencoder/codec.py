@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 """Those that come along."""
-_REMEDY = (
-    "Train it (lic-bench train modulated-autoencoder --recipe fast --images PHOTOS --out DIR), "
-    f"then copy DIR/weights.safetensors to {WEIGHTS}"
-)
 
 
 class ModulatedAutoencoder(Codec):
@@ -56,7 +52,7 @@ class ModulatedAutoencoder(Codec):
     @classmethod
     def unavailable(cls) -> str | None:
         if not WEIGHTS.exists():
-            return f"it is not trained: no weights come along yet. {_REMEDY}"
+            return f"{WEIGHTS} is missing; reinstall lic-bench"
         return super().unavailable()
 
     def versions(self) -> Mapping[str, str]:
