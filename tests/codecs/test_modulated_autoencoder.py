@@ -265,7 +265,7 @@ def test_lambdas_outside_the_range_are_refused(weights):
 
 def test_without_weights_it_is_not_ready(monkeypatch, tmp_path):
     monkeypatch.setattr(codec_module, "WEIGHTS", tmp_path / "none.safetensors")
-    assert "lic-bench train modulated-autoencoder" in ModulatedAutoencoder.unavailable()
+    assert "reinstall lic-bench" in ModulatedAutoencoder.unavailable()
 
 
 def test_weights_of_others_are_refused(tmp_path, weights):
