@@ -217,6 +217,22 @@ def pairs(anchors: Sequence[Side], tests: Sequence[Side]) -> list[tuple[Side, Si
     return matched
 
 
+def compare_codecs(
+    measurements: pd.DataFrame,
+    anchor: str,
+    test: str,
+    *,
+    metric: str = "psnr_rgb",
+    dataset: str | None = None,
+    level: float = 0.95,
+) -> Comparison:
+    """Compare two codecs of one table of measurements; see `compare_sides`."""
+    sides = (
+        Side(name, name, measurements[measurements["codec"] == name]) for name in (anchor, test)
+    )
+    return compare_sides(*sides, metric=metric, dataset=dataset, level=level)
+
+
 def compare_sides(
     anchor: Side,
     test: Side,

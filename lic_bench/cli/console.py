@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -84,6 +85,16 @@ def give(text: str, out: Path | None = None) -> None:
 def note(text: object) -> None:
     """Say what a reader must know of the output."""
     say(f"Note: {text}", err=True)
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Say, as notes, what is warned of meanwhile."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        note(warning.message)
 
 
 def plain_table(first: str, *figures: str, title: str | None = None) -> Table:

@@ -22,6 +22,7 @@ from lic_bench.cli.options import (
 from lic_bench.errors import SpecError
 
 if TYPE_CHECKING:
+    from lic_bench.cli.reading import Reading
     from lic_bench.codec.base import Codec, Point
     from lic_bench.execution.timing import Timing
     from lic_bench.images.dataset import ImageFile
@@ -59,7 +60,7 @@ def time(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Draw rate saved, by the measurements of DIR, against time: .png, .pdf or .svg.",
+            help="Draw BD-rates, by the measurements of DIR, against time: .png, .pdf or .svg.",
         ),
     ] = None,
     anchor: Anchor = None,
@@ -75,12 +76,12 @@ def time(
     - `lic-bench time results/mine -c jpeg,jpeg2000 -d kodak --plot pareto.pdf`
     """
     from lic_bench.execution.timing import time_codecs
-    from lic_bench.reporting.timings import rates_in, title, write
+    from lic_bench.reporting.timings import write
 
     if out is not None and out.suffix not in (".csv", ".json"):
         raise SpecError(f"{out}: times are written as .csv or .json")
     request = _request(codecs, dataset, points, match, images, plugin)
-    rates = rates_in(folder, request.dataset, anchor, metric) if plot else None
+    rates = None if plot is None else _rates(folder, request.dataset, anchor, metric)
     _warn_if_busy()
     with console.bar("timing") as report:
         timing = time_codecs(
@@ -98,20 +99,7 @@ def time(
         write(timing, out)
         console.say(out)
     if plot is not None and rates is not None:
-        from lic_bench.reporting.pareto import plot_pareto
-        from lic_bench.reporting.plots import save_plot
-
-        for spec in timing.summary["codec"].unique():
-            if spec not in rates.percent:
-                console.note(f"{spec} has no BD-rate in {folder}: not drawn")
-        figure = plot_pareto(
-            timing.summary,
-            rates.percent,
-            title=f"{title(timing, request.dataset)}; BD-rate against {rates.anchor}",
-            metric=rates.metric,
-        )
-        save_plot(figure, plot)
-        console.say(plot)
+        _draw(timing, rates, metric, request.dataset, plot)
     for problem in timing.problems:
         console.say(f"failed: {problem}", err=True)
     if timing.problems:
@@ -160,6 +148,39 @@ def _request(
         [image for image in loaded.images if image.error is None][:images],
         [path.resolve() for path in plugins],
     )
+
+
+def _rates(folder: Path, dataset: str, anchor: str | None, metric: str) -> Reading:
+    """What the times are to be drawn against, checked before anything is timed."""
+    from lic_bench.cli.reading import read
+    from lic_bench.metric.quality import metric_named
+
+    found = read([str(folder)], datasets=[dataset], anchor=anchor)
+    metric_named(metric)
+    return found
+
+
+def _draw(timing: Timing, rates: Reading, metric: str, dataset: str, path: Path) -> None:
+    from lic_bench.reporting.complexity import costs_timed, plot_by_complexity
+    from lic_bench.reporting.plots import save_plot
+    from lic_bench.reporting.timings import how
+
+    timed = list(timing.summary["codec"].unique())
+    measured = set(rates.table["codec"])
+    for spec in timed:
+        if spec not in measured:
+            console.note(f"{spec} was not measured: not drawn")
+    with console.notes():
+        figure = plot_by_complexity(
+            rates.table,
+            rates.any_anchor,
+            costs=costs_timed(timing.summary, how(timing.summary, timing.conditions)),
+            metric=metric,
+            codecs=[spec for spec in timed if spec in measured],
+            dataset=dataset,
+        )
+    save_plot(figure, path)
+    console.say(path)
 
 
 def _warn_if_busy() -> None:

@@ -1,8 +1,8 @@
-"""`load`, `select`, `aggregate`, `bd_rates`, `table`, `compare`, `plot`, `report`: what shows."""
+"""Measurements shown: `load`, `select`, averages, tables, comparisons, figures, `report`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ from lic_bench.python.points import Points, as_numbers, as_texts, typed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from lic_bench.analysis.comparison import Comparison
     from lic_bench.analysis.interpolation import Method
+    from lic_bench.execution.timing import Timing
     from lic_bench.reporting.tables import PaperTable
 
 
@@ -196,7 +198,81 @@ def plot(measurements: pd.DataFrame, **options: Any) -> Axes:
     """
     from lic_bench.reporting import plots
 
-    return plots.plot(as_texts(measurements), **options)
+    return plots.plot(as_texts(measurements), **_drawn(options))
+
+
+def plot_multiples(measurements: pd.DataFrame, **options: Any) -> Figure:
+    """Draw each image's curves; see `lic_bench.reporting.multiples.plot_multiples`."""
+    from lic_bench.reporting import multiples
+
+    return multiples.plot_multiples(as_texts(measurements), **_drawn(options))
+
+
+def plot_by_metric(measurements: pd.DataFrame, anchor: str | None = None, **options: Any) -> Axes:
+    """Draw BD-rates, metric by metric; see `lic_bench.reporting.by_metric.plot_by_metric`."""
+    from lic_bench.reporting import by_metric
+
+    rows = as_texts(measurements)
+    return by_metric.plot_by_metric(rows, anchor or _anchor(rows), **_drawn(options))
+
+
+def plot_by_image(measurements: pd.DataFrame, anchor: str | None = None, **options: Any) -> Axes:
+    """Draw the BD-rate of each image; see `lic_bench.reporting.by_image.plot_by_image`."""
+    from lic_bench.reporting import by_image
+
+    rows = as_texts(measurements)
+    return by_image.plot_by_image(rows, anchor or _anchor(rows), **_drawn(options))
+
+
+def plot_by_quality(measurements: pd.DataFrame, anchor: str | None = None, **options: Any) -> Axes:
+    """Draw rates at each quality; see `lic_bench.reporting.by_quality.plot_by_quality`."""
+    from lic_bench.reporting import by_quality
+
+    rows = as_texts(measurements)
+    return by_quality.plot_by_quality(rows, anchor or _anchor(rows), **_drawn(options))
+
+
+def plot_by_complexity(
+    measurements: pd.DataFrame,
+    anchor: str | None = None,
+    *,
+    times: Timing | str | Path | None = None,
+    of: str = "time",
+    **options: Any,
+) -> Figure:
+    """Draw BD-rates over what codecs take.
+
+    Parameters
+    ----------
+    times
+        What `time` returned, or the file that ``lic-bench time --out`` wrote. By default the times
+        of the measurements, which were not taken alone.
+    of
+        ``time``; or ``kmacs``, multiplications with addition for each pixel, which `times` of
+        networks have.
+
+    See `lic_bench.reporting.complexity.plot_by_complexity` for the options.
+    """
+    from lic_bench.errors import SpecError
+    from lic_bench.reporting import complexity, timings
+
+    costs = None
+    if isinstance(times, str | Path):
+        costs = complexity.costs_timed(*timings.read(Path(times)), of)
+    elif times is not None:
+        about = timings.how(times.summary, times.conditions)
+        costs = complexity.costs_timed(times.summary, about, of)
+    elif of != "time":
+        raise SpecError(f"{of} of codecs are in no measurements: give times=")
+    rows = as_texts(measurements)
+    return complexity.plot_by_complexity(
+        rows, anchor or _anchor(rows), costs=costs, **_drawn(options)
+    )
+
+
+def _drawn(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a figure, in which one codec may stand for several, and none for all."""
+    return {**options, "codecs": listed(options.get("codecs")) or None}
 
 
 def report(

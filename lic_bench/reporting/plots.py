@@ -3,7 +3,8 @@
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import fill
 from typing import Any, Literal, cast
@@ -12,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -24,6 +26,7 @@ from lic_bench.files import atomic_write
 from lic_bench.metric.quality import metric_named
 from lic_bench.reporting.looks import LINES, MARKERS, look_of, short_names
 from lic_bench.reporting.tables import counted as _counted
+from lic_bench.store.selection import only_dataset
 from lic_bench.store.table import display_names
 
 STYLE: dict[Any, Any] = {
@@ -142,18 +145,14 @@ def plot(
     if measurements.empty:
         raise UndefinedError("There are no measurements to draw.")
     aggregated = aggregate(measurements)
-    datasets = aggregated["dataset"].unique()
-    if dataset is None and len(datasets) > 1:
-        raise SpecError(f"Name the data set to draw: {', '.join(datasets)}.")
-    dataset = dataset or datasets[0]
-    check_known("data set", dataset, datasets)
+    dataset = only_dataset(aggregated, dataset)
     if published:
         published_curves.check_images(measurements, dataset)
     metric_ = metric_named(metric)
     metric = metric_.name
     measured = list(aggregated[aggregated["dataset"] == dataset]["codec"].unique())
-    for named in (*(labels or {}), *(colors or {})):
-        check_known(f"codec measured on {dataset}", named, measured)
+    called = names_in_figures(measurements, labels)
+    styles = styles_in_figures(measurements, colors)
     curves = [curve(aggregated, dataset, codec, metric) for codec in codecs or measured]
     left_out = ", ".join(
         f"{line.codec} ({'; '.join(line.left_out)})" for line in curves if line.left_out
@@ -168,16 +167,9 @@ def plot(
         min(line.bpp[0] for line in curves) if low is None else low,
         max(line.bpp[-1] for line in curves) if high is None else high,
     )
-    called = names_in_figures(measurements, labels)
-    imported = {spec for spec, name in display_names(measurements).items() if name != spec}
-    with mpl.rc_context({} if ax else STYLE):
-        own = _figure(SIZES[width]) if ax is None else None
-        axes = own.add_subplot() if own is not None else cast("Axes", ax)
+    with drawing(ax, SIZES[width]) as (own, axes):
         for line in curves:
-            style = look_of(line.codec).style | ({} if line.codec not in imported else _IMPORTED)
-            if line.codec in (colors or {}):
-                style["color"] = (colors or {})[line.codec]
-            axes.plot(line.bpp, line.value, label=called[line.codec], **style)
+            axes.plot(line.bpp, line.value, label=called[line.codec], **styles[line.codec])
         drawn = [
             _add_published(axes, name, dataset, metric, span, index)
             for index, name in enumerate(dict.fromkeys(published))
@@ -187,19 +179,48 @@ def plot(
         lines = [f"{dataset}, {_counted(of_dataset)}, {metric_.rule}"] if title is None else [title]
         if sources := ", ".join(dict.fromkeys(filter(None, drawn))):
             lines.append(f"grey: published ({sources}), not measured here")
-        letters = int((72 * own.get_figwidth() if own is not None else 300) / _LETTER)
-        text = "\n".join(fill(line, letters) for line in lines if line)
-        axes.set_title("" if title == "" else text, parse_math=False)
+        axes.set_title("" if title == "" else title_text(lines, own), parse_math=False)
         if xscale == "log":
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            log_axis(axes.xaxis)
         if own is None or not name_at_ends(own, axes):
-            _add_legend(own, axes)
+            add_legend(own, axes)
     return axes
 
 
-def _figure(size: tuple[float, float]) -> Figure:
+@contextmanager
+def drawing(ax: Axes | None, size: tuple[float, float]) -> Iterator[tuple[Figure | None, Axes]]:
+    """Axes to draw in: given ones as they are; or those of a figure of their own, in our style."""
+    if ax is not None:
+        yield None, ax
+        return
+    with mpl.rc_context(STYLE):
+        own = figure_of(size)
+        yield own, own.add_subplot()
+
+
+def title_text(lines: Iterable[str], own: Figure | None) -> str:
+    """The lines of a title, folded to the width of a figure that is ours."""
+    letters = int((72 * own.get_figwidth() if own is not None else 300) / _LETTER)
+    return "\n".join(fill(line, letters) for line in lines if line)
+
+
+def add_title(own: Figure | None, axes: Axes, lines: Iterable[str]) -> None:
+    """Write a title over axes; over the whole figure, where it is ours."""
+    text = title_text(lines, own)
+    if own is None:
+        axes.set_title(text, parse_math=False)
+    elif text:
+        own.suptitle(text, fontsize=7, parse_math=False)
+
+
+def log_axis(axis: Axis, *, marks: Sequence[float] = (1, 2, 5)) -> None:
+    """Mark a logarithmic axis with plain numbers, so many in each factor of ten."""
+    axis.set_major_locator(LogLocator(subs=marks, numticks=12))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def figure_of(size: tuple[float, float]) -> Figure:
     """A figure; in a notebook one that pyplot knows, which shows it."""
     if "matplotlib.pyplot" in sys.modules and mpl.is_interactive():
         from matplotlib import pyplot
@@ -211,11 +232,40 @@ def _figure(size: tuple[float, float]) -> Figure:
 def names_in_figures(
     measurements: pd.DataFrame, labels: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """What figures call each codec: as asked, or by its spec, shortened, and marked if imported."""
+    """What figures call each codec: as asked, or by its spec, shortened, and marked if imported.
+
+    Raises
+    ------
+    SpecError
+        Where a codec that is called otherwise was not measured.
+    """
     names = display_names(measurements)
+    for codec in labels or ():
+        check_known("measured codec", codec, names)
     short = short_names(names)
     shown = {spec: name.replace(spec, short[spec]) for spec, name in names.items()}
     return shown | dict(labels or {})
+
+
+def styles_in_figures(
+    measurements: pd.DataFrame, colors: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """How figures draw each codec, as matplotlib takes it: by its name, in a colour that is asked.
+
+    Raises
+    ------
+    SpecError
+        Where a codec that has a colour was not measured.
+    """
+    names = display_names(measurements)
+    for codec in colors or ():
+        check_known("measured codec", codec, names)
+    return {
+        codec: look_of(codec).style
+        | ({} if name == codec else _IMPORTED)
+        | ({"color": colors[codec]} if colors and codec in colors else {})
+        for codec, name in names.items()
+    }
 
 
 def _add_published(
@@ -345,8 +395,16 @@ def _luminance(rgb: NDArray[np.float64]) -> float:
     return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
-def _add_legend(figure: Figure | None, axes: Axes) -> None:
-    """Put a small legend in a free corner, and a large one below the axes, as high as it needs."""
+def add_legend(figure: Figure | None, axes: Axes, *, below: bool = False) -> None:
+    """Put a small legend in a free corner, and a large one below the axes, as high as it needs.
+
+    Parameters
+    ----------
+    figure
+        Where its size may be altered.
+    below
+        Whether a small one stands there, too.
+    """
     handles, names = axes.get_legend_handles_labels()
     if figure is None:  # whose size is not ours to alter
         legend = axes.legend(loc="best")
@@ -354,7 +412,7 @@ def _add_legend(figure: Figure | None, axes: Axes) -> None:
         points, sample = 72 * figure.get_figwidth(), 34  # the line before a name, and gaps
         texts = [fill(name, int((points - sample) / _LETTER)) for name in names]
         columns = max(1, int(points / (sample + _LETTER * max(map(len, names)))))
-        if len(names) <= 5 and columns > 1:
+        if len(names) <= 5 and columns > 1 and not below:
             legend = axes.legend(loc="best")
         else:
             rows = -(-sum(1 + text.count("\n") for text in texts) // columns)

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from lic_bench.analysis.anchor import usual_anchor
-from lic_bench.analysis.comparison import Side, compare_sides
+from lic_bench.analysis.comparison import compare_codecs
 from lic_bench.analysis.curves import aggregate, bd_rates, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.files import as_json
 from lic_bench.metric.quality import Quality, measured_quality, qualities_in
 from lic_bench.metric.targets import Target
+from lic_bench.store.selection import only_dataset
 from lic_bench.store.table import display_names
 
 UNDEFINED = "--"
@@ -423,11 +424,7 @@ def _chosen(
     """The averages on the wanted data set, its name, and the wanted codecs."""
     if measurements.empty:
         raise UndefinedError("There are no measurements to make a table of.")
-    datasets = list(measurements["dataset"].unique())
-    if dataset is None and len(datasets) > 1:
-        raise SpecError(f"Name the data set with --dataset: {', '.join(datasets)}.")
-    dataset = dataset or datasets[0]
-    check_known("data set", dataset, datasets)
+    dataset = only_dataset(measurements, dataset)
     averages = aggregate(measurements[measurements["dataset"] == dataset])
     measured = list(averages["codec"].unique())
     for codec in codecs or ():
@@ -438,10 +435,7 @@ def _chosen(
 def _interval(
     measurements: pd.DataFrame, anchor: str, codec: str, metric: str, dataset: str
 ) -> tuple[float, float]:
-    sides = [
-        Side(name, name, measurements[measurements["codec"] == name]) for name in (anchor, codec)
-    ]
-    rate = compare_sides(sides[0], sides[1], metric=metric, dataset=dataset).rate
+    rate = compare_codecs(measurements, anchor, codec, metric=metric, dataset=dataset).rate
     return rate.low, rate.high
 
 

@@ -1,33 +1,35 @@
-"""Times as files, under what they were taken, and the rates that they are drawn against."""
+"""Times as files, with what they were taken under."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lic_bench.analysis.anchor import usual_anchor
-from lic_bench.analysis.curves import aggregate, bd_rates
-from lic_bench.errors import check_known
+import pandas as pd
+
+from lic_bench.errors import SpecError
 from lic_bench.execution.timing import Timing
 from lic_bench.files import atomic_write, write_json
-from lic_bench.metric.quality import metric_named
-from lic_bench.store.table import load
 
 
 def title(timing: Timing, dataset: str) -> str:
     """What was timed and how: ``kodak, 24 images; 1 thread, 5 repetitions; the processor``."""
-    row = timing.summary.iloc[0]
+    return f"{dataset}, {how(timing.summary, timing.conditions)}"
+
+
+def how(summary: pd.DataFrame, conditions: Mapping[str, object]) -> str:
+    """How times were taken: ``24 images; 1 thread, 5 repetitions; the processor``."""
+    row = summary.iloc[0]
     counts = {name: _counted(row[f"{name}s"], name) for name in ("image", "thread")}
-    repeats = _counted(row["repeats"], "repetition")
-    return (
-        f"{dataset}, {counts['image']}; {counts['thread']}, {repeats}; "
-        f"{timing.conditions['processor']}"
-    )
+    said = f"{counts['image']}; {counts['thread']}, {_counted(row['repeats'], 'repetition')}"
+    processor = conditions.get("processor")
+    return f"{said}; {processor}" if processor else said
 
 
 def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s'[: number != 1]}"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def write(timing: Timing, path: Path) -> None:
@@ -47,33 +49,30 @@ def write(timing: Timing, path: Path) -> None:
     write_json(path, {**timing.conditions, **rows, "problems": timing.problems})
 
 
-@dataclass(frozen=True)
-class Rates:
-    """What each codec of a store needs at equal quality, against one of them."""
-
-    anchor: str
-    metric: str
-    """As people read it, without the unit."""
-    percent: Mapping[str, float]
-    """BD-rate by codec, where it is defined."""
-
-
-def rates_in(folder: Path, dataset: str, anchor: str | None, metric: str) -> Rates:
-    """The BD-rates of a folder's measurements, against jpeg or the first codec by default.
+def read(path: Path) -> tuple[pd.DataFrame, str]:
+    """Read what `write` wrote: the summary, and how the times were taken.
 
     Raises
     ------
     SpecError
-        Where the data set or the anchor was not measured there, or there is no such metric.
-    StoreError
-        Where the folder holds no measurements.
+        Where the file cannot be read, or holds something else.
     """
-    label = metric_named(metric).label
-    averages = aggregate(load(folder, [anchor or ""]))
-    check_known(f"data set measured in {folder}", dataset, averages["dataset"].unique())
-    averages = averages[averages["dataset"] == dataset]
-    codecs = list(averages["codec"].unique())
-    against = anchor or usual_anchor(codecs)
-    table = bd_rates(averages, against, metric).dropna(subset="bd_rate_percent")
-    percent = dict(zip(table["codec"], table["bd_rate_percent"], strict=True))
-    return Rates(against, label, percent)
+    conditions: dict[str, Any] = {}
+    try:
+        if path.suffix == ".json":
+            conditions = json.loads(path.read_text(encoding="utf-8"))
+            summary = pd.DataFrame(conditions["summary"])
+        else:
+            summary = pd.read_csv(path)
+        taken = how(summary, conditions)
+        numbers = summary[_READ].apply(pd.to_numeric)
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise SpecError(f"{path} holds no times, as lic-bench time --out writes them") from error
+    return summary.assign(**numbers), taken
+
+
+_READ = [
+    f"{what}_{figure}" for what in ("encode", "decode") for figure in ("mp_s", "kmacs_per_pixel")
+]

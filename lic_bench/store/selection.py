@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from lic_bench.errors import SpecError, find_known
+from lic_bench.errors import SpecError, check_known, find_known
 from lic_bench.store.table import spelled
 
 
@@ -52,6 +52,22 @@ def select(
         if names and column == "codec":
             rows = rows.sort_values(column, key=lambda own: own.map(names.index), kind="stable")
     return _at_points(rows, points) if points else rows
+
+
+def only_dataset(measurements: pd.DataFrame, dataset: str | None) -> str:
+    """The data set that is asked for; where none is, the only one that there is.
+
+    Raises
+    ------
+    SpecError
+        Where there is none of this name, or none is named among several.
+    """
+    datasets = list(measurements["dataset"].unique())
+    if dataset is None and len(datasets) > 1:
+        raise SpecError(f"Name the data set with --dataset: {', '.join(datasets)}.")
+    dataset = dataset or datasets[0]
+    check_known("data set", dataset, datasets)
+    return dataset
 
 
 def _at_points(rows: pd.DataFrame, points: Mapping[str, Sequence[str]]) -> pd.DataFrame:

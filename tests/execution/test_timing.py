@@ -14,7 +14,7 @@ from command import command
 
 from lic_bench import Image, Registry, SpecError, UndefinedError, load_dataset, write_image
 from lic_bench.execution.timing import Entry, matched, schedule, summarise, time_codecs
-from lic_bench.reporting.pareto import front, plot_pareto
+from lic_bench.reporting.complexity import front
 
 PLUGIN = '''
 import os, sys, time
@@ -279,29 +279,10 @@ def test_one_that_fails_does_not_stop_the_others(folder: Path) -> None:
         timed(folder, "fails")
 
 
-class TestPareto:
-    def test_the_front_is_what_no_other_outdoes(self) -> None:
-        assert front([1, 2, 3, 4], [0, 10, 5, 20]) == [0, 1, 3]
-        assert front([4, 3, 2, 1], [0, 0, 0, 0]) == [3]
-        assert front([1, 1, 2], [5, 7, 7]) == [1]
-
-    def test_the_picture_shows_each_codec_at_its_time_and_rate(self) -> None:
-        summary = pd.DataFrame(
-            {
-                "codec": ["a", "b", "c", "b"],
-                "encode_mp_s": [10.0, 4.0, 1.0, 2.0],
-                "decode_mp_s": [20.0, 2.0, 1.0, 2.0],
-            }
-        )
-        figure = plot_pareto(summary, {"a": 0.0, "b": -30.0}, title="t $", metric="PSNR")
-        for axes, times in zip(figure.axes, ([0.1, 0.375], [0.05, 0.5]), strict=True):
-            line, *markers = axes.lines
-            points = [(float(m.get_xdata()[0]), float(m.get_ydata()[0])) for m in markers]
-            np.testing.assert_allclose(points, list(zip(times, [0, 30], strict=True)))
-            np.testing.assert_allclose(line.get_xydata(), points)
-            assert axes.get_xscale() == "log"
-        with pytest.raises(UndefinedError, match="nothing to draw"):
-            plot_pareto(summary, {"d": 1.0}, title="", metric="PSNR")
+def test_the_front_is_what_no_other_outdoes() -> None:
+    assert front([1, 2, 3, 4], [0, 10, 5, 20]) == [0, 1, 3]
+    assert front([4, 3, 2, 1], [0, 0, 0, 0]) == [3]
+    assert front([1, 1, 2], [5, 7, 7]) == [1]
 
 
 @pytest.mark.slow
