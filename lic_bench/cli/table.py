@@ -41,7 +41,8 @@ def table(
         ),
     ] = None,
     interval: Annotated[
-        bool, typer.Option("--interval", help="95 % confidence intervals beside the BD-rates.")
+        bool,
+        typer.Option("--interval", help="With 95 % confidence intervals: -42.6 [-49.3, -33.7]."),
     ] = False,
     metric: MetricNames = ["psnr_rgb,ms_ssim_rgb"],
     codecs: OnlyCodecs = [],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,11 +35,24 @@ class Column:
     digits: int | None = None
     """Behind the point; none for text."""
     signed: bool = False
+    ends: tuple[str, str] | None = None
+    """The columns of the frame that have the ends of its interval, shown in the same cell."""
 
-    def cell(self, value: object) -> str:
-        """A cell as text: figures with the same number of digits all the way down."""
+    def cell(self, row: Mapping[Hashable, object]) -> str:
+        """Its cell in a row of the frame: figures with the same number of digits all the way down.
+
+        Text as it is; ``-42.6 [-49.3, -33.7]`` where there is an interval.
+        """
+        value = row[self.name]
         if self.digits is None:
             return "" if pd.isna(value) else str(value)  # type: ignore[call-overload]
+        shown = self._figure(value)
+        ends = [row[end] for end in self.ends or ()]
+        if not ends or pd.isna(ends).any():
+            return shown
+        return f"{shown} [{', '.join(map(self._figure, ends))}]"
+
+    def _figure(self, value: object) -> str:
         if pd.isna(value):  # type: ignore[call-overload]
             return UNDEFINED
         return f"{value:{'+' if self.signed else ''}z.{self.digits}f}"
@@ -53,11 +66,13 @@ class PaperTable:
     """Data set, number of images, averaging, anchor, rates: in one line."""
     columns: tuple[Column, ...]
     frame: pd.DataFrame
-    """The figures at full precision; its columns are those of `columns`."""
+    """The figures at full precision; its columns are those of `columns`, and ends of intervals."""
     label: str
     """For `\\ref`."""
     notes: tuple[str, ...] = ()
     """Why figures are missing."""
+    anchor: str | None = None
+    """What the first column calls the codec that the others are set against; it has no figures."""
 
     def markdown(self) -> str:
         """As a table of GitHub's Markdown, below its caption."""
@@ -112,9 +127,13 @@ class PaperTable:
         return self.frame.to_csv(index=False, lineterminator="\n")
 
     def cells(self) -> Iterable[list[str]]:
-        """The rows, as text."""
-        for row in self.frame.itertuples(index=False):
-            yield [column.cell(value) for column, value in zip(self.columns, row, strict=True)]
+        """The rows, as text; of the anchor a name that says so, and dashes."""
+        for row in self.frame.to_dict("records"):
+            first, *others = self.columns
+            if row[first.name] == self.anchor and self.anchor is not None:
+                yield [f"{self.anchor} (anchor)", *[UNDEFINED] * len(others)]
+            else:
+                yield [column.cell(row) for column in self.columns]
 
 
 def _as_json(table: PaperTable) -> str:
@@ -149,8 +168,8 @@ def bd_rate_table(
     dataset
         Needed where the measurements are of several.
     intervals
-        Beside each BD-rate the ends of its 95 % confidence interval; see
-        `comparison.compare_sides`.
+        With each BD-rate its 95 % confidence interval, in brackets; in the frame, and so in CSV,
+        its ends are columns. See `comparison.compare_sides`.
 
     Raises
     ------
@@ -169,12 +188,11 @@ def bd_rate_table(
     for kind in kinds:
         rates = bd_rates(averages, anchor, kind.name).set_index("codec").loc[list(codecs)]
         cells[kind.name] = list(rates["bd_rate_percent"])
-        columns.append(Column(kind.name, f"{_title(kind)} [%]", 1, signed=True))
-        if intervals:
-            ends = [_interval(measurements, anchor, codec, kind.name, dataset) for codec in codecs]
-            for k, end in enumerate(("low", "high")):
-                cells[f"{kind.name}_{end}"] = [pair[k] for pair in ends]
-                columns.append(Column(f"{kind.name}_{end}", f"{end} [%]", 1, signed=True))
+        ends = (f"{kind.name}_low", f"{kind.name}_high") if intervals else None
+        columns.append(Column(kind.name, f"{_title(kind)} [%]", 1, signed=True, ends=ends))
+        if ends:
+            pairs = [_interval(measurements, anchor, codec, kind.name, dataset) for codec in codecs]
+            cells |= {name: [pair[k] for pair in pairs] for k, name in enumerate(ends)}
         for codec, row in rates.iterrows():
             if row["undefined"] is not None and not pd.isna(row["undefined"]):
                 notes[f"{codec}: BD-rate in {kind.name} undefined: {row['undefined']}"] = None
@@ -182,13 +200,18 @@ def bd_rate_table(
                 notes[f"{codec}: left out: {row['left_out']}"] = None
             if row["warnings"]:
                 notes[f"{codec}, {kind.name}: {row['warnings']}"] = None
-    between = ", with the low and high ends of 95 % confidence intervals" if intervals else ""
+    between = " with its 95 % confidence interval" if intervals else ""
     caption = (
         f"BD-rate{between} against {names[anchor]} on {_what(averages, dataset)}, by PCHIP; "
         f"negative: fewer bits at equal quality. {_averaging(kinds)} {_rates(averages, codecs)}"
     )
     return PaperTable(
-        caption, tuple(columns), pd.DataFrame(cells), f"tab:bd-rate-{slug(dataset)}", tuple(notes)
+        caption,
+        tuple(columns),
+        pd.DataFrame(cells),
+        f"tab:bd-rate-{slug(dataset)}",
+        tuple(notes),
+        names[anchor],
     )
 
 
@@ -510,4 +533,6 @@ def _latex_escaped(text: str) -> str:
 
 def _latex_cell(text: str) -> str:
     """A cell; LaTeX sets a figure's sign as a hyphen unless told that it is mathematics."""
-    return f"${text}$" if re.fullmatch(r"[+-][\d.]+", text) else _latex_escaped(text)
+    if re.fullmatch(r"[+-][\d.]+( \[[+-][\d.]+, [+-][\d.]+\])?", text):
+        return "$" + text.replace(" [", r"\ [") + "$"
+    return _latex_escaped(text)

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from scipy.interpolate import PchipInterpolator
 
 from lic_bench import Image, SpecError, bd_rates, write_image
+from lic_bench.analysis.comparison import compare_codecs
 from lic_bench.analysis.curves import aggregate
 from lic_bench.metric.quality import QUALITIES
 from lic_bench.reporting.tables import (
@@ -65,6 +66,9 @@ def check(cells: list[list[str]], table: PaperTable) -> None:
     """Whether these are the rows of the table, rounded."""
     assert len(cells) == len(table.frame)
     for row, (_, expected) in zip(cells, table.frame.iterrows(), strict=True):
+        if expected["codec"] == table.anchor:
+            assert row == [f"{table.anchor} (anchor)", *[UNDEFINED] * (len(table.columns) - 1)]
+            continue
         for text, column in zip(row, table.columns, strict=True):
             value = expected[column.name]
             if column.digits is None:
@@ -72,8 +76,13 @@ def check(cells: list[list[str]], table: PaperTable) -> None:
             elif np.isnan(value):
                 assert text == UNDEFINED
             else:
-                assert float(text) == pytest.approx(value, abs=0.5001 * 10**-column.digits)
-                assert re.fullmatch(rf"[+-]?\d+\.\d{{{column.digits}}}", text)
+                shown = re.fullmatch(r"(\S+)(?: \[(\S+), (\S+)\])?", text)
+                assert shown
+                parts = [part for part in shown.groups() if part is not None]
+                for part, name in zip(parts, (column.name, *(column.ends or ())), strict=True):
+                    near = pytest.approx(expected[name], abs=0.5001 * 10**-column.digits)
+                    assert float(part) == near
+                    assert re.fullmatch(rf"[+-]?\d+\.\d{{{column.digits}}}", part)
 
 
 def test_markdown_parses_back_to_the_same(table: PaperTable) -> None:
@@ -119,7 +128,7 @@ def plain(latex: str) -> str:
         "textbackslash": "\\", "textasciicircum": "^", "textasciitilde": "~",
         "textless": "<", "textgreater": ">", "textbar": "|",
     }  # fmt: skip
-    text = re.sub(r"^\$([+-][\d.]+)\$$", r"\1", latex.strip())
+    text = re.sub(r"^\$([^$]+)\$$", lambda m: m[1].replace(r"\ [", " ["), latex.strip())
     assert not re.search(r"(?<!\\)[$#_%~^]", re.sub(r"\\\\", "", text))
     return re.sub(r"\\(?:([a-z]+)\{\}|(.))", lambda m: named.get(m[1] or "", m[2] or ""), text)
 
@@ -227,6 +236,23 @@ def test_what_does_not_exist_is_refused(measurements: pd.DataFrame) -> None:
     with pytest.raises(SpecError, match="--dataset: set, other"):
         points_table(both)
     assert "on other" in points_table(both, dataset="other").caption
+
+
+def test_an_interval_stands_in_the_cell_of_its_figure(measurements: pd.DataFrame) -> None:
+    spread = measurements.copy()  # each image saves another share
+    test = spread["codec"] == ODD
+    spread.loc[test, "bpp"] *= 1 + 0.1 * spread.loc[test, "image_sha256"].astype(float)
+    table = bd_rate_table(spread, "jpeg", metrics=["psnr_rgb"], intervals=True)
+    found = compare_codecs(spread, "jpeg", ODD).rate
+    cell = f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
+    assert found.high - found.low > 1
+    assert [row[1] for row in table.cells()] == [UNDEFINED, cell, UNDEFINED]
+    assert cell.replace(" [", r"\ [").join("$$") in table.latex()
+    read = pd.read_csv(io.StringIO(table.csv()))
+    assert list(read) == ["codec", "psnr_rgb", "psnr_rgb_low", "psnr_rgb_high"]
+    assert read["codec"].tolist() == ["jpeg", ODD, "short"]
+    assert read["psnr_rgb"].tolist() == pytest.approx([0, found.value, np.nan], nan_ok=True)
+    assert read["psnr_rgb_low"][1] == pytest.approx(found.low)
 
 
 def test_each_format_has_a_name() -> None:
