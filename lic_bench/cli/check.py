@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lic_bench.cli import console
-from lic_bench.cli.options import OnlyCodecs, Points
+from lic_bench.cli.options import Json, OnlyCodecs, Points
 from lic_bench.errors import SpecError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def check(
         typer.Option("--metrics", metavar="SPECS", help="These metrics, separated by commas."),
     ] = [],
     points: Points = [],
+    json: Json = False,
 ) -> None:
     """Check that codecs and metrics do what they must: the bytes suffice, damage is refused ...
 
@@ -43,6 +45,7 @@ def check(
     from lic_bench.checks import contract, metric_contract
     from lic_bench.cli.arguments import points_of, specs
     from lic_bench.codec.registry import Registry
+    from lic_bench.files import as_json
     from lic_bench.metric.registry import MetricRegistry
 
     plugins = tuple(file.resolve() for file in files or ())
@@ -58,15 +61,25 @@ def check(
     for spec in measures:
         of_metrics.metric(spec)  # it is there, and can be used
     chosen = points_of(subjects, points)
-    failed = 0
+    examined: dict[str, Iterable[Outcome]] = {}
     for spec, codec in subjects.items():
         for point in codec.points if spec not in chosen else ():
             codec.check_point(point)  # those that were typed are checked where they are read
         own = tuple(chosen.get(spec, codec.points))
-        failed += _show(spec, contract.examine(contract.Subject(spec, plugins, own)))
+        examined[spec] = contract.examine(contract.Subject(spec, plugins, own))
     for spec in measures:
         subject = metric_contract.Subject(of_metrics.spec(spec), plugins)
-        failed += _show(spec, metric_contract.examine(subject))
+        examined[spec] = metric_contract.examine(subject)
+    if json:
+        rows = [
+            {"name": spec, **asdict(outcome)}
+            for spec, outcomes in examined.items()
+            for outcome in outcomes
+        ]
+        console.give(as_json(rows))
+        failed = sum(not row["passed"] for row in rows)
+    else:
+        failed = sum(_show(spec, outcomes) for spec, outcomes in examined.items())
     if failed:
         console.say(f"{failed} failed.", err=True)
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lic_bench.cli import console
-from lic_bench.cli.options import RESULTS, MetricNames, OfDataset, PointsOf
+from lic_bench.cli.options import RESULTS, MetricNames, OfDataset, PointsOf, Quiet
 from lic_bench.errors import SpecError
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def compare(
         int, typer.Option(min=100, max=1_000_000, help="How often images are drawn anew.")
     ] = 2000,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    quiet: Quiet = False,
+    json: Annotated[bool, typer.Option("--json", help="As --out -.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -67,6 +69,7 @@ def compare(
     from lic_bench.files import as_json
     from lic_bench.metric.quality import metric_named
 
+    out = console.TERMINAL if json else out
     pairs = comparison.pairs(
         *(
             comparison.at_points(comparison.sides(text, folder), points_by_spec(points))
@@ -85,7 +88,7 @@ def compare(
         for pair in pairs
         for name in metrics
     ]
-    if out != console.TERMINAL:
+    if out != console.TERMINAL and not quiet:
         _show(comparisons, level)
     if out is not None:
         rows = [each.as_json() for each in comparisons]
@@ -96,7 +99,7 @@ def compare(
         console.say(f"failed: {line}", err=True)
     if failures:
         raise typer.Exit(1)
-    if conditions:
+    if conditions and not quiet:
         listed = " nor ".join(condition.text for condition in conditions)
         console.say(f"passed: nowhere {listed}", err=out == console.TERMINAL)
 

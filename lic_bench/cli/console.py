@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -66,6 +67,16 @@ def say(text: object, *, nl: bool = True, err: bool = False) -> None:
     typer.echo(printable_lines(str(text)), nl=nl, err=err)
 
 
+QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
+"""Whether a command is to show nothing but what went wrong, and what it is called for."""
+
+
+def tell(text: object) -> None:
+    """Say what was done: nothing where quiet is wanted."""
+    if not QUIET.get():
+        say(text)
+
+
 TERMINAL = Path("-")
 """What stands for the terminal where a file may be named."""
 
@@ -79,12 +90,13 @@ def give(text: str, out: Path | None = None) -> None:
         return
     with atomic_write(out) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
-    say(out)
+    tell(out)
 
 
 def note(text: object) -> None:
-    """Say what a reader must know of the output."""
-    say(f"Note: {text}", err=True)
+    """Say what a reader must know of the output: nothing where quiet is wanted."""
+    if not QUIET.get():
+        say(f"Note: {text}", err=True)
 
 
 @contextmanager
@@ -145,7 +157,7 @@ def run_progress(*, quiet: bool = False) -> Iterator[Callable[[Progress], None]]
     """
     Thread(target=import_module, args=("lic_bench.reporting.plots",), daemon=True).start()
     console = Console(stderr=True)
-    if quiet:
+    if quiet or QUIET.get():
         yield lambda now: None
         return
     if not (console.is_terminal or console.is_jupyter):
@@ -217,13 +229,17 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, auto_refresh=False, disable=not console.is_terminal) as bars:
+    with Progress(console=console, auto_refresh=False, disable=_hidden(console)) as bars:
         task = bars.add_task(title, total=None)
 
         def report(done: int, planned: int) -> None:
             bars.update(task, completed=done, total=planned, refresh=True)
 
         yield report
+
+
+def _hidden(console: Console) -> bool:
+    return QUIET.get() or not console.is_terminal
 
 
 def tracked(items: Iterable[T], title: str, total: int) -> Iterator[T]:
@@ -237,5 +253,5 @@ def tracked(items: Iterable[T], title: str, total: int) -> Iterator[T]:
         total=total,
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=_hidden(console),
     )

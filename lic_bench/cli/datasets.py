@@ -8,7 +8,7 @@ import typer
 
 from lic_bench.cli import console
 from lic_bench.cli.complete import complete_datasets
-from lic_bench.cli.options import Json
+from lic_bench.cli.options import Json, Quiet
 
 
 def datasets(
@@ -60,6 +60,7 @@ def fetch(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME...", autocompletion=complete_datasets)
     ],
+    quiet: Quiet = False,
 ) -> None:
     """Fetch data sets, check them, and put them where every run finds them.
 
@@ -71,4 +72,4 @@ def fetch(
 
     by_plain = {plain(name): name for name in manifests()}
     for name in names:
-        console.say(fetch(by_plain.get(plain(name), name)))
+        console.tell(fetch(by_plain.get(plain(name), name)))

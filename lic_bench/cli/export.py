@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lic_bench.cli import console
-from lic_bench.cli.options import RESULTS, Folders, OfDatasets, OnlyCodecs, PointsOf
+from lic_bench.cli.options import RESULTS, Folders, OfDatasets, OnlyCodecs, PointsOf, Quiet
 
 
 def export(
@@ -16,6 +16,7 @@ def export(
     codecs: OnlyCodecs = [],
     dataset: OfDatasets = [],
     points: PointsOf = [],
+    quiet: Quiet = False,
     out: Annotated[
         Path,
         typer.Option(
@@ -36,4 +37,4 @@ def export(
         console.give(table.to_csv(index=False), out)
         return
     export(table, out)
-    console.say(out)
+    console.tell(out)

@@ -18,6 +18,7 @@ from lic_bench.cli.options import (
     OriginalsOf,
     Plugins,
     PointsOf,
+    Quiet,
     Timeout,
 )
 from lic_bench.errors import SpecError
@@ -70,6 +71,7 @@ def extract(
     plugin: Plugins = [],
     timeout: Timeout = 60,
     memory: Memory = None,
+    quiet: Quiet = False,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Where the files are put.")
     ] = Path("extracted"),
@@ -134,7 +136,7 @@ def extract(
 
     pictures = list(console.tracked(made, "decoding", len(wanted)))
     _write(pictures, files, shown, out)
-    console.say(f"{out}: {len(pictures)} pictures and bitstreams")
+    console.tell(f"{out}: {len(pictures)} pictures and bitstreams")
     if strip is not None:
         from lic_bench.reporting.plots import save_plot
         from lic_bench.reporting.strip import draw
@@ -142,7 +144,7 @@ def extract(
         rows = _by_image(pictures, files)
         drawn = [[shown(first), *(shown(one.picture) for one in own)] for first, own in rows]
         save_plot(draw(rows, drawn, metric=kind.name), strip)
-        console.say(strip)
+        console.tell(strip)
 
 
 def _write(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lic_bench.cli import console
-from lic_bench.cli.options import RESULTS, Jobs, Out
+from lic_bench.cli.options import RESULTS, Jobs, Out, Quiet
 from lic_bench.errors import DatasetError, ImportedResultsError, SpecError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def import_results(
         typer.Option("--codecs", "-c", metavar="NAMES", help="Only these of SOURCE's; all."),
     ] = [],
     jobs: Jobs = None,
+    quiet: Quiet = False,
     out: Out = RESULTS,
 ) -> None:
     """Import results from elsewhere, to stand in plots, tables and reports beside ours, marked.
@@ -82,7 +83,7 @@ def import_results(
     table = measurements.load(out)
     table = table[table["codec"].isin(names)]
     for line in _summary(table):
-        console.say(line)
+        console.tell(line)
     if show.failures(table):
         raise typer.Exit(1)
 
@@ -134,7 +135,7 @@ def _import_figures(
     averages = entries.averages(rows)
     measured = entries.measurements(rows, originals, identities)
     for what in results.left_out:
-        console.say(f"Note: {what} is left out: it is not known here", err=True)
+        console.note(f"{what} is left out: it is not known here")
     about = {"kind": results.kind, "from": str(source), "sha256": results.sha256}
     scores = [ScoreState(score) for score in figures.scores()]
     _write(out, about, identities, new, averages, measured, scores)
@@ -167,7 +168,7 @@ def _import_pictures(
         )
     results = pictures.find(source, loaded)
     for note in results.notes:
-        console.say(f"Note: {note}", err=True)
+        console.note(note)
     chosen = metrics([DEFAULT])
     measured = _measured(results.pictures, jobs, asked(chosen))
     sha256 = pictures.digest(source, results.pictures, [of_file for _, of_file in measured])

@@ -152,4 +152,4 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    console.QUIET.set(False)  # until a command's --quiet is read

@@ -13,10 +13,12 @@ from lic_bench.cli.options import (
     Device,
     Folder,
     Jobs,
+    Json,
     Memory,
     OnlyCodecs,
     OriginalsOf,
     Plugins,
+    Quiet,
     Timeout,
 )
 
@@ -34,6 +36,8 @@ def measure(
     plugin: Plugins = [],
     timeout: Timeout = 600,
     memory: Memory = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
     """Compute metrics from the bitstreams that DIR keeps; nothing is encoded.
 
@@ -78,9 +82,11 @@ def measure(
             report=report,
             note=console.note,
         )
-    for name in table["dataset"].unique():
-        own = table[table["dataset"] == name]
-        own = own[own["codec"].isin(chosen)] if chosen else own
-        show.summary(own, usual_anchor(own["codec"].unique()))
+    shown = table[table["codec"].isin(chosen)] if chosen else table
+    if json:
+        show.summary_as_json(shown, usual_anchor(shown["codec"].unique()), [])
+    elif not quiet:
+        for _, own in shown.groupby("dataset", sort=False):
+            show.summary(own, usual_anchor(own["codec"].unique()))
     if show.failures(table):
         raise typer.Exit(1)

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from lic_bench.cli import console
-from lic_bench.cli.options import Out
+from lic_bench.cli.options import Out, Quiet
 
 
 def merge(
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="What `lic-bench run --out` wrote.")
     ],
+    quiet: Quiet = False,
     out: Out = Path("results/merged"),
 ) -> None:
     """Put the results of several folders together, with bitstreams and judgements.
@@ -31,4 +32,4 @@ def merge(
     with Store(merge(folders, out)) as store:
         table = write_tables(store)
     codecs = table["codec"].nunique()
-    console.say(f"{out}: {len(table)} measurements, {codecs} codec{'s'[: codecs != 1]}")
+    console.tell(f"{out}: {len(table)} measurements, {codecs} codec{'s'[: codecs != 1]}")

@@ -13,6 +13,7 @@ from lic_bench.cli.complete import (
     complete_metrics,
     complete_qualities,
 )
+from lic_bench.cli.console import QUIET
 
 RESULTS = Path("results/mine")
 """Where results are kept unless a command says otherwise."""
@@ -173,7 +174,18 @@ Folders = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept.")]
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but what went wrong.")]
+
+
+def _quiet(wanted: bool) -> bool:
+    """Remember for all that the command calls."""
+    QUIET.set(wanted)
+    return wanted
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", callback=_quiet, help="Show nothing but what went wrong."),
+]
 
 # How the work is done.
 Device = Annotated[str, typer.Option(help="Where the metrics are computed: cpu, cuda, cuda:1.")]

@@ -17,6 +17,7 @@ from lic_bench.cli.options import (
     OnlyCodecs,
     PointsOf,
     Published,
+    Quiet,
 )
 from lic_bench.errors import SpecError
 
@@ -87,6 +88,7 @@ def plot(
         str | None, typer.Option(metavar="TEXT", help="Instead of data set, images, averaging.")
     ] = None,
     no_title: Annotated[bool, typer.Option("--no-title", help="Nothing above the axes.")] = False,
+    quiet: Quiet = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -150,7 +152,7 @@ def plot(
     usual = {_CURVES: name, "--by-metric": "bd-rates"}.get(kind, f"{kind.strip('-')}-{name}")
     path = out or beside(folders) / f"{usual}.png"
     plots.save_plot(drawn, path)
-    console.say(path)
+    console.tell(path)
 
 
 _CURVES = "curves"

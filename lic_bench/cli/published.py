@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lic_bench.cli.options import OfDataset
+from lic_bench.cli import console
+from lic_bench.cli.options import Json, OfDataset
 
 if TYPE_CHECKING:
     from lic_bench.analysis.published_curves import Published
@@ -17,6 +19,7 @@ def published(
         list[str], typer.Argument(metavar="[NAME]...", help="Of these curves, all that is known.")
     ] = [],
     dataset: OfDataset = None,
+    json: Json = False,
 ) -> None:
     """List the curves that others published, which `plot`, `report` and `compare` set beside ours.
 
@@ -28,6 +31,7 @@ def published(
     """
     from lic_bench.analysis import published_curves
     from lic_bench.errors import SpecError, check_known
+    from lic_bench.files import as_json
 
     entries = published_curves.listing()
     if dataset is not None:
@@ -37,10 +41,13 @@ def published(
         if not any(name in (entry.codec, entry.name) for entry in entries):
             published_curves.curve(name, dataset or entries[0].dataset)  # says what is wrong
             raise SpecError(f"no curve is called {name!r}")
+    wanted = [entry for entry in entries if {entry.codec, entry.name} & {*names} or not names]
+    if json:
+        console.give(as_json([{"name": entry.name, **asdict(entry)} for entry in wanted]))
+        return
     if names:
-        for entry in entries:
-            if entry.codec in names or entry.name in names:
-                _tell(entry)
+        for entry in wanted:
+            _tell(entry)
         return
     for name in dict.fromkeys(entry.dataset for entry in entries):
         here = [entry for entry in entries if entry.dataset == name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,24 +18,28 @@ from lic_bench.cli.options import (
     RESULTS,
     Folders,
     Jobs,
+    Json,
     Memory,
     OnlyCodecs,
     OriginalsOf,
     Plugins,
     PointsOf,
     Published,
+    Quiet,
     Timeout,
 )
 from lic_bench.errors import SpecError
+from lic_bench.files import as_json as text_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lic_bench.execution.runner import Limits
     from lic_bench.images.dataset import Dataset
-    from lic_bench.reporting.page.data import Json
+    from lic_bench.reporting.page.data import Json as JsonData
     from lic_bench.reporting.page.pictures import Picture
     from lic_bench.reporting.page.scenes import Scene
+    from lic_bench.store.database import Store
 
 _MB = 1_000_000
 _PAGE = 200_000  # bytes of the page itself, more or less
@@ -67,6 +71,8 @@ def report(
     plugin: Plugins = [],
     timeout: Timeout = 60,
     memory: Memory = None,
+    quiet: Quiet = False,
+    json: Json = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="An .html file; DIR/report.html."),
@@ -79,7 +85,7 @@ def report(
 
     - `lic-bench report`
     - `lic-bench report results/mine -c jpeg,jpeg2000 -d kodak --images 8 -o report.html`
-    - `lic-bench report results/mine results/from-the-cluster -o both.html`
+    - `lic-bench report ours=results/mine theirs=results/from-the-cluster -o both.html`
     - `lic-bench report --no-viewer --published vtm,bpg_444_x265_ycbcr`
     """
     from lic_bench.cli.arguments import names, originals, points_by_spec, specs
@@ -91,17 +97,18 @@ def report(
     from lic_bench.reporting.page import html as page
     from lic_bench.store.database import Store
     from lic_bench.store.selection import select
-    from lic_bench.store.table import frame
     from lic_bench.store.together import named
 
     path = out or beside(folders) / "report.html"
     if path.suffix != ".html":
         raise SpecError(f"{path}: a report is written as .html")
     wanted_rates = _rates(rates)
-    with _one_store(list(named(folders).values())) as folder:
+    stores = named(folders)
+    with _one_store(list(stores.values())) as folder:
         with Store.open(folder) as store:
             typed = specs(codecs)
-            measurements, runs, store_path = frame(store, typed), store.runs(), store.path
+            measurements = _read(store, stores, typed)
+            runs, store_path = store.runs(), store.path
             people = results.of_store(store)
         measured = sorted(set(measurements["dataset"]))
         sets: dict[str, Dataset | None] = dict.fromkeys(measured)
@@ -123,8 +130,10 @@ def report(
         limits = Limits(timeout, memory, confined=True)
         made = _pictures(scenes, store_path, budget, jobs, plugin, chosen, limits)
         pictures = [*made, *missing]
-        page.write(path, content | _about(content, scenes, plugin), pictures, folders=paths)
-    _summarise(pictures, path)
+        specs_of = dict(zip(measurements["codec"], measurements["spec"], strict=True))
+        about = _about(content, scenes, specs_of, plugin)
+        page.write(path, content | about, pictures, folders=paths)
+    _summarise(pictures, path, as_json=json)
 
 
 @contextmanager
@@ -137,6 +146,33 @@ def _one_store(folders: list[Path]) -> Iterator[Path]:
 
     with TemporaryDirectory(prefix="lic-bench-") as together:
         yield merge(folders, Path(together)).parent
+
+
+def _read(store: Store, stores: dict[str, Path], typed: list[str]) -> pd.DataFrame:
+    """The measurements of an open store, with each codec's `spec`.
+
+    Where stores were put together that have a codec in different states, these are called after
+    their stores, as the other commands call them.
+    """
+    from lic_bench.store.table import frame
+    from lic_bench.store.together import states_together
+
+    names = states_together(stores) if len(stores) > 1 else {}
+    of_state = {
+        spec if identity == store.latest(spec) else f"{spec}@{number}": (spec, identity)
+        for spec, identities in store.states().items()
+        for identity, number in identities.items()
+    }
+    others = [name for name, state in of_state.items() if state in names and name != state[0]]
+    table = frame(store, [*typed, *others])
+    called = {name: names[state] for name, state in of_state.items() if state in names}
+    plain = {name: spec for name, (spec, _) in of_state.items()}
+    plain |= {f"{spec}@{n}": spec for spec, own in store.states().items() for n in own.values()}
+    table = table.assign(
+        spec=table["codec"].map(lambda name: plain.get(name, name)),
+        codec=table["codec"].map(lambda name: called.get(name, name)),
+    )
+    return table.sort_values(["dataset", "codec"], kind="stable", ignore_index=True)
 
 
 def _warn(measurements: pd.DataFrame) -> None:
@@ -154,7 +190,9 @@ def _warn(measurements: pd.DataFrame) -> None:
             console.note(f"{name}: {row['warnings']}")
 
 
-def _about(content: Json, scenes: list[Scene], plugins: list[Path]) -> Json:
+def _about(
+    content: JsonData, scenes: list[Scene], specs: Mapping[str, str], plugins: list[Path]
+) -> JsonData:
     """What the page says beside the measurements: units, targets, and how it came about."""
     from datetime import UTC, datetime
     from importlib.metadata import version
@@ -164,7 +202,10 @@ def _about(content: Json, scenes: list[Scene], plugins: list[Path]) -> Json:
 
     targets = {scene.rate for scene in scenes if isinstance(scene.rate, str)}
     return {
-        "codecs": [{**codec, "unit": _unit(codec["name"], plugins)} for codec in content["codecs"]],
+        "codecs": [
+            {**codec, "unit": _unit(specs.get(codec.get("spec", ""), codec["name"]), plugins)}
+            for codec in content["codecs"]
+        ],
         "targets": {target: parse_target(target).text for target in targets},
         "version": version("lic-bench"),
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -200,7 +241,7 @@ def _pictures(
 
 
 def _scenes(
-    content: Json,
+    content: JsonData,
     measurements: pd.DataFrame,
     rates: list[float],
     images: int,
@@ -247,10 +288,14 @@ def _rates(text: str) -> list[float]:
     return rates
 
 
-def _summarise(pictures: list[Picture], path: Path) -> None:
+def _summarise(pictures: list[Picture], path: Path, *, as_json: bool) -> None:
     """Say what was written, and which pictures are not in it and why."""
     problems = Counter(picture.problem for picture in pictures if picture.problem is not None)
+    there, size = len(pictures) - problems.total(), path.stat().st_size
+    if as_json:
+        written = {"file": str(path), "bytes": size, "pictures": there, "left_out": dict(problems)}
+        console.give(text_of(written))
+        return
     for problem, number in problems.items():
         console.say(f"{number} picture{'s'[: number > 1]} left out: {problem}", err=True)
-    there = len(pictures) - problems.total()
-    console.say(f"{path}: {path.stat().st_size / _MB:.1f} MB, {there} pictures")
+    console.tell(f"{path}: {size / _MB:.1f} MB, {there} pictures")

@@ -16,6 +16,7 @@ from lic_bench.cli.options import (
     OfDataset,
     OnlyCodecs,
     PointsOf,
+    Quiet,
 )
 from lic_bench.errors import SpecError
 
@@ -52,6 +53,8 @@ def table(
         str | None,
         typer.Option("--format", "-f", help="markdown, latex, csv or json; as FILE's suffix says."),
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
+    quiet: Quiet = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -79,6 +82,7 @@ def table(
     from lic_bench.metric.targets import parse_target
     from lic_bench.reporting import tables
 
+    layout = "json" if json else layout
     chosen = layout or _FORMATS.get(out.suffix if out and out != console.TERMINAL else ".md", "")
     if not chosen:
         raise SpecError(f"{out}: the name of a table ends in {', '.join(_FORMATS)}; or --format")

@@ -14,10 +14,12 @@ from lic_bench.cli.options import (
     RESULTS,
     Anchor,
     Codecs,
+    Json,
     MetricName,
     OnDataset,
     Plugins,
     Points,
+    Quiet,
 )
 from lic_bench.errors import SpecError
 
@@ -50,6 +52,8 @@ def time(
         int | None, typer.Option(min=1, help="Only so many of the data set; all.")
     ] = None,
     plugin: Plugins = [],
+    quiet: Quiet = False,
+    json: Json = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -76,6 +80,7 @@ def time(
     - `lic-bench time results/mine -c jpeg,jpeg2000 -d kodak --plot pareto.pdf`
     """
     from lic_bench.execution.timing import time_codecs
+    from lic_bench.files import as_json
     from lic_bench.reporting.timings import write
 
     if out is not None and out.suffix not in (".csv", ".json"):
@@ -94,10 +99,13 @@ def time(
             plugins=request.plugins,
             report=report,
         )
-    _show(timing, request.dataset)
+    if json:
+        console.give(as_json({**timing.conditions, "summary": timing.summary.to_dict("records")}))
+    elif not quiet:
+        _show(timing, request.dataset)
     if out is not None:
         write(timing, out)
-        console.say(out)
+        console.tell(out)
     if plot is not None and rates is not None:
         _draw(timing, rates, metric, request.dataset, plot)
     for problem in timing.problems:
@@ -180,7 +188,7 @@ def _draw(timing: Timing, rates: Reading, metric: str, dataset: str, path: Path)
             dataset=dataset,
         )
     save_plot(figure, path)
-    console.say(path)
+    console.tell(path)
 
 
 def _warn_if_busy() -> None:

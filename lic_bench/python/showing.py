@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from lic_bench.reporting.tables import PaperTable
 
 
-def load(*folders: str | Path, **stores: str | Path) -> pd.DataFrame:
+def load(
+    *folders: str | Path, codecs: str | Iterable[str] = (), **stores: str | Path
+) -> pd.DataFrame:
     """Load measurements: of every data set and codec of a store, as the latest runs saw them.
 
     Parameters
@@ -31,6 +33,8 @@ def load(*folders: str | Path, **stores: str | Path) -> pd.DataFrame:
     folders
         What ``lic-bench run --out`` wrote. Several are one table, in which a codec that differs is
         called after its folder; or, given as ``ours="results/mine"``, after that name.
+    codecs
+        Only these, in any spelling; those such as ``"jpeg@1"`` are earlier states of a codec.
 
     Returns
     -------
@@ -41,11 +45,16 @@ def load(*folders: str | Path, **stores: str | Path) -> pd.DataFrame:
     ------
     StoreError
         Where there is no store, or it cannot be read.
+    SpecError
+        Where there is no such codec, or no such state of it.
     """
+    from lic_bench.store.selection import select as select_texts
     from lic_bench.store.together import load_together, named
 
     texts = [*map(str, folders), *(f"{name}={path}" for name, path in stores.items())]
-    return as_numbers(load_together(named(texts or ["results/mine"])))
+    wanted = listed(codecs)
+    table = load_together(named(texts or ["results/mine"]), wanted)
+    return as_numbers(select_texts(table, codecs=wanted))
 
 
 def select(
@@ -162,7 +171,8 @@ def compare(
     Parameters
     ----------
     measurements
-        As `load` returns them, or a folder. A codec may be ``published:NAME``, too.
+        As `load` returns them, or a folder, of which ``"jpeg@1"`` is an earlier state of a codec. A
+        codec may be ``published:NAME``, too.
 
     Returns
     -------
@@ -178,9 +188,10 @@ def compare(
     """
     from lic_bench.analysis.comparison import PUBLISHED, Side, compare_sides
     from lic_bench.errors import find_known
+    from lic_bench.store.table import load as load_texts
 
     if not isinstance(measurements, pd.DataFrame):
-        measurements = load(measurements)
+        measurements = load_texts(measurements, (anchor, test))
     rows, sides = as_texts(measurements), []
     for name in (anchor, test):
         if name.startswith(PUBLISHED):
@@ -291,7 +302,8 @@ def report(
     Parameters
     ----------
     folders
-        What runs left; by default ``results/mine``.
+        What runs left; by default ``results/mine``. Several are one report, in which a codec that
+        differs is called after its folder; or, given as ``"ours=results/mine"``, after that name.
     out
         The file; ``report.html`` in the (first) folder by default.
     datasets

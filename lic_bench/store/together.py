@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from lic_bench.errors import SpecError
+from lic_bench.store.database import Store
 from lic_bench.store.table import load
 
 _SAME = ["dataset", "image", "image_sha256", "codec", "identity", "point"]
@@ -42,6 +43,29 @@ def load_together(stores: Mapping[str, Path], also: Iterable[str] = ()) -> pd.Da
     averages = whole["image"].isna()
     # Averages that were imported have neither image nor sum: each stands for itself.
     return whole[averages | ~whole.duplicated(_SAME)].reset_index(drop=True)
+
+
+def states_together(stores: Mapping[str, Path]) -> dict[tuple[str, str], str]:
+    """What the present states of the codecs of several stores are called beside each other.
+
+    By spec and identity; ``jpeg (theirs)`` as `load_together` calls it, where they differ.
+
+    Raises
+    ------
+    StoreError
+        Where one cannot be read.
+    """
+    present: dict[str, dict[str, str]] = {}
+    for name, path in stores.items():
+        with Store.open(path) as store:
+            for spec in store.states():
+                if (identity := store.latest(spec)) is not None:
+                    present.setdefault(spec, {})[name] = identity
+    return {
+        (spec, identity): spec if len(set(of.values())) == 1 else f"{spec} ({name})"
+        for spec, of in present.items()
+        for name, identity in of.items()
+    }
 
 
 def _apart(tables: Iterable[pd.DataFrame], column: str, content: list[str]) -> list[str]:

@@ -28,7 +28,7 @@ LIMITS = Limits(30, 2, confined=True)
 
 def shown(folder: Path, codec: str, *named: str, plugins: tuple[Path, ...] = ()) -> Picture:
     """The picture of the store's first measurement, as if this codec had made it."""
-    shot = Shot(codec, "10", 1.0, 1.0, KEYS[0], {}, False)
+    shot = Shot(codec, codec, "10", 1.0, 1.0, KEYS[0], {}, False)
     scene = Scene("set", "a.png", None, 1.0, (shot,), with_original=False)
     [[picture]] = make_all(
         [scene], folder / FILE_NAME, budget=10**9, jobs=1, plugins=plugins, named=named,

@@ -111,10 +111,10 @@ class _Gallery:
     def _shown(self, scene: Scene, shot: Shot, picture: Picture, stream: bytes | None) -> Picture:
         request: Request[Picture]
         if not shot.imported:
-            if problem := self._follows(shot.codec):
+            if problem := self._follows(shot):
                 return replace(picture, problem=problem)
             request = ShowDecoded(
-                picture, stream or b"", shot.mse, scene.file, shot.codec, self._plugins
+                picture, stream or b"", shot.mse, scene.file, shot.spec, self._plugins
             )
         elif stream is None:
             return replace(picture, problem=f"{shot.codec} was imported without pictures")
@@ -122,9 +122,10 @@ class _Gallery:
             request = ShowImported(picture, stream, shot.mse, scene.file)
         return self._runners.ask(request)
 
-    def _follows(self, codec: str) -> str | None:
+    def _follows(self, shot: Shot) -> str | None:
         """Why a codec must not be made for a store's sake alone."""
-        if codec in self._named:
+        codec = shot.spec
+        if {codec, shot.codec} & set(self._named):
             return None
         try:
             spec = parse_spec(codec)

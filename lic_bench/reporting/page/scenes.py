@@ -28,6 +28,8 @@ class Shot:
     """A picture that is wanted."""
 
     codec: str
+    """As the page calls it."""
+    spec: str
     point: str
     bpp: float
     mse: float
@@ -88,7 +90,8 @@ def scenes(
     Parameters
     ----------
     measurements
-        As `lic_bench.store.table.load` returns them.
+        As `lic_bench.store.table.load` returns them; with a column `spec`, where codecs are called
+        otherwise.
     rates
         In bits per pixel.
     images
@@ -131,7 +134,8 @@ def scenes(
                 key = Key(row["image_sha256"], row["identity"], row["point"])
                 measured = row["point"], row["bpp"], row["mse_rgb"]
                 imported = bool(row["imported"])
-                shots.append(Shot(str(codec), *measured, key, _quality(row), imported))
+                spec = str(row.get("spec", codec))
+                shots.append(Shot(str(codec), spec, *measured, key, _quality(row), imported))
             file = files.get(by_image[name]["image_sha256"].iloc[0])
             found.append(Scene(dataset, name, file, rate, tuple(shots), rate == wanted[0]))
     return found, missing
