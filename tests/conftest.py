@@ -36,6 +36,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 IMAGES = {image.name: image.path for image in load_dataset("sample").images}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where reports keep their pictures: nothing of an earlier run of the tests is there."""
+    from lic_bench.reporting.page import remembered
+
+    folder = tmp_path_factory.mktemp("remembered")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remembered, "folder", lambda: folder)
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def photo() -> Image:
     """A photograph of 451 x 300 pixels."""

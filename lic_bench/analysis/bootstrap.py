@@ -128,17 +128,22 @@ def bootstrap(
     delta
         `bd_rate_percents` or `bd_qualities`.
     """
-    from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]
-
     sign = test.metric.sign
     per_image = delta(*anchor.alone(), *test.alone(), "pchip", sign)
     replicates = delta(*anchor.averaged(counts), *test.averaged(counts), "pchip", sign)
-    n, defined = len(test.images), replicates[~np.isnan(replicates)]
-    if n < 3 or len(defined) < (1 - _UNDEFINED) * len(replicates):
-        return Bootstrapped(np.nan, np.nan, per_image)
-    tail = float(ndtr(sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2)))
+    return Bootstrapped(*interval(replicates, len(test.images), level), per_image)
+
+
+def interval(replicates: Array, images: int, level: float) -> tuple[float, float]:
+    """The ends of the confidence interval of `bootstrap`, from the deltas of its resamples."""
+    from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]
+
+    defined = replicates[~np.isnan(replicates)]
+    if images < 3 or len(defined) < (1 - _UNDEFINED) * len(replicates):
+        return np.nan, np.nan
+    tail = float(ndtr(sqrt(images / (images - 1)) * stdtrit(images - 1, (1 - level) / 2)))
     low, high = np.quantile(defined, [tail, 1 - tail])
-    return Bootstrapped(float(low), float(high), per_image)
+    return float(low), float(high)
 
 
 def outliers(values: Array, least: float) -> NDArray[np.bool_]:

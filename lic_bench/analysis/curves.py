@@ -11,7 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lic_bench.analysis.anchor import USUAL
-from lic_bench.analysis.interpolation import Method, mean_difference
+from lic_bench.analysis.interpolation import (
+    Method,
+    Pieces,
+    mean_difference,
+    mean_difference_of,
+)
 from lic_bench.errors import UndefinedError, check_known, find_known
 from lic_bench.metric.quality import QUALITIES, Array, measured_quality, metric_named, qualities_in
 from lic_bench.store.table import spelled
@@ -290,6 +295,37 @@ def bd_rate_percents(
         )
     )
     return percents
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Many curves of one codec, ready for BD-rates against any other; see `bd_rate_percents_of`."""
+
+    pieces: Pieces
+    """Log rate over quality."""
+    defined: NDArray[np.bool_]
+    """Which of them are curves that a BD-rate is defined for, shape (n,)."""
+
+
+def prepared(bpp: Array, value: Array, sign: int = 1) -> Prepared:
+    """Interpolate curves by PCHIP, once for all that they are compared with.
+
+    See `bd_rate_percents` for the parameters.
+    """
+    value = sign * value
+    defined = _rising(bpp, value)
+    if bpp.shape[1] < 4:
+        bpp, value = np.ones((len(bpp), 4)), np.zeros((len(bpp), 4))
+    # In place of what is no curve, any: its figures are not looked at.
+    any_curve = np.arange(bpp.shape[1], dtype=np.float64)
+    value = np.where(defined[:, None], value, any_curve)
+    return Prepared(Pieces.through(value, np.log(np.where(defined[:, None], bpp, 1.0))), defined)
+
+
+def bd_rate_percents_of(anchor: Prepared, test: Prepared) -> Array:
+    """Compute many BD-rates at once, as `bd_rate_percents` does, of curves prepared before."""
+    percents = 100 * np.expm1(mean_difference_of(anchor.pieces, test.pieces))
+    return np.where(anchor.defined & test.defined, percents, np.nan)
 
 
 def bd_qualities(

@@ -4,6 +4,9 @@ A bootstrap asks for thousands of BD-rates. All functions here therefore take ar
 in each row, and SciPy's interpolators, which take one set of knots each, are not used.
 """
 
+from __future__ import annotations
+
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,6 +18,57 @@ Method = Literal["pchip", "akima", "cubic"]
 constructing local monotone piecewise cubic interpolants", 1984), by H. Akima's method ("A new
 method of interpolation and smooth curve fitting", 1970), or on one cubic polynomial that is fitted
 to all points, which is VCEG-M33's way."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Curves of cubic pieces between their points, ready to be integrated; one in each row."""
+
+    x: Array
+    """Of the points, rising along each row; shape (n, points)."""
+    coefficients: Array
+    """Of each piece, by the distance from its first point, lowest power first; (4, n, pieces)."""
+    areas: Array
+    """The integral from a curve's first point to each; shape (n, points)."""
+
+    @classmethod
+    def through(cls, x: Array, y: Array, method: Method = "pchip") -> Pieces:
+        """The curves through these points, with the slopes of PCHIP or of Akima's method."""
+        h = np.diff(x)
+        m = np.diff(y) / h
+        d = (_pchip_slopes if method == "pchip" else _akima_slopes)(h, m)
+        c = np.stack(
+            [
+                y[:, :-1],
+                d[:, :-1],
+                (3 * m - 2 * d[:, :-1] - d[:, 1:]) / h,
+                (d[:, :-1] + d[:, 1:] - 2 * m) / h**2,
+            ]
+        )
+        areas = np.zeros_like(x)
+        np.cumsum(_integrated(c, h), axis=1, out=areas[:, 1:])
+        return cls(x, c, areas)
+
+    def area(self, end: Array) -> Array:
+        """The integral from each curve's first point to an end within it; shape (n,)."""
+        rows = np.arange(len(self.x))
+        piece = (self.x[:, 1:-1] <= end[:, None]).sum(axis=1)
+        beyond = end - self.x[rows, piece]
+        within = _integrated(self.coefficients[:, rows, piece], beyond)
+        return np.asarray(self.areas[rows, piece] + within)
+
+
+def _integrated(c: Array, t: Array) -> Array:
+    """The integral of pieces from their first point to a distance from it."""
+    return np.asarray(t * (c[0] + t * (c[1] / 2 + t * (c[2] / 3 + t * (c[3] / 4)))))
+
+
+def mean_difference_of(a: Pieces, b: Pieces) -> Array:
+    """The mean of b less a over the interval that both cover: shape (n,), NaN where it is empty."""
+    low = np.maximum(a.x[:, 0], b.x[:, 0])
+    high = np.minimum(a.x[:, -1], b.x[:, -1])
+    span = np.where(high > low, high - low, np.nan)
+    return np.asarray((b.area(high) - b.area(low) - a.area(high) + a.area(low)) / span)
 
 
 def mean_difference(x_a: Array, y_a: Array, x_b: Array, y_b: Array, method: Method) -> Array:
@@ -31,15 +85,18 @@ def mean_difference(x_a: Array, y_a: Array, x_b: Array, y_b: Array, method: Meth
     -------
     Shape (n,); NaN where the two share no interval.
     """
+    if method != "cubic":
+        return mean_difference_of(
+            Pieces.through(x_a, y_a, method), Pieces.through(x_b, y_b, method)
+        )
     low = np.maximum(x_a[:, 0], x_b[:, 0])
     high = np.minimum(x_a[:, -1], x_b[:, -1])
     span = np.where(high > low, high - low, np.nan)
-    integral = _fitted if method == "cubic" else _pieced
-    a, b = (integral(x, y, low, high, method) for x, y in ((x_a, y_a), (x_b, y_b)))
+    a, b = (_fitted(x, y, low, high) for x, y in ((x_a, y_a), (x_b, y_b)))
     return np.asarray((b - a) / span)
 
 
-def _fitted(x: Array, y: Array, low: Array, high: Array, method: Method) -> Array:
+def _fitted(x: Array, y: Array, low: Array, high: Array) -> Array:
     """The integral of the cubic polynomials that fit the points best (least squares)."""
     # On an axis from -1 to 1, where powers are well conditioned.
     middle, half = (x[:, -1] + x[:, 0]) / 2, (x[:, -1] - x[:, 0]) / 2
@@ -51,26 +108,6 @@ def _fitted(x: Array, y: Array, low: Array, high: Array, method: Method) -> Arra
         return np.asarray(half * (coefficients * t / np.arange(1, 5)).sum(axis=1))
 
     return area(high) - area(low)
-
-
-def _pieced(x: Array, y: Array, low: Array, high: Array, method: Method) -> Array:
-    """The integral of the piecewise cubics with the slopes of the method at the points."""
-    h = np.diff(x)
-    m = np.diff(y) / h
-    d = (_pchip_slopes if method == "pchip" else _akima_slopes)(h, m)
-    # Each piece as a polynomial of the distance from its first point, lowest power first.
-    coefficients = (
-        y[:, :-1],
-        d[:, :-1],
-        (3 * m - 2 * d[:, :-1] - d[:, 1:]) / h,
-        (d[:, :-1] + d[:, 1:] - 2 * m) / h**2,
-    )
-
-    def area(end: Array) -> Array:
-        t = np.clip(end[:, None] - x[:, :-1], 0, h)
-        return np.asarray(sum(c * t ** (k + 1) / (k + 1) for k, c in enumerate(coefficients)))
-
-    return np.asarray((area(high) - area(low)).sum(axis=1))
 
 
 def _pchip_slopes(h: Array, m: Array) -> Array:

@@ -80,7 +80,8 @@ def report(
 ) -> None:
     """Make one HTML file of the curves, BD-rates, images and pictures: it opens from disk.
 
-    Pictures are decoded without a network. A codec whose options name a file (weights=...) is shown
+    Pictures are decoded without a network, and kept for the next report in LIC_BENCH_CACHE, up to
+    500 MB. A codec whose options name a file (weights=...) is shown
     where --codecs names it: a store that was sent must not choose files here.
 
     - `lic-bench report`
@@ -228,12 +229,20 @@ def _pictures(
     if not scenes:
         return []
     from lic_bench.execution.runner import cores
+    from lic_bench.reporting.page import remembered
     from lic_bench.reporting.page.gallery import make_all
 
     files = tuple(plugin.resolve() for plugin in plugins)
     jobs = min(jobs or cores(), len(scenes))
     groups = make_all(
-        scenes, store, budget=budget, jobs=jobs, plugins=files, named=named, limits=limits
+        scenes,
+        store,
+        budget=budget,
+        jobs=jobs,
+        plugins=files,
+        named=named,
+        limits=limits,
+        remembered=remembered.Remembered(remembered.folder()),
     )
     return [
         picture for group in console.tracked(groups, "pictures", len(scenes)) for picture in group

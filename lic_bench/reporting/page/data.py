@@ -14,8 +14,15 @@ import numpy as np
 import pandas as pd
 
 from lic_bench.analysis import published_curves
-from lic_bench.analysis.bootstrap import ImageCurves, bootstrap, image_curves, resamples
-from lic_bench.analysis.curves import Curve, aggregate, bd_rate, bd_rate_percents, curve
+from lic_bench.analysis.bootstrap import ImageCurves, image_curves, interval, resamples
+from lic_bench.analysis.curves import (
+    Curve,
+    aggregate,
+    bd_rate,
+    bd_rate_percents_of,
+    curve,
+    prepared,
+)
 from lic_bench.errors import SpecError, UndefinedError
 from lic_bench.metric.quality import qualities_in
 from lic_bench.reporting.looks import look_of
@@ -131,11 +138,9 @@ def _dataset(
         every = [*curves, *(_published(other, name, metric) for other in published)]
         figures["curves"][metric] = [_curve(line, aggregated) for line in every]
         figures["bd"][metric] = [[_bd(anchor, test) for test in every] for anchor in every]
-        figures["bdRange"][metric] = _ranges(split, len(every))
+        figures["bdRange"][metric] = _ranges(split, len(every), sign)
         figures["byImage"][metric] = [_by_image(line, names) for line in split]
-        figures["bdByImage"][metric] = [
-            [_bd_by_image(anchor, test, names, sign) for test in split] for anchor in split
-        ]
+        figures["bdByImage"][metric] = _bd_by_image(split, names, sign)
     return {
         "name": name,
         "size": int(rows["dataset_images"].max()),
@@ -183,19 +188,33 @@ def _bd(anchor: Curve | None, test: Curve | None) -> float | str | None:
     return rate.reason if rate.percent is None else _number(rate.percent, 5)
 
 
-def _ranges(split: Sequence[ImageCurves | None], size: int) -> list[list[list[float] | None]]:
+def _paired(anchor: ImageCurves | None, test: ImageCurves | None) -> bool:
+    return anchor is not None and test is not None and anchor.images == test.images
+
+
+def _ranges(
+    split: Sequence[ImageCurves | None], size: int, sign: int
+) -> list[list[list[float] | None]]:
     """The ends of each BD-rate's confidence interval, in per cent; None where there is none.
 
     With anchor and test exchanged a ratio of rates is turned over, and so are its ends.
     """
     found: list[list[list[float] | None]] = [[None] * size for _ in range(size)]
-    for (i, anchor), (j, test) in combinations(enumerate(split), 2):
-        if anchor is None or test is None or anchor.images != test.images:
+    sizes = {len(one.images) for one in split if one is not None}
+    counts = {size: resamples(size, _RESAMPLES, seed=0) for size in sizes}
+    # Each codec's resamples are averaged and interpolated once, not once in each pair.
+    drawn = [
+        None if one is None else prepared(*one.averaged(counts[len(one.images)]), sign)
+        for one in split
+    ]
+    for (i, anchor), (j, test) in combinations(enumerate(drawn), 2):
+        images = split[j]
+        if anchor is None or test is None or images is None or not _paired(split[i], images):
             continue
-        counts = resamples(len(test.images), _RESAMPLES, seed=0)
-        drawn = bootstrap(anchor, test, counts, _LEVEL)
-        if not np.isnan(drawn.low):
-            ends = np.array([drawn.low, drawn.high]) / 100 + 1
+        replicates = bd_rate_percents_of(anchor, test)
+        low, high = interval(replicates, len(images.images), _LEVEL)
+        if not np.isnan(low):
+            ends = np.array([low, high]) / 100 + 1
             found[i][j] = [float(f"{100 * (end - 1):.4g}") for end in ends]
             found[j][i] = [float(f"{100 * (1 / end - 1):.4g}") for end in ends[::-1]]
     return found
@@ -239,13 +258,20 @@ def _by_image(curves: ImageCurves | None, names: Sequence[str]) -> list[Json | N
 
 
 def _bd_by_image(
-    anchor: ImageCurves | None, test: ImageCurves | None, names: Sequence[str], sign: int
-) -> list[float | None] | None:
-    if anchor is None or test is None or anchor.images != test.images:
-        return None
-    percents = bd_rate_percents(*anchor.alone(), *test.alone(), sign=sign)
-    rows = dict(zip(test.images, _numbers(percents, 5), strict=True))
-    return [rows.get(name) for name in names]
+    split: Sequence[ImageCurves | None], names: Sequence[str], sign: int
+) -> list[list[list[float | None] | None]]:
+    """Each image's BD-rate of each codec against each, in per cent."""
+    alone = [None if one is None else prepared(*one.alone(), sign) for one in split]
+
+    def of_pair(i: int, j: int) -> list[float | None] | None:
+        anchor, test, images = alone[i], alone[j], split[j]
+        if anchor is None or test is None or images is None or not _paired(split[i], images):
+            return None
+        percents = _numbers(bd_rate_percents_of(anchor, test), 5)
+        rows = dict(zip(images.images, percents, strict=True))
+        return [rows.get(name) for name in names]
+
+    return [[of_pair(i, j) for j in range(len(split))] for i in range(len(split))]
 
 
 def _numbers(values: Any, digits: int = 6) -> list[float | None]:

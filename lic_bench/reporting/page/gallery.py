@@ -7,7 +7,7 @@ it. The page says of each picture that is left out why.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from lic_bench.execution.faults import FaultError, OutOfTimeError
 from lic_bench.execution.runner import Limits, Request, Runners
 from lic_bench.plugins.spec import names_files, parse_spec
 from lic_bench.reporting.page.pictures import Picture, ShowDecoded, ShowImported, ShowOriginal
+from lic_bench.reporting.page.remembered import Remembered, key_of
 from lic_bench.reporting.page.scenes import Scene, Shot
 from lic_bench.store.database import Store
 
@@ -34,6 +35,7 @@ def make_all(
     plugins: Sequence[Path] = (),
     named: Collection[str] = (),
     limits: Limits,
+    remembered: Remembered | None = None,
 ) -> Iterator[list[Picture]]:
     """Make pictures in worker processes, until they take so many bytes of the file.
 
@@ -46,8 +48,10 @@ def make_all(
         a file are not followed: it may be anybody's.
     limits
         For each picture. A codec that takes too long for one is not tried again.
+    remembered
+        The pictures of earlier reports, to which those of this one are added.
     """
-    gallery = _Gallery(store, tuple(plugins), named, limits)
+    gallery = _Gallery(store, tuple(plugins), named, limits, remembered)
     threads = ThreadPoolExecutor(jobs)
     try:
         futures = [threads.submit(gallery.make, scene) for scene in wanted]
@@ -69,8 +73,14 @@ class _Gallery:
     """Makes scenes, in threads that have each a process and read the store themselves."""
 
     def __init__(
-        self, store: Path, plugins: tuple[Path, ...], named: Collection[str], limits: Limits
+        self,
+        store: Path,
+        plugins: tuple[Path, ...],
+        named: Collection[str],
+        limits: Limits,
+        remembered: Remembered | None,
     ) -> None:
+        self._remembered = remembered
         self._store, self._plugins, self._named = store, plugins, named
         self._registry = Registry(plugins)
         self._runners = Runners(limits)
@@ -98,15 +108,29 @@ class _Gallery:
     def close(self) -> None:
         """End the processes."""
         self._runners.close()
+        if self._remembered is not None:
+            self._remembered.tidy()
 
     def _original(self, scene: Scene) -> Picture:
         empty = Picture(scene.dataset, scene.image, scene.rate, None)
         if scene.file is None:
             return replace(empty, problem=_NO_ORIGINAL)
+        show, file = self._runners.ask, scene.file
         try:
-            return replace(empty, data=self._runners.ask(ShowOriginal(scene.file)))
+            key = key_of("original", file.key)
+            return self._known(key, empty, lambda: replace(empty, data=show(ShowOriginal(file))))
         except FaultError as fault:
             return replace(empty, problem=str(fault))
+
+    def _known(self, key: str | None, picture: Picture, make: Callable[[], Picture]) -> Picture:
+        """A picture as it was made before, or as it is made now; without a key not remembered."""
+        if self._remembered is None or key is None:
+            return make()
+        if found := self._remembered.find(key, picture):
+            return found
+        made = make()
+        self._remembered.keep(key, made)
+        return made
 
     def _shown(self, scene: Scene, shot: Shot, picture: Picture, stream: bytes | None) -> Picture:
         request: Request[Picture]
@@ -120,7 +144,12 @@ class _Gallery:
             return replace(picture, problem=f"{shot.codec} was imported without pictures")
         else:
             request = ShowImported(picture, stream, shot.mse, scene.file)
-        return self._runners.ask(request)
+        # What no original says to be the picture that was measured is made anew each time.
+        key = None
+        if scene.file is not None:
+            of = (shot.spec, shot.key.identity, shot.point, shot.mse, scene.file.key)
+            key = key_of(str(shot.imported), *of, stream or b"", plugins=self._plugins)
+        return self._known(key, picture, lambda: self._runners.ask(request))
 
     def _follows(self, shot: Shot) -> str | None:
         """Why a codec must not be made for a store's sake alone."""
