@@ -67,25 +67,26 @@ def image_curves(measurements: pd.DataFrame, curve: Curve) -> ImageCurves:
         & (measurements["codec"] == curve.codec)
         & measurements["error"].isna()
     ]
-    points = spelled(rows["point"])
+    rows = rows[rows["image"].notna()]
+    place = pd.Index(curve.points).get_indexer(pd.Index(spelled(rows["point"]), dtype=object))
+    rows, place = rows[place >= 0], place[place >= 0]
+    numbers, images = pd.factorize(rows["image"], sort=True)
 
     def grid(values: pd.Series[float]) -> Array:
-        table = values.astype("float64").groupby([rows["image"], points]).first().unstack()
         # An average that was imported may have points that no image was measured at.
-        return np.asarray(table.reindex(columns=list(curve.points)), dtype=np.float64)
+        table = np.full((len(images), len(curve.points)), np.nan)
+        table[numbers, place] = values.to_numpy(np.float64, na_value=np.nan)
+        return table
 
     quality = rows[metric.images]
     if metric.scale == "dB of an index":
         # The SSIM of a lossless image is 1 but for rounding, which dB would blow up.
         quality = quality.mask(rows["mse_rgb"] == 0, 1.0)
-    pixels = (rows["width"] * rows["height"]).astype("float64").groupby(rows["image"]).first()
-    return ImageCurves(
-        metric,
-        tuple(pixels.index),
-        grid(rows["bpp"]),
-        grid(quality),
-        pixels.to_numpy() if metric.pooled else np.ones(len(pixels)),
-    )
+    weight = np.ones(len(images))
+    if metric.pooled:
+        sizes = (rows["width"] * rows["height"]).to_numpy(np.float64, na_value=np.nan)
+        weight[numbers] = sizes
+    return ImageCurves(metric, tuple(images), grid(rows["bpp"]), grid(quality), weight)
 
 
 def resamples(images: int, number: int, seed: int) -> Array:
