@@ -137,7 +137,7 @@ def _dataset(
         ]
         every = [*curves, *(_published(other, name, metric) for other in published)]
         figures["curves"][metric] = [_curve(line, aggregated) for line in every]
-        figures["bd"][metric] = [[_bd(anchor, test) for test in every] for anchor in every]
+        figures["bd"][metric] = _bds(every, sign)
         figures["bdRange"][metric] = _ranges(split, len(every), sign)
         figures["byImage"][metric] = [_by_image(line, names) for line in split]
         figures["bdByImage"][metric] = _bd_by_image(split, names, sign)
@@ -178,6 +178,22 @@ def _curve(line: Curve | None, aggregated: pd.DataFrame) -> Json | None:
         **times,
         "leftOut": list(line.left_out),
     }
+
+
+def _bds(lines: Sequence[Curve | None], sign: int) -> list[list[float | str | None]]:
+    """Of each curve against each: in per cent, or why it is undefined."""
+    ready = [
+        None if line is None else prepared(line.bpp[None], line.value[None], sign) for line in lines
+    ]
+
+    def of_pair(i: int, j: int) -> float | str | None:
+        anchor, test = ready[i], ready[j]
+        percent = np.nan
+        if anchor is not None and test is not None:
+            [percent] = bd_rate_percents_of(anchor, test)
+        return _bd(lines[i], lines[j]) if np.isnan(percent) else _number(percent, 5)
+
+    return [[of_pair(i, j) for j in range(len(lines))] for i in range(len(lines))]
 
 
 def _bd(anchor: Curve | None, test: Curve | None) -> float | str | None:
