@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lic_bench.cli import console
-from lic_bench.cli.options import CodecSpec, Memory, Plugins, Timeout
+from lic_bench.cli.options import CodecSpec, Memory, Plugins, Quiet, Timeout
 from lic_bench.errors import BitstreamError, CodecError, SpecError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def encode(
     plugin: Plugins = [],
     timeout: Timeout = 600,
     memory: Memory = None,
+    quiet: Quiet = False,
 ) -> None:
     """Encode an image into a file that holds the bitstream and nothing else.
 
@@ -60,10 +61,10 @@ def encode(
         part.write_bytes(stream)
     height, width, _ = image.shape
     rate = 8 * len(stream) / (width * height)
-    console.say(f"{target}: {width}x{height} pixels in {len(stream):,} bytes, {rate:.4f} bpp")
+    console.tell(f"{target}: {width}x{height} pixels in {len(stream):,} bytes, {rate:.4f} bpp")
     if show_map is not None and importance is not None:
         write_image(show_map, importance)
-        console.say(show_map)
+        console.tell(show_map)
 
 
 def decode(
@@ -73,6 +74,7 @@ def decode(
     plugin: Plugins = [],
     timeout: Timeout = 600,
     memory: Memory = None,
+    quiet: Quiet = False,
 ) -> None:
     """Decode a bitstream into an image file.
 
@@ -96,7 +98,7 @@ def decode(
             raise BitstreamError(f"{source}: {error}") from error
     write_image(target, image)
     height, width, _ = image.shape
-    console.say(f"{target}: {width}x{height} pixels")
+    console.tell(f"{target}: {width}x{height} pixels")
 
 
 @contextmanager

@@ -116,6 +116,9 @@ def test_quiet_commands_say_nothing_and_json_is_json(folder: Path) -> None:
         ("report", "a", "--no-viewer", "-o", "page.html"),
         ("merge", "a", "b", "-o", "merged"),
         ("compare", "a", "b", "-m", "psnr_rgb"),
+        ("encode", "-c", "jpeg", "-p", "50", "photos/noise.png", "noise.jpg"),
+        ("decode", "-c", "jpeg", "noise.jpg", "back.png"),
+        ("measure", "a", "--metrics", "default", "--plugin", "own.py", "-d", "photos"),
     ):
         assert command(*arguments, "-q", cwd=folder).printed == "", arguments
     assert [len(pd.read_csv(folder / name)) for name in ("own.csv", "points.csv")] == [4, 4]
