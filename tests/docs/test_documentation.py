@@ -35,7 +35,7 @@ sys.path.pop(0)
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))]
 OTHERS = [*sorted(set(repository.PAGES) - set(PAGES) - {"CHANGELOG.md"}), "results/README.md"]
 LANGUAGES = {"sh", "python", "toml", "csv", "yaml", "text"}
-NOT_RUN = re.compile(r"<!-- not run: (.+?) -->")
+NOTE = re.compile(r"<!-- (not run|from): (.+?) -->")
 COMMANDS = {name: found for _, name, found in reference.commands()}
 
 
@@ -56,16 +56,26 @@ class Block:
 
 
 def blocks(page: str) -> list[Block]:
-    found, comment = [], ""
+    found: list[Block] = []
+    note = ("", "")
     for token in MarkdownIt("commonmark").parse((ROOT / page).read_text(encoding="utf-8")):
         if token.type == "fence":
             language, _, rest = token.info.partition(" ")
-            named = dict(re.findall(r'(\w+)="(.*?)"', rest))
-            title, excerpt = named.get("title", ""), named.get("excerpt", "")
-            line = (token.map or [0])[0] + 1
-            found.append(Block(page, line, language, title, excerpt, token.content, comment))
-        note = NOT_RUN.fullmatch(token.content.strip()) if token.type == "html_block" else None
-        comment = note[1] if note else ""
+            title = re.fullmatch(r'title="(.*?)"', rest)
+            assert title or not rest, f"{page}: {token.info}"
+            found.append(
+                Block(
+                    page,
+                    line=(token.map or [0])[0] + 1,
+                    language=language,
+                    title=title[1] if title else "",
+                    excerpt=note[1] if note[0] == "from" else "",
+                    code=token.content,
+                    not_run=note[1] if note[0] == "not run" else "",
+                )
+            )
+        match = NOTE.fullmatch(token.content.strip()) if token.type == "html_block" else None
+        note = (match[1], match[2]) if match else ("", "")
     return found
 
 
