@@ -13,7 +13,7 @@ TOGETHER := -n auto --dist worksteal
 # Half of the time that tests take to begin goes for compiling their modules, where nothing is kept.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: run test quick check format results results-large bench clean
+.PHONY: run test quick check format docs results results-large bench clean
 
 run: $(VENV)/run.stamp  ## measure every codec that works here on the embedded photographs
 	$(BIN)/lic-bench run --codecs all --dataset sample
@@ -50,6 +50,10 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/oxfmt $(PAGES)
+
+# A warning fails it. Material for MkDocs tells of its successor at every start.
+docs: $(VENV)/docs.stamp  ## the documentation as a site: build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # What results/kodak shows. CompressAI's models want their weights in torch's cache, or the network:
 # quality 2 alone was there when they were made.
@@ -126,6 +130,10 @@ $(VENV)/bin/python:
 
 $(VENV)/run.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[learned,compressai,hevc,heif,jpegxl]'
+	touch $@
+
+$(VENV)/docs.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/bin/python pyproject.toml constraints.txt

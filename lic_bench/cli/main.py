@@ -40,11 +40,18 @@ from lic_bench.cli import (
     verify,
 )
 from lic_bench.cli.options import DEBUG, Debug
+from lic_bench.cli.panels import arrange
 from lic_bench.errors import LicBenchError
 
 
 class _Commands(TyperGroup):
     """The commands; what a user can mend is shown without a traceback, unless it is asked for."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for group in (self, *self.commands.values()):
+            for command in getattr(group, "commands", {}).values():
+                arrange(command)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -66,21 +73,21 @@ app = typer.Typer(
 )
 
 _GROUPS: dict[str, dict[str, Callable[..., object]]] = {
-    "Measure, and see": {
+    "Measure and show": {
         "run": run.run,
         "table": table.table,
         "plot": plot.plot,
         "compare": compare.compare,
         "report": report.report,
     },
-    "What there is": {
+    "What is available": {
         "codecs": codecs.codecs,
         "metrics": metrics.metrics,
         "datasets": datasets.datasets,
         "fetch": datasets.fetch,
         "published": published.published,
     },
-    "More of what was measured": {
+    "Work with results": {
         "measure": measure.measure,
         "extract": extract.extract,
         "export": export.export,
@@ -89,12 +96,12 @@ _GROUPS: dict[str, dict[str, Callable[..., object]]] = {
         "forget": import_results.forget,
         "runs": runs.runs,
     },
-    "Speed, people, and whether it is right": {
+    "Speed, people, verification": {
         "time": time.time,
         "rate": rate.app,
         "verify": verify.verify,
     },
-    "Codecs of your own": {
+    "Codecs, one by one": {
         "check": check.check,
         "encode": coding.encode,
         "decode": coding.decode,

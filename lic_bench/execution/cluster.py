@@ -314,7 +314,7 @@ def _check_secure(address: str) -> None:
     raise UnavailableError(
         f"{address}: whoever is on the way to this scheduler, or reaches its port, could run code "
         f"here and on the workers; use tls://{rest if separator else address} with certificates, "
-        "or an SSH tunnel to tcp://127.0.0.1:PORT (see README.md, On many machines), or say "
+        "or an SSH tunnel to tcp://127.0.0.1:PORT (see docs/tutorials/cluster.md), or say "
         "--insecure-scheduler where all who can reach it are trusted"
     )
 
@@ -330,7 +330,7 @@ def _check_certificates(address: str) -> None:
         if path is None or not Path(path).is_file():
             raise UnavailableError(
                 f"{address} wants certificates, and {path or 'none'} is no file; name one: "
-                f"{variable}=FILE (see README.md, On many machines)"
+                f"{variable}=FILE (see docs/tutorials/cluster.md)"
             )
 
 

@@ -169,3 +169,20 @@ def test_texts_of_a_command_line() -> None:
     assert [bounds("--xlim", text) for text in (None, "0,2", ",2")] == [None, (0, 2), (None, 2)]
     with pytest.raises(SpecError, match="--at 1,x: numbers are wanted"):
         numbers("--at", "1,x")
+
+
+def test_the_panels_of_the_help_name_options_that_there_are() -> None:
+    from typer.main import get_command
+
+    from lic_bench.cli.panels import _PANELS
+
+    top = get_command(app)
+    known = {**top.commands, **top.commands["rate"].commands}
+    for command_name, panels in _PANELS.items():
+        placed = [option for names in panels.values() for option in names]
+        options = {one.name: one for one in known[command_name].params}
+        assert len(placed) == len(set(placed))
+        assert set(placed) <= set(options), command_name
+        assert all(options[name].rich_help_panel in panels for name in placed)
+    crowded = {name for name, one in known.items() if len(one.params) > 13}
+    assert crowded <= set(_PANELS)

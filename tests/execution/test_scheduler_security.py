@@ -108,7 +108,7 @@ def address(tmp_path: Path, certificates: dict[str, str]) -> Iterator[str]:
         process.wait()
 
 
-def test_a_run_over_tls_as_the_readme_has_it(
+def test_a_run_over_tls_as_the_tutorial_has_it(
     address: str, certificates: dict[str, str], tmp_path: Path
 ) -> None:
     import dask
