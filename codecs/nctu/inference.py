@@ -51,7 +51,9 @@ class Model:
     def encode(self, image: Image, point: int) -> bytes:
         """Encode an image, uint8, H x W x 3, at a point that is counted from 0."""
         if point >= self.settings.points:
-            raise SpecError(f"the weights have {self.settings.points} points, not {point + 1}")
+            raise SpecError(
+                f"there is no point {point + 1} in these weights: 1 to {self.settings.points}"
+            )
         header = Header(image.shape[1], image.shape[0], point)
         pack(self.format, header, b"")  # refuses what does not fit, before there is work
         v = numbers(self.net, features(self.net, image, point), point)

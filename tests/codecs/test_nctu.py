@@ -258,6 +258,20 @@ def test_pictures_do_not_depend_on_threads_or_tiles(small, monkeypatch):
     assert np.abs(numbers(net, whole, 5)).sum() > 0
 
 
+def test_the_papers_network_is_a_codec(tmp_path):
+    """One operating point, indices that have no sign."""
+    torch.manual_seed(1)
+    path, start_chances = tmp_path / "paper", np.full((1, *form(PAPER).chances), 1 << 15, np.uint16)
+    path.write_bytes(weights_file(NctuNet(PAPER), start_chances, {}))
+    codec, image = Nctu(weights=str(path)), picture(40, 48)
+    v = numbers(load_model(path, "cpu").net, features(load_model(path, "cpu").net, image, 0), 0)
+    assert v.min() >= 0
+    assert len(np.unique(v)) > 1
+    assert codec.decode(codec.encode(image, 1)).shape == image.shape
+    with pytest.raises(SpecError, match="point 2"):
+        codec.encode(image, 2)
+
+
 def forged(stream, **fields):
     names = ("magic", "version", "weights", "width", "height", "point")
     found = dict(zip(names, struct.unpack_from("<4sB4sHHB", stream), strict=True))
