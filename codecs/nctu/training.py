@@ -275,7 +275,7 @@ def plan_for(options: TrainingOptions) -> Plan:
         recipe = Recipe("paper", 1e-4, options.batch or 10)
         steps = options.steps or 1_200_000
         phases = tuple((phase, max(steps // 3, 1)) for phase in PHASES)
-        return Plan(Settings(), recipe, phases, seed=options.seed)
+        return Plan(Settings(options.width or 128), recipe, phases, seed=options.seed)
     recipe = Recipe("fast", 8e-4, options.batch or 6)
     total = options.steps or 3000
     phases = tuple((phase, max(round(share * total), 1)) for phase, share in _FAST.items())
