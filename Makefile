@@ -64,7 +64,7 @@ results: $(VENV)/dev.stamp  ## our published results on Kodak: some minutes with
 	done
 	$(BIN)/lic-bench table results/kodak --anchor jpeg2000 --interval \
 		--metric psnr_rgb,ssim_y,ms_ssim_rgb --out results/kodak/bd-rates.md
-	$(BIN)/lic-bench table results/kodak --points --metric $(FIGURES) --out results/kodak/points.csv
+	$(BIN)/lic-bench table results/kodak --by-point --metric $(FIGURES) --out results/kodak/points.csv
 	$(BIN)/lic-bench measure results/kodak --metrics $(PERCEPTUAL)
 	$(BIN)/lic-bench plot results/kodak --by-metric --anchor jpeg2000 --out results/kodak/by-metric.png
 	$(BIN)/lic-bench report results/kodak --published vtm
@@ -83,7 +83,7 @@ results-large: $(VENV)/dev.stamp  ## the same on 14 large images: a quarter of a
 	done
 	$(BIN)/lic-bench table results/clic2025-valid --anchor jpeg2000 --interval \
 		--metric psnr_rgb,ssim_y,ms_ssim_rgb --out results/clic2025-valid/bd-rates.md
-	$(BIN)/lic-bench table results/clic2025-valid --points --metric all --out results/clic2025-valid/points.csv
+	$(BIN)/lic-bench table results/clic2025-valid --by-point --metric all --out results/clic2025-valid/points.csv
 
 bench: $(VENV)/dev.stamp  ## against CompressAI's bench, and what the harness itself costs
 	$(BIN)/python tests/benchmarks/against_compressai.py

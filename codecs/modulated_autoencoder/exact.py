@@ -31,6 +31,7 @@ _MOST = 1 << 19  # and the most that it is, in units
 _NORMED = (6, 11, 11)  # of what each inverse GDN sees
 _MOST_NORMED = 1 << 15
 _HYPER = 10  # of what the hyper-synthesis sees
+_MOST_LOG = 80  # of a modulation: its exponential is within float32
 _EXACT = 1 << 53
 
 
@@ -79,7 +80,18 @@ class ExactDecoder:
             sums = weight.abs().sum((0, 2, 3) if up else (1, 2, 3)) if weight.ndim == 4 else None
             if sums is not None and float(sums.max()) * 2 * _MOST >= _EXACT:
                 raise ValueError("the weights of the decoder are too large to be exact")
+        for name in ("hyperprior.scale", *(f"demodulation.{layer}" for layer in range(3))):
+            if f"{name}.out.weight" in net and self._most_log(name) > _MOST_LOG:
+                raise ValueError("the modulation is too strong to be exact")
         self._norms = [self._norm(layer) for layer in range(3)]
+
+    def _most_log(self, name: str) -> float:
+        """More than any logarithm of a modulation, for every lambda."""
+        weight, bias, out, shift = (
+            self._net[f"{name}.{part}"].double().abs()
+            for part in ("hidden.weight", "hidden.bias", "out.weight", "out.bias")
+        )
+        return float((out @ (2 * weight[:, 0] + bias) + shift).max())
 
     def _norm(self, layer: int) -> tuple[Tensor, Tensor, float]:
         """Gamma, beta, and what a unit of their sum is."""

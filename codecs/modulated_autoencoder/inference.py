@@ -165,7 +165,9 @@ class Model:
 
 
 def _whole(y: Tensor) -> NDArray[np.int32]:
-    found: NDArray[np.int32] = y[0].round().clamp(-_LARGEST, _LARGEST).to(torch.int32).numpy()
+    found: NDArray[np.int32] = (
+        y[0].nan_to_num().round().clamp(-_LARGEST, _LARGEST).to(torch.int32).numpy()
+    )
     return found
 
 

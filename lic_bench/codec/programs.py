@@ -53,6 +53,7 @@ Format = Literal["png", "ppm", "bmp", "tiff", "rgb24"]
 """``rgb24`` is samples of 8 bits, R G B, row by row, and nothing else."""
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
+_Number = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)] | float  # as float64 holds it
 _SIZE = struct.Struct("<HH")
 
 
@@ -61,9 +62,9 @@ class Description(programs.Description, frozen=True, kw_only=True, forbid_unknow
 
     encode: str | list[str]
     decode: str | list[str]
-    points: list[int | float | _Text] = []  # noqa: RUF012 - msgspec copies it
+    points: list[_Number | _Text] = []  # noqa: RUF012 - msgspec copies it
     """From low rate to high: all numbers or all texts; none where there is only one."""
-    point_range: tuple[int | float, int | float] | None = None
+    point_range: tuple[_Number, _Number] | None = None
     """The lowest rate's point and the highest's, where all between them are possible."""
     point_unit: str = ""
     reads: Format = "png"

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from lic_bench.errors import SpecError, UndefinedError
+from lic_bench.errors import SpecError, StoreError, UndefinedError
 from lic_bench.printable import printable
 from lic_bench.rating.study import Shown, Study, study_of
 from lic_bench.store.ratings import KeptTrial, Ratings
@@ -84,6 +84,8 @@ def find(ratings: Ratings, wanted: str | None) -> Study:
         Where the store holds none.
     SpecError
         Where there are several, or none of this id.
+    StoreError
+        Where the store cannot be read.
     """
     studies = ratings.studies()
     if not studies:
@@ -96,7 +98,10 @@ def find(ratings: Ratings, wanted: str | None) -> Study:
         reason = f"no study {wanted}" if wanted and not found else "several studies"
         raise SpecError(f"{ratings.path} holds {reason}: name one with --study: {listed}")
     definition = ratings.study(found[0])
-    assert definition is not None  # noqa: S101 - it was just listed
+    if definition is None:  # its index is not of its rows, which SQLite's quick check lets pass
+        raise StoreError(
+            f"{ratings.path} is damaged, or was made to be: it lists a study and does not find it"
+        )
     return study_of(definition, found[0])
 
 

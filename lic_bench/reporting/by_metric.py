@@ -45,6 +45,8 @@ def plot_by_metric(
     """
     averages = aggregate(measurements)
     datasets = list(averages["dataset"].unique())
+    if not datasets:
+        raise UndefinedError("there are no measurements")
     if dataset is None and len(datasets) > 1:
         raise SpecError(f"Name the data set with --dataset: {', '.join(datasets)}.")
     dataset = dataset or datasets[0]

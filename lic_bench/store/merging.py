@@ -14,6 +14,7 @@ from typing import Any
 
 from lic_bench.errors import StoreError
 from lic_bench.store.database import FILE_NAME, Store
+from lic_bench.store.table import frame
 from lic_bench.store.texts import source_of
 
 _OF_MEASUREMENT = {
@@ -51,6 +52,21 @@ def merge(sources: Iterable[Path], out: Path) -> Path:
         return target.path
 
 
+def _check(source: Store) -> None:
+    """Refuse what would be no store any more once it is in ours: its rows are read one by one."""
+    frame(source)
+    if (found := source._row("PRAGMA foreign_key_check")) is not None:
+        table, _, missing, _ = found
+        raise _dangling(source, table, missing)
+
+
+def _dangling(source: Store, table: str, missing: str) -> StoreError:
+    return StoreError(
+        f"{source.path} is damaged, or was made to be: {table} names a row of {missing} that is "
+        "not there; nothing of it was merged"
+    )
+
+
 class _Merged(Store):
     """A store that others are put into."""
 
@@ -58,6 +74,7 @@ class _Merged(Store):
         """Put in all that a store holds, or nothing."""
         if source.path.resolve() == self.path.resolve():
             return
+        _check(source)
         with self.transaction():
             runs = self._take_runs(source)
             self._take_datasets(source)
@@ -205,7 +222,9 @@ class _Merged(Store):
                 "DELETE FROM imported_curves WHERE codec = ? AND dataset = ?", (codec, dataset)
             )
         for *row, text in rows:
-            run = runs[source_of(text).run]
+            run = runs.get(source_of(text).run)
+            if run is None:
+                raise _dangling(source, "imported_curves", "runs")
             self._db.execute(
                 "INSERT INTO imported_curves VALUES (?, ?, ?, ?, ?, ?)",
                 (*row, json.dumps({**json.loads(text), "run": run})),

@@ -24,6 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from targets import TARGETS, _good, tried
+from weights_target import compile_coders
 
 from lic_bench.execution import memory
 from lic_bench.execution.confinement import confine
@@ -41,7 +42,8 @@ SHARES = {
     "report data": 0.002,
     "answers of raters": 0.02,
     "TOML files": 0.02,
-    "weights": 0.004,
+    "weights": 0.003,
+    "shipped weights": 0.001,
 }
 """Of the inputs: most go to what is soon answered."""
 
@@ -70,6 +72,7 @@ def _fuzz(arguments: argparse.Namespace, folder: Path) -> None:
     try:
         tempfile.tempdir = str(folder)
         _good()
+        compile_coders()
         libraries = [Path(name) for name in (sys.prefix, sys.base_prefix, *sys.path) if name]
         system = [Path(name) for name in ("/usr", "/lib", "/lib64", "/etc", "/proc", "/sys")]
         confined = confine([folder], [ROOT, *libraries, *system])

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
 import rating_targets
 from hostile_stores import SCORES, good_store
 from inputs import NUMBERS, TEXTS, changed, changed_text, noise
-from weights_target import weights
+from weights_target import shipped_weights, weights
 
 from lic_bench import LicBenchError
 from lic_bench.codec.programs import load as load_codec
@@ -293,6 +293,7 @@ TARGETS: dict[str, Target] = {
     "answers of raters": answer_file,
     "TOML files": toml_files,
     "weights": weights,
+    "shipped weights": shipped_weights,
 }
 
 

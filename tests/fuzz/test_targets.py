@@ -31,6 +31,9 @@ FOUND = [
     ("report data", 101000492),
     ("report data", 14000222),  # a damaged index: no point
     ("store", 20000803),  # a schema that SQLite quotes, of several lines
+    ("store", 31000616),  # a study that is listed and not found
+    ("TOML files", 31001606),  # a point beyond any float
+    ("shipped weights", 12),  # a modulation beyond any float
 ]
 """Target and seed of what once went wrong."""
 

@@ -1,4 +1,7 @@
-"""Fuzzed: whole files of weights for content-weighted, loaded, coded and decoded with.
+"""Fuzzed: whole files of weights for our trained codecs, loaded, coded and decoded with.
+
+For content-weighted, of which files may be had from others most, a network made small for it; for
+the other codecs those that come along.
 
 The loops are compiled so that they tell of an index out of bounds, which else would read or write
 whatever lies there.
@@ -12,8 +15,11 @@ import os
 import random
 import struct
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("NUMBA_BOUNDSCHECK", "1")
 
@@ -21,13 +27,13 @@ import numpy as np
 import torch
 from inputs import changed, noise
 
-from lic_bench import BitstreamError
+from lic_bench import BitstreamError, Registry
 from lic_bench.codecs.content_weighted.codec import ContentWeighted
 from lic_bench.codecs.content_weighted.inference import load_model
 from lic_bench.codecs.content_weighted.model import ContentWeightedNet, Settings
 from lic_bench.codecs.content_weighted.start import blocks, layout, start
 from lic_bench.codecs.content_weighted.weights import structure, weights_file
-from lic_bench.learned.bitstream import Header, pack
+from lic_bench.learned.bitstream import pack, unpack
 from lic_bench.learned.context import ContextModel
 from lic_bench.learned.rate import RateModel
 from lic_bench.learned.safe_weights import MOST_METADATA
@@ -36,6 +42,12 @@ _SIZES = (0, 1, -1, 3, 15, 17, 2**15, 2**31, 2**40, 2**70, 1e300, True, "8", Non
 _WHOLE = (0, 1, -1, 2, 4, 5, 100, 127, -128, 2**31 - 1, 2**31, -(2**63), 2**63 - 1)
 _REAL = (0.0, -1.0, 6e-8, 1e-3, 10.0, 300.0, 65504.0, -65504.0, math.inf, math.nan)
 _TYPES = {8: ("I64", "F64", "U64"), 4: ("F32", "I32"), 2: ("F16", "BF16", "I16"), 1: ("U8", "BOOL")}
+_KINDS = {
+    "F16": np.float16,
+    **{"I64": np.int64, "I32": np.int32, "I16": np.int16, "U16": np.uint16},
+}
+OTHERS = ("cae_pca", "modulated_autoencoder")
+"""The rooms in codecs/ of the other trained codecs."""
 
 
 @cache
@@ -49,13 +61,29 @@ def good() -> tuple[dict[str, object], dict[str, tuple[str, list[int], bytes]]]:
     start(net, [300.0, 60.0], found)
     context = ContextModel(structure(net.state_dict(), net.settings), 2)
     content = weights_file(net, context, RateModel(15 + 64, 2), {"training": {}})
+    metadata, tensors = _parts(content)
+    return json.loads(metadata[ContentWeighted.name]), tensors
+
+
+def _parts(
+    content: bytes,
+) -> tuple[dict[str, str], dict[str, tuple[str, list[int], bytes]]]:
+    """Metadata and tensors of a safetensors file."""
     (length,) = struct.unpack("<Q", content[:8])
     header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
-    metadata = json.loads(header.pop("__metadata__")["content-weighted"])
-    return metadata, {
+    return header.pop("__metadata__"), {
         name: (about["dtype"], about["shape"], data[slice(*about["data_offsets"])])
         for name, about in header.items()
     }
+
+
+@cache
+def _shipped(room: str) -> tuple[str, str, dict[str, tuple[str, list[int], bytes]]]:
+    """The codec's name, metadata and tensors of what a room of codecs/ holds."""
+    content = import_module(f"lic_bench.codecs.{room}.codec").WEIGHTS.read_bytes()
+    metadata, tensors = _parts(content)
+    [(name, text)] = metadata.items()
+    return name, text, tensors
 
 
 @cache
@@ -81,23 +109,53 @@ def weights(rng: random.Random, folder: Path) -> None:
                     break
             case _:
                 _spoil(rng, tensors)
-    path = folder / "w.safetensors"
-    content = _file(json.dumps(metadata), tensors)
-    path.write_bytes(noise(rng, content) if rng.random() < 0.1 else content)
+    content = _file(ContentWeighted.name, json.dumps(metadata), tensors)
+    path = _written(rng, content, folder)
     load_model.cache_clear()
-    codec = ContentWeighted(weights=str(path))
-    point = codec.points[rng.randrange(len(codec.points))]
-    stream = codec.encode(_picture(), point)
+    _use(ContentWeighted(weights=str(path)), rng)
+
+
+def shipped_weights(rng: random.Random, folder: Path) -> None:
+    """A file of weights that another codec comes with, spoilt."""
+    room = rng.choice(OTHERS)
+    name, metadata, tensors = _shipped(room)
+    tensors = dict(tensors)
+    for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
+        if rng.random() < 0.2:
+            metadata = json.dumps(changed(rng, json.loads(metadata)))
+        else:
+            _spoil(rng, tensors)
+    path = _written(rng, _file(name, metadata, tensors), folder)
+    import_module(f"lic_bench.codecs.{room}.inference").load_model.cache_clear()
+    _use(Registry().codec(f"{name}:weights={path}"), rng)
+
+
+def compile_coders() -> None:
+    """Have numba compile and keep what the targets run, while there is a right to write it."""
+    for name in (ContentWeighted.name, *(_shipped(room)[0] for room in OTHERS)):
+        _use(Registry().codec(name), random.Random(0))  # noqa: S311 - to be repeated
+
+
+def _use(codec: Any, rng: random.Random) -> None:
+    """Code and decode with a trained codec, also what no encoder wrote."""
+    stream = codec.encode(_picture(), rng.choice(codec.points))
     assert codec.decode(stream).shape == _picture().shape
-    model = load_model(path.resolve(), "cpu")
-    header = Header(rng.choice((1, 17, 64)), rng.choice((1, 24)), codec.points.index(point))
+    form = codec._model().format
+    header, _ = unpack(form, stream)
+    header = replace(header, width=rng.choice((1, 17, 64)), height=rng.choice((1, 24)))
     with suppress(BitstreamError):
-        codec.decode(pack(model.format, header, rng.randbytes(rng.choice((0, 8, 200, 2000)))))
+        codec.decode(pack(form, header, rng.randbytes(rng.choice((0, 8, 200, 2000)))))
+
+
+def _written(rng: random.Random, content: bytes, folder: Path) -> Path:
+    path = folder / "w.safetensors"
+    path.write_bytes(noise(rng, content) if rng.random() < 0.1 else content)
+    return path
 
 
 def _spoil(rng: random.Random, tensors: dict[str, tuple[str, list[int], bytes]]) -> None:
     """Change a tensor: its values, shape, type or name; those that are whole numbers often."""
-    whole = [name for name, (kind, *_) in tensors.items() if kind == "I64"]
+    whole = [name for name, (kind, *_) in tensors.items() if kind != "F16"]
     name = rng.choice(whole if whole and rng.random() < 0.5 else list(tensors))
     kind, shape, data = tensors[name]
     match rng.randrange(9):
@@ -115,18 +173,19 @@ def _spoil(rng: random.Random, tensors: dict[str, tuple[str, list[int], bytes]])
         case 4:
             tensors[name] = (kind, shape, rng.randbytes(len(data)))
         case _:
-            kind_of = {"I64": np.int64, "F16": np.float16}.get(kind)
-            if kind_of is None or not data:
+            if kind not in _KINDS or not data:
                 return
-            values = np.frombuffer(data, kind_of).copy()
+            values = np.frombuffer(data, _KINDS[kind]).copy()
             some = rng.choice((slice(None), slice(0, 1), slice(-1, None), slice(0, None, 7)))
             with np.errstate(over="ignore", invalid="ignore"):
-                values[some] = rng.choice(_WHOLE if kind == "I64" else _REAL)
+                values[some] = np.array(rng.choice(_REAL if kind == "F16" else _WHOLE)).astype(
+                    values.dtype
+                )
             tensors[name] = (kind, shape, values.tobytes())
 
 
-def _file(metadata: str, tensors: dict[str, tuple[str, list[int], bytes]]) -> bytes:
-    header: dict[str, object] = {"__metadata__": {"content-weighted": metadata[:MOST_METADATA]}}
+def _file(name: str, metadata: str, tensors: dict[str, tuple[str, list[int], bytes]]) -> bytes:
+    header: dict[str, object] = {"__metadata__": {name: metadata[:MOST_METADATA]}}
     at = 0
     for name, (kind, shape, data) in tensors.items():
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, at + len(data)]}

@@ -44,3 +44,8 @@ def test_what_is_not_there_is_told() -> None:
         plot_by_metric(table(), "ancho")
     with pytest.raises(UndefinedError, match="no codec has a BD-rate"):
         plot_by_metric(table().query("codec == 'anchor'"), "anchor")
+
+
+def test_without_measurements_there_is_nothing_to_draw() -> None:
+    with pytest.raises(UndefinedError, match="no measurements"):
+        plot_by_metric(table().iloc[:0], "anchor")
