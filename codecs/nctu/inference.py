@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from lic_bench.codecs.nctu.exact import ExactDecoder
 from lic_bench.codecs.nctu.model import CHANNELS, NctuNet
-from lic_bench.codecs.nctu.quantiser import kept
+from lic_bench.codecs.nctu.quantiser import BITS, kept
 from lic_bench.codecs.nctu.weights import form, read_weights
 from lic_bench.errors import SpecError, UnavailableError
 from lic_bench.learned.bitplanes import PlaneCoder
@@ -98,7 +98,9 @@ def numbers(net: NctuNet, z: Tensor, point: int) -> NDArray[np.int16]:
         for tile in tiles(rows, columns, 2 * _TILE, 2 + 2 * net.settings.importance):
             p = net.importance(z[:, :, *tile.outer()].to(device), which)
             importance[:, :, *tile.own()] = p[:, :, *tile.within()].cpu()
-    whole: NDArray[np.int16] = kept(v, importance.round())[0].to(torch.int16).numpy()
+    # Weights from elsewhere may lead to what is no number.
+    found = kept(v, importance.nan_to_num(BITS).round())[0]
+    whole: NDArray[np.int16] = found.to(torch.int16).numpy()
     return whole
 
 

@@ -217,7 +217,8 @@ class NctuNet(nn.Module):
 
     def numbers(self, z: Tensor) -> Tensor:
         """The whole numbers that features are quantised to: indices; signed on a linear path."""
-        index = indices(z.detach())
+        # Weights from elsewhere may lead to what is no number.
+        index = indices(z.detach().nan_to_num(0.5))
         return signed(index) if self.settings.linear else index
 
     def importance(self, z: Tensor, point: Tensor) -> Tensor:
