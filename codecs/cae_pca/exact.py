@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lic_bench.codecs.cae_pca.model import LATENTS, OVERLAP, PLANES, STRIDE, Settings
+from lic_bench.codecs.cae_pca.model import LATENTS, PLANES, Settings
 from lic_bench.learned.exact import MOST, UNIT_BITS, exponentials, layer, proven, sums
+from lic_bench.learned.lapped import STRIDE, added_up_exactly
 
 _VALUE_BITS = 8  # binary places of latents, in 8-bit steps
 _MATRIX_BITS = 14  # of the rotation and of the windows
@@ -145,22 +146,8 @@ class ExactDecoder:
 
     def _linear(self, y: Numbers) -> Numbers:
         """The linear path: latents, 32 x H x W, to 8H x 8W, in 2^-12 of an 8-bit step."""
-        _, rows, columns = y.shape
-        m = OVERLAP
-        canvas = np.zeros((STRIDE * rows + 2 * m, STRIDE * columns + 2 * m))
-        for row in range(rows):
-            strip = self._windows.T @ y[:, row]  # row by row: 256 numbers for 64 pixels
-            strip = strip.reshape(16, 2, STRIDE, columns).transpose(1, 0, 3, 2)
-            own = canvas[STRIDE * row : STRIDE * row + 16]
-            for half, start in enumerate((0, STRIDE)):
-                own[:, start : start + STRIDE * columns] += strip[half].reshape(16, -1)
-        # What reaches over the border is folded back.
-        for _ in range(2):
-            canvas = canvas.T
-            canvas[m : 2 * m] += canvas[m - 1 :: -1]
-            canvas[-2 * m : -m] += canvas[: -m - 1 : -1]
-            canvas = canvas[m:-m]
         # Of the latents' places and the windows' to those of samples.
+        canvas = added_up_exactly(self._windows, y)
         plane: Numbers = np.floor(canvas / 2.0 ** (_MATRIX_BITS + _VALUE_BITS - _PIXEL_BITS) + 0.5)
         return plane
 

@@ -41,7 +41,7 @@ class Layer(NamedTuple):
     """Powers of two that turn its sums into units of the result."""
     padding: int
     doubling: bool
-    """Whether it is a transposed convolution of 4x4 at a stride of 2."""
+    """Whether it is a transposed convolution at a stride of 2."""
 
 
 def layer(
@@ -58,7 +58,8 @@ def layer(
     device
         Where it will run.
     doubling
-        Whether it is a transposed convolution of 4x4 at a stride of 2.
+        Whether it is a transposed convolution at a stride of 2 that doubles the sides, padded by
+        half a kernel: with kernels of odd sides, one row and column more at the end.
 
     Raises
     ------
@@ -72,7 +73,8 @@ def layer(
     for parts in range(1, weight.shape[1] + 1):
         pieces = list(weight.chunk(parts, 1))
         most = torch.stack([_largest_sum(piece, doubling) for piece in pieces]).amax(0)
-        terms = pieces[0][0].numel() // (4 if doubling else 1)
+        side = -(-weight.shape[-1] // 2) if doubling else weight.shape[-1]
+        terms = pieces[0].shape[1] * side**2
         # Rounding adds up to half a unit to each weight.
         room = _EXACT - 1 - MOST * terms / 2
         fits = (room / (most * MOST + bias.abs() + 1e-9)).clamp_max(2.0**16)
@@ -87,7 +89,7 @@ def layer(
         [piece.transpose(0, 1).contiguous() for piece in whole] if doubling else whole,
         (bias * scale).round().float().to(device),
         (2.0 ** (bits - UNIT_BITS) / scale).float().to(device)[:, None, None],
-        1 if doubling else weight.shape[-1] // 2,
+        (weight.shape[-1] - 1) // 2 if doubling else weight.shape[-1] // 2,
         doubling,
     )
 
@@ -96,10 +98,9 @@ def _largest_sum(weight: Tensor, doubling: bool) -> Tensor:
     """The sum of the sizes of the weights that meet at an output, for each map of outputs."""
     if not doubling:
         return weight.abs().flatten(1).sum(1)
-    # Of four outputs side by side each sees two by two of the weights.
-    apart = weight.abs().reshape(*weight.shape[:2], 2, 2, 2, 2)
-    largest: Tensor = apart.sum((1, 2, 4)).flatten(1).amax(1)
-    return largest
+    # Four outputs side by side see every other of the weights each.
+    apart = [weight[..., i::2, j::2].abs().flatten(1).sum(1) for i in range(2) for j in range(2)]
+    return torch.stack(apart).amax(0)
 
 
 def sums(x: Tensor, own: Layer) -> Tensor:
@@ -122,7 +123,8 @@ def _convolved(x: Tensor, own: Layer, weight: Tensor, bias: Tensor | None) -> Te
         if not on_cpu:
             x, weight = x.double(), weight.double()
             bias = None if bias is None else bias.double()
-        return conv_transpose2d(x, weight, bias, stride=2, padding=1).float()
+        last = weight.shape[-1] % 2
+        return conv_transpose2d(x, weight, bias, 2, own.padding, output_padding=last).float()
     if on_cpu:
         return conv2d(x, weight, bias, padding=own.padding)
     side, (_, _, height, width) = weight.shape[-1], x.shape
@@ -145,10 +147,13 @@ def proven(device: torch.device) -> None:
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.integers(-MOST, MOST + 1, (1, 32, 20, 24)))
     one = torch.ones(1, 1, 1, device=device)
-    for doubling, shape in ((False, (64, 32, 3, 3)), (True, (32, 64, 4, 4))):
+    shapes = ((False, (64, 32, 3, 3)), (True, (32, 64, 4, 4)), (True, (32, 64, 5, 5)))
+    for doubling, shape in shapes:
         # 1023 x 56 x 288 < 2^24
         weight = torch.from_numpy(rng.integers(-56, 57, shape))
-        own = Layer([weight.float().to(device)], torch.zeros(64, device=device), one, 1, doubling)
+        padding = (shape[-1] - 1) // 2
+        zeros = torch.zeros(64, device=device)
+        own = Layer([weight.float().to(device)], zeros, one, padding, doubling)
         with torch.inference_mode():
             found = sums(x.float().to(device), own).cpu().long()
         if not torch.equal(found, _added_up(x, weight, doubling)):
@@ -161,19 +166,22 @@ def proven(device: torch.device) -> None:
 def _added_up(x: Tensor, weight: Tensor, doubling: bool) -> Tensor:
     """A convolution of whole numbers, place by place."""
     _, _, height, width = x.shape
-    total = torch.zeros(1, 64, height + 2, width + 2, dtype=torch.int64)
+    side = weight.shape[-1]
+    edge = (side - 1) // 2
     if not doubling:
-        for i in range(3):
-            for j in range(3):
+        total = torch.zeros(1, 64, height + 2 * edge, width + 2 * edge, dtype=torch.int64)
+        for i in range(side):
+            for j in range(side):
                 part = torch.einsum("oi,bihw->bohw", weight[:, :, i, j], x)
-                total[..., 2 - i : 2 - i + height, 2 - j : 2 - j + width] += part
-        return total[..., 1:-1, 1:-1]
-    total = torch.zeros(1, 64, 2 * height + 2, 2 * width + 2, dtype=torch.int64)
-    for i in range(4):
-        for j in range(4):
+                down, right = side - 1 - i, side - 1 - j
+                total[..., down : down + height, right : right + width] += part
+        return total[..., edge : edge + height, edge : edge + width]
+    total = torch.zeros(1, 64, 2 * height + side, 2 * width + side, dtype=torch.int64)
+    for i in range(side):
+        for j in range(side):
             part = torch.einsum("io,bihw->bohw", weight[:, :, i, j], x)
             total[..., i : i + 2 * height : 2, j : j + 2 * width : 2] += part
-    return total[..., 1:-1, 1:-1]
+    return total[..., edge : edge + 2 * height, edge : edge + 2 * width]
 
 
 def exponentials(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -23,16 +23,15 @@ from lic_bench.codecs.cae_pca.model import (  # noqa: E402
     CaeNet,
     Settings,
     Windows,
-    added_up,
     kept,
-    mirrored,
     ycbcr,
 )
-from lic_bench.codecs.cae_pca.start import lapped, start  # noqa: E402
+from lic_bench.codecs.cae_pca.start import start  # noqa: E402
 from lic_bench.codecs.cae_pca.training import LocalRate, Plan, Session, components, plan_for  # noqa: E402
 from lic_bench.codecs.cae_pca.weights import read_weights, weights_file  # noqa: E402
 from lic_bench.learned.bitplanes import CONTEXTS  # noqa: E402
 from lic_bench.learned.data import Photographs  # noqa: E402
+from lic_bench.learned.lapped import added_up, lapped, mirrored  # noqa: E402
 from lic_bench.learned.options import TrainingOptions  # noqa: E402
 from lic_bench.learned.training import Clock, Recipe  # noqa: E402
 

@@ -12,6 +12,7 @@ from lic_bench.learned.bitplanes import CONTEXTS, Form, PlaneCoder, chances, cut
 
 FORM = Form((0, 0, 1), (0,), 6)
 UNSIGNED = Form((0,) * 4, (), 4, signed=False, split=False)
+WHOLE = Form((0, 0, 1, 0), (0, 2, 3), 3, split=False)
 
 
 def maps(form, height, width, seed, scale=3.0):
@@ -31,8 +32,8 @@ def cut_off(v, unknown):
 
 
 @given(
-    st.sampled_from([FORM, UNSIGNED]), st.integers(1, 13), st.integers(1, 13), st.integers(0, 99),
-    st.floats(0.01, 40), st.integers(0, 12),
+    st.sampled_from([FORM, UNSIGNED, WHOLE]), st.integers(1, 13), st.integers(1, 13),
+    st.integers(0, 99), st.floats(0.01, 40), st.integers(0, 12),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_maps_come_back_as_far_as_they_are_coded(form, height, width, seed, scale, halves):

@@ -12,14 +12,17 @@ from lic_bench.learned.exact import MOST, UNIT_BITS, exponentials, layer, proven
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("doubling", [False, True])
+@pytest.mark.parametrize(
+    ("doubling", "side"), [(False, 3), (False, 5), (True, 3), (True, 4), (True, 5)]
+)
 @pytest.mark.parametrize("inputs", [3, 64, 700])
-def test_layers_are_those_of_torch(doubling, inputs):
+def test_layers_are_those_of_torch(doubling, side, inputs):
     torch.manual_seed(inputs)
+    doubled = {"stride": 2, "padding": (side - 1) // 2, "output_padding": side % 2}
     if doubling:
-        made = torch.nn.ConvTranspose2d(inputs, 8, 4, stride=2, padding=1)
+        made = torch.nn.ConvTranspose2d(inputs, 8, side, **doubled)
     else:
-        made = torch.nn.Conv2d(inputs, 8, 3, padding=1)
+        made = torch.nn.Conv2d(inputs, 8, side, padding=side // 2)
     x = torch.randint(-MOST, MOST + 1, (1, inputs, 9, 7)).float()
     own = layer(made.weight.data, made.bias.data, UNIT_BITS, CPU, doubling)
     with torch.no_grad():
@@ -30,9 +33,9 @@ def test_layers_are_those_of_torch(doubling, inputs):
         again = own.bias.double()[:, None, None]
         for part, weight in zip(x.double().split(taken, 1), own.weights, strict=True):
             if doubling:
-                again = again + conv_transpose2d(part, weight.double(), stride=2, padding=1)
+                again = again + conv_transpose2d(part, weight.double(), **doubled)
             else:
-                again = again + conv2d(part, weight.double(), padding=1)
+                again = again + conv2d(part, weight.double(), padding=side // 2)
     assert torch.equal(found, (again * own.scale.double()).float().double())
     # Weights have 4 units in the mean at least: the rounding of each is an eighth of it at most.
     assert float((found - expected).square().mean().sqrt()) < 0.1 * float(expected.std())
