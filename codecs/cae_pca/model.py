@@ -20,7 +20,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import fold, max_pool2d
+from torch.nn.functional import max_pool2d
+
+from lic_bench.learned.lapped import added_up, mirrored
 
 STRIDE = 8
 """Pixels on a side of the block that one site of the latents stands for."""
@@ -76,28 +78,8 @@ class Windows(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """B x 32 x H x W to B x 1 x 8H x 8W."""
-        return added_up(self.weight.flatten(1).T @ y.flatten(2), y.shape[2], y.shape[3])
-
-
-def added_up(windows: Tensor, rows: int, columns: int) -> Tensor:
-    """Windows, B x 256 x (rows columns), to a plane: B x 1 x 8 rows x 8 columns."""
-    m = OVERLAP
-    size = (STRIDE * rows + 2 * m, STRIDE * columns + 2 * m)
-    x = fold(windows, size, 16, stride=STRIDE)
-    for axis in (2, 3):
-        x = x.transpose(axis, 3)
-        inner = x[..., m:-m].clone()
-        inner[..., :m] += x[..., :m].flip(3)
-        inner[..., -m:] += x[..., -m:].flip(3)
-        x = inner.transpose(axis, 3)
-    return x
-
-
-def mirrored(x: Tensor) -> Tensor:
-    """A plane with 4 pixels more on each side, its own mirror image."""
-    m = OVERLAP
-    x = torch.cat([x[..., :m].flip(3), x, x[..., -m:].flip(3)], 3)
-    return torch.cat([x[..., :m, :].flip(2), x, x[..., -m:, :].flip(2)], 2)
+        windows = self.weight.flatten(1).T @ y.flatten(2)
+        return added_up(windows, y.shape[2], y.shape[3], STRIDE)
 
 
 class CaeNet(nn.Module):
@@ -150,7 +132,7 @@ class CaeNet(nn.Module):
         """
         y = self.encoder(x)
         if self.settings.linear:
-            y = (_REACH * y + self.analysis(mirrored(x))) / SAMPLE
+            y = (_REACH * y + self.analysis(mirrored(x, OVERLAP))) / SAMPLE
         return torch.einsum("bnhw,bnm->bmhw", y, self.rotation[plane])
 
     def decode(self, y: Tensor, plane: Tensor, point: Tensor) -> Tensor:
