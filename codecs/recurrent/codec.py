@@ -35,7 +35,7 @@ class Recurrent(Codec):
     """
 
     name = "recurrent"
-    points: Sequence[Point] = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16)
+    points: Sequence[Point] = (1, 2, 3, 5, 8, 12, 16)
     point_unit = "iterations"
     point_range = 1, 16
     requires = dict.fromkeys(("torch", "safetensors", "numba"), _INSTALL)

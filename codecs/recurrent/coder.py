@@ -88,7 +88,7 @@ class BitCoder:
     """
 
     def __init__(self, context: Mapping[str, NDArray[Any]], table: Table) -> None:
-        self.table, self._chances = table, chance_table()
+        self.table, self._chances, self.speed = table, chance_table(), _SPEED
         self._neighbours = neighbours()
         if not ((table.chosen >= 0) & (table.chosen < COEFFICIENTS)).all():
             raise ValueError("the table names coefficients that there are not")
@@ -208,7 +208,7 @@ class _Run:
         buffer = _iteration(
             mode, coder._weights[t], coder._chances, height, width, table.chosen[t],
             table.value[t], table.threshold[t], coder._neighbours, padded, self._known,
-            self._sums, state, buffer, self.cost,
+            self._sums, state, buffer, self.cost, coder.speed,
         )  # fmt: skip
         if mode == DECODE:
             symbols[:] = padded.reshape(-1, height + 2, width + 2)[:, 1:-1, 1:-1]
@@ -232,7 +232,7 @@ def _add(total, rows, row):  # type: ignore[no-untyped-def]
 @compiled
 def _iteration(  # type: ignore[no-untyped-def]
     mode, w, chances, height, width, chosen, value, threshold, neighbours, symbols, known, sums,
-    state, buffer, cost,
+    state, buffer, cost, speed,
 ):  # fmt: skip
     """Code the symbols of an iteration, pairs x sites with a border; returns the buffer."""
     wide, hidden = width + 2, sums.shape[1]
@@ -281,7 +281,7 @@ def _iteration(  # type: ignore[no-untyped-def]
                 chance = looked_up(logit + w.bias[k] + adapted, chances)
                 symbol = symbols[k, site]
                 bit = decide(mode, state, buffer, cost, chance, int(symbol != 0))
-                adapted += (((bit << PROBABILITY_BITS) - chance) * _SPEED) >> _SPEED_SHIFT
+                adapted += (((bit << PROBABILITY_BITS) - chance) * speed) >> _SPEED_SHIFT
                 if bit:
                     chance = looked_up(np.int64(w.sign[k, kind]), chances)
                     same = int((symbol > 0) == (difference >= 0))

@@ -88,10 +88,8 @@ def neighbours() -> NDArray[np.int64]:
 
 def size_class(size: Tensor, threshold: Tensor) -> Tensor:
     """The class of a size: 0 to `CLASSES` - 1, as `CLASS_BOUNDS` has it."""
-    return sum(
-        ((4 * size > bound * threshold).long() for bound in CLASS_BOUNDS),
-        start=torch.zeros_like(size),
-    )
+    bounds = torch.tensor(CLASS_BOUNDS, device=size.device) / 4
+    return torch.bucketize(size / threshold, bounds)
 
 
 class ContextModel(nn.Module):
@@ -135,26 +133,25 @@ class ContextModel(nn.Module):
             Whether each site is within the image: S x 9, bool.
         """
         sites, device = len(symbols), symbols.device
-        known = torch.zeros(sites, PLACES, COEFFICIENTS, dtype=torch.long, device=device)
+        known = torch.zeros(sites, PLACES, COEFFICIENTS, device=device)
         sums = torch.zeros(sites, self.bucket.shape[-1], device=device)
         beside = torch.from_numpy(neighbours()).to(device)
-        predict = (self.predict.half() * (1 << PREDICTION_BITS)).round().long()
-        bound = torch.tensor(BUCKET_BOUNDS, device=device) << PREDICTION_BITS
+        predict = self.predict.half().float()
         costs = []
         for t in range(table.iterations):
-            own, value, threshold = (
-                torch.from_numpy(x[t]).to(device)
-                for x in (table.chosen, table.value, table.threshold)
+            own = torch.from_numpy(table.chosen[t]).to(device)
+            value, threshold = (
+                torch.from_numpy(x[t]).float().to(device) for x in (table.value, table.threshold)
             )
-            symbol = symbols[:, :, t].long()
+            symbol = symbols[:, :, t].float()
             before = known[:, :, own]
             here = before.clone()
             here[:, :BEFORE] += symbol[:, :BEFORE] * value
             # How far the prediction lies from what is known.
             difference = (here * predict[:, own]).sum(1)
-            difference = difference - (before[:, CENTRE] << PREDICTION_BITS)
-            far = 8 * difference.abs()[..., None] >= bound * threshold[:, None]
-            bucket = far.long().sum(-1)
+            difference = difference - before[:, CENTRE]
+            bounds = torch.tensor(BUCKET_BOUNDS, device=device) / 8
+            bucket = torch.bucketize(difference.abs() / threshold, bounds, right=True)
             classes = size_class(here.abs(), threshold)
             near = known[:, CENTRE][:, beside[own].clamp_min(0)].abs()
             near = near * (beside[own] >= 0)
@@ -195,12 +192,23 @@ class Codes:
         self._symbols = pad(symbols, (1, 1, 1, 1)).permute(0, 3, 4, 1, 2).contiguous()
         self._inside = pad(torch.ones(height, width, dtype=torch.bool), (1, 1, 1, 1))
 
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """What lies around so many sites, drawn at random: what `ContextModel` takes."""
-        image, row, column = (torch.from_numpy(rng.integers(x, size=count)) for x in self.shape)
+    def windows(self, sites: Tensor) -> tuple[Tensor, Tensor]:
+        """What lies around sites, S x 3 (image, row, column): what `ContextModel` takes."""
+        image, row, column = sites.T
         steps = torch.tensor(NEAR).T + 1
         rows, columns = row[:, None] + steps[0], column[:, None] + steps[1]
         return self._symbols[image[:, None], rows, columns], self._inside[rows, columns]
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+        """The same of so many sites, drawn at random."""
+        drawn = np.stack([rng.integers(side, size=count) for side in self.shape], 1)
+        return self.windows(torch.from_numpy(drawn))
+
+    def log_odds(self) -> Tensor:
+        """The logarithm of the odds that a symbol is not 0: iterations x pairs."""
+        on = self._symbols.ne(0).sum((0, 1, 2)).float()
+        sites = float(np.prod(self.shape))
+        return ((on + 0.5) / (sites - on + 0.5)).log()
 
     def prediction(self, table: Table) -> Tensor:
         """The weights that predict a coefficient from those around, by least squares: 9 x 768."""

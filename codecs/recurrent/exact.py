@@ -18,16 +18,19 @@ from lic_bench.codecs.recurrent.context import SIZE_BITS, Table
 from lic_bench.codecs.recurrent.model import PRODUCTS, STRIDE, Decoder, Settings
 from lic_bench.learned.exact import MOST, UNIT_BITS, Layer, exponentials, layer, proven, sums
 from lic_bench.learned.lapped import added_up
+from lic_bench.learned.tiles import tiles
 
 PIXEL_BITS = 10
 """Binary places of a picture, in 8-bit steps."""
 _STATE_BITS = 9  # of what units see and keep
 _ONE = 1 << _STATE_BITS
-_FINER = 1 << (_STATE_BITS - UNIT_BITS)
+_FINER = _STATE_BITS - UNIT_BITS  # more than `layer` counts
 _OUT_BITS = 12  # of what the network adds, in units of the iteration's scale
 _MATRIX_BITS = 14  # of the windows of the linear path
 _COLOUR_BITS = 16  # of the matrix to RGB
 _DETAIL = 4
+_TILE = 256  # sites on a side of what a unit sees at once
+_MARGIN = 2  # what a site of its state depends on: a gate, and what that sees
 _LARGEST = 1 << (14 + PIXEL_BITS)  # of a picture, in units
 # Columns: what Y, Cb and Cr add to R, G and B (ITU-T T.871).
 _RGB = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]])
@@ -80,7 +83,7 @@ class ExactDecoder:
     def _layer(self, net: Mapping[str, Tensor], name: str, bits: int = _STATE_BITS) -> Layer:
         weight = net[f"{name}.weight"]
         bias = net.get(f"{name}.bias", torch.zeros(len(weight)))
-        return layer(weight / _FINER, bias, bits, self.device)
+        return layer(weight, bias * (1 << _FINER), bits - _FINER, self.device)
 
     def begin(self, rows: int, columns: int) -> Picture:
         """A picture of so many sites before its first iteration."""
@@ -108,7 +111,7 @@ class ExactDecoder:
         for index, (own, h) in enumerate(zip(self._units, states, strict=True)):
             if index == 2:
                 y = torch.cat([y, pixel_unshuffle(x, _DETAIL)], 1)
-            states[index] = _gru(y, h, *own)
+            states[index] = _unit(y, h, own)
             y = pixel_shuffle(states[index], 2)
         out = sums(y, self._last).round_().double()
         return (out * float(self._scale[iteration] * 2.0 ** (PIXEL_BITS - _OUT_BITS))).round_()
@@ -148,6 +151,15 @@ class Picture:
 
 def _rounded(x: Tensor, own: Layer) -> Tensor:
     return sums(x, own).round_()
+
+
+def _unit(x: Tensor, h: Tensor, own: list[Layer]) -> Tensor:
+    """The new state of a unit, tile by tile, which bounds the memory."""
+    state = torch.empty_like(h)
+    for tile in tiles(h.shape[2], h.shape[3], _TILE, _MARGIN):
+        outer, (rows, columns) = (..., *tile.outer()), tile.own()
+        state[..., rows, columns] = _gru(x[outer], h[outer], *own)[(..., *tile.within())]
+    return state
 
 
 def _gru(x: Tensor, h: Tensor, seen: Layer, gates: Layer, new: Layer) -> Tensor:

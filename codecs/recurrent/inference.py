@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,28 +49,27 @@ class Model:
         """Encode an image, uint8, H x W x 3, in so many iterations."""
         header = Header(image.shape[1], image.shape[0], point)
         pack(self.format, header, b"")  # refuses what does not fit, before there is work
-        symbols, _ = self.symbols(image, point)
+        symbols = np.stack([own for own, _ in self.iterations(image, point)])
         return pack(self.format, header, joined(self.coder.encode(symbols)))
 
-    def symbols(self, image: Image, iterations: int) -> tuple[NDArray[np.int8], Picture]:
-        """The symbols of an image, iterations x pairs x H/16 x W/16, and what they decode to."""
-        height, width, _ = image.shape
+    def iterations(self, image: Image, count: int) -> Iterator[tuple[NDArray[np.int8], Picture]]:
+        """Code an image: of each iteration its symbols, pairs x H/16 x W/16, and the picture."""
         x = torch.tensor(image).permute(2, 0, 1)[None].float()
-        x = pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+        x = pad(x, (0, -x.shape[3] % STRIDE, 0, -x.shape[2] % STRIDE), mode="replicate")
         x = ycbcr(x).to(self.device)
         state, _ = self.net.begin(x)
-        rows, columns = x.shape[2] // STRIDE, x.shape[3] // STRIDE
-        picture = self.decoder.begin(rows, columns)
-        found = np.empty((iterations, self.settings.pairs, rows, columns), np.int8)
+        picture = self.decoder.begin(x.shape[2] // STRIDE, x.shape[3] // STRIDE)
         # Full float32 on a GPU too, and the same from run to run.
-        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
-            for t in range(iterations):
+        exact = partial(
+            torch.backends.cudnn.flags, enabled=True, deterministic=True, allow_tf32=False
+        )
+        for t in range(count):
+            with torch.inference_mode(), exact():
                 state.picture = (picture.units / (1 << PIXEL_BITS)).float()
                 above, below = (self.net.encode(x, t, state)[0] > 0).to(torch.int8).chunk(2)
-                found[t] = (above - below).cpu().numpy()
-                picture.add(found[t], t)
-        return found, picture
+                found = (above - below).cpu().numpy()
+            picture.add(found, t)
+            yield found, picture
 
     def decode(self, stream: bytes) -> Image:
         """Decode a stream to uint8, H x W x 3: the same everywhere."""

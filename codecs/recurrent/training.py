@@ -51,9 +51,9 @@ FAST = Settings(
 )
 """The network that comes along."""
 _START, _START_SIDE = 12, 256  # batches of 16 crops that the start is made from
-_CODED, _CODED_SIDE = 24, 256  # batches of 8 crops whose bits the context model is trained on
-_SITES = 192  # of a step of the context model
-_CONTEXT_RATE = 3.0  # its learning rate, by the network's
+_CODED, _CODED_SIDE = 4, 256  # batches of 8 crops whose bits the context model is trained on
+_SITES = 96  # of a step of the context model
+_CONTEXT_RATE = 6.0  # its learning rate, by the network's
 
 
 @dataclass(frozen=True)
@@ -228,6 +228,8 @@ class Session(Stages):
                 found.append(symbols(net, ycbcr(crops)).cpu())
             codes = Codes(torch.cat(found))
             self.codec.context.predict.copy_(codes.prediction(table))
+            if not self.trainer.step:
+                self.codec.context.bias.copy_(codes.log_odds())
             self._codes = codes, table
         return self._codes
 
@@ -251,8 +253,9 @@ def plan_for(options: TrainingOptions) -> Plan:
         recipe = Recipe("paper", 5e-4, options.batch or 32, 32)
         return Plan(Settings(), recipe, (("network", options.steps or 1_000_000),), options.seed)
     recipe = Recipe("fast", 1.5e-3, options.batch or 4)
-    total = options.steps or 2400
-    stages = (("network", max(round(0.4 * total), 1)), ("context", max(round(0.6 * total), 1)))
+    total = options.steps or 800
+    network = max(round(total * 3 / 4), 1)
+    stages = (("network", network), ("context", max(total - network, 1)))
     return Plan(FAST, recipe, stages, options.seed)
 
 
