@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MAGIC = b"LICr"
 VERSION = 1
+CAUTION = 1.15
+"""What the encoder multiplies thresholds by: its gains grew beyond what bits are worth."""
 
 
 class Model:
@@ -37,6 +39,7 @@ class Model:
         self.device, self.settings = torch.device(device), settings
         self.net = RecurrentNet(settings).eval()
         self.net.load_state_dict(net)
+        self.net.linear.threshold.mul_(CAUTION)  # the decoder has a table of its own
         self.net.to(self.device)
         table = Table.of(*(net[f"linear.{name}"] for name in ("chosen", "value", "threshold")))
         self.coder = BitCoder({key: x.numpy() for key, x in context.items()}, table)

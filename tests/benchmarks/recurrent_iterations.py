@@ -5,7 +5,8 @@
 One encoding gives all points of an image, since a stream is the beginning of that of a higher
 point. Beside the bytes stand the bits that a histogram of each coefficient in each iteration would
 leave, known to the decoder for nothing. JPEG comes along, and the BD-rates against it. With
-``--without-network`` the linear path is alone.
+``--without encoder`` and ``--without decoder`` these networks do nothing, with both of
+them the linear path is alone.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import PIL.Image
 import torch
 
 from lic_bench.codecs.recurrent.codec import WEIGHTS
-from lic_bench.codecs.recurrent.inference import Model
+from lic_bench.codecs.recurrent.inference import CAUTION, Model
 from lic_bench.images.image import read_image
 from lic_bench.learned.parts import joined
 from lic_bench.metrics.builtin import image_metrics
@@ -71,11 +72,14 @@ def main() -> None:
     parser.add_argument("images", type=Path)
     parser.add_argument("--every", type=int, default=1, help="of the images, one in so many")
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
-    parser.add_argument("--without-network", action="store_true")
+    parser.add_argument("--without", choices=("encoder", "decoder"), action="append", default=[])
+    parser.add_argument("--caution", type=float, default=CAUTION, help="factor on thresholds")
     options = parser.parse_args()
     model = Model(options.weights, "cpu")
-    if options.without_network:
+    model.net.linear.threshold.mul_(options.caution / CAUTION)
+    if "decoder" in options.without:
         model.decoder.network = lambda picture, *_: torch.zeros_like(picture)
+    if "encoder" in options.without:
         for parameter in model.net.binariser.parameters():
             parameter.data.zero_()
     images = [read_image(path) for path in sorted(options.images.glob("*.png"))[:: options.every]]
