@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from lic_bench.errors import BitstreamError
 from lic_bench.learned.compiled import compiled
+from lic_bench.learned.parts import joined, separated
 from lic_bench.learned.rangecoder import (
     PROBABILITY_BITS,
     check_end,
@@ -128,9 +129,8 @@ class PlaneCoder:
                 if len(buffer) < needed:
                     buffer = np.concatenate([buffer, np.zeros(needed, np.uint8)])
                 run.code(_ENCODE, number, channel, state, buffer)
-            part = finish(state, buffer)
-            parts += [_length(len(part)), part]
-        return b"".join(parts)
+            parts.append(finish(state, buffer))
+        return joined(parts)
 
     def decode(
         self, code: bytes, height: int, width: int, halves: int
@@ -148,8 +148,7 @@ class PlaneCoder:
             Where the code is none of so many halves.
         """
         run = _Run(self, (len(self._group), height, width), halves)
-        parts = _parts(code, halves)
-        for number, part in enumerate(parts):
+        for number, part in enumerate(separated(code, halves)):
             buffer = np.frombuffer(part, np.uint8).copy()
             state = decoder(buffer)
             for channel in range(len(self._group)):
@@ -175,23 +174,6 @@ class PlaneCoder:
             for channel in range(len(v)):
                 run.code(_COUNT, number, channel, state, buffer)
         return float(run.cost[0])
-
-
-def cut(code: bytes, halves: int) -> bytes:
-    """The code of the first halves alone.
-
-    Raises
-    ------
-    BitstreamError
-        Where it has fewer.
-    """
-    rest, taken = memoryview(code), 0
-    for _ in range(halves):
-        size, used = _read_length(rest[taken:])
-        taken += used + size
-        if taken > len(code):
-            raise BitstreamError("the payload ends within a plane")
-    return code[:taken]
 
 
 def chances(counts: NDArray[np.int64]) -> NDArray[np.uint16]:
@@ -289,41 +271,6 @@ class _Run:
     def _inner(self, x: NDArray[Any]) -> NDArray[Any]:
         height, width = self._shape
         return x.reshape(len(x), height + 2, width + 2)[:, 1:-1, 1:-1]
-
-
-def _length(size: int) -> bytes:
-    """A length, seven bits a byte, the lowest first."""
-    out = bytearray()
-    while size > 127:
-        out.append(size & 127 | 128)
-        size >>= 7
-    out.append(size)
-    return bytes(out)
-
-
-def _read_length(code: memoryview) -> tuple[int, int]:
-    """A length, and the bytes that it takes."""
-    size = 0
-    for used in range(min(len(code), 5)):
-        size |= (code[used] & 127) << (7 * used)
-        if code[used] < 128:
-            if used and not code[used]:
-                break
-            return size, used + 1
-    raise BitstreamError("the payload has no length for a plane")
-
-
-def _parts(code: bytes, halves: int) -> list[bytes]:
-    rest, parts = memoryview(code), []
-    for _ in range(halves):
-        size, used = _read_length(rest)
-        if size > len(rest) - used:
-            raise BitstreamError("the payload ends within a plane")
-        parts.append(bytes(rest[used : used + size]))
-        rest = rest[used + size :]
-    if len(rest):
-        raise BitstreamError("the payload goes on after its last plane")
-    return parts
 
 
 @compiled

@@ -11,8 +11,6 @@ The loops are compiled by numba when they first run; the compiled code is kept f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +18,8 @@ from numpy.typing import NDArray
 
 from lic_bench.errors import BitstreamError
 from lic_bench.learned.compiled import compiled
+from lic_bench.learned.logits import COST, DECODE, ENCODE, chance_table, decide, looked_up
+from lic_bench.learned.logits import PLACES as _LOGIT_BITS
 from lic_bench.learned.pyramid import FRACTION_BITS, phases, rebuild
 from lic_bench.learned.rangecoder import (
     AT,
@@ -29,8 +29,6 @@ from lic_bench.learned.rangecoder import (
     encoder,
     finish,
     past_the_end,
-    put,
-    take,
 )
 from lic_bench.learned.surroundings import (
     BEFORE,
@@ -55,12 +53,9 @@ _DIFFERENCE_SHIFT = FRACTION_BITS - _SIZE_BITS
 _WEIGHT_BITS = 12  # of the weights of the hidden layer
 _SUM_BITS = _WEIGHT_BITS + _SIZE_BITS  # of the sums that make a feature
 _FEATURE_BITS = 8  # of the clipped features
-_OUT_BITS = 10  # of the weights behind them
-_LOGIT_BITS = 6  # of a logit when it is looked up
-_LARGEST_LOGIT = 11
+_OUT_BITS = _LOGIT_BITS - _FEATURE_BITS  # of the weights behind them
 _EXACT = 1 << 31
 _SPEED = 128  # a decision moves the logit of its kind by its surprise times this, in 2^-12
-_ENCODE, _DECODE, _COST = 0, 1, 2
 _WIDTH = 64  # hidden features; loops of a known length take half of the time
 _ROOM = 96  # bytes, more than a number takes
 _ESCAPES = 16  # places of a number beyond the heads, at most
@@ -73,11 +68,8 @@ _BUCKET_BOUNDS = np.array([-(-round(100 * bound) * _UNIT // 100) for bound in BU
 _FEATURE_SHIFT = _SUM_BITS - _FEATURE_BITS
 _FEATURE_HALF = 1 << (_FEATURE_SHIFT - 1)
 _FEATURE_MOST = CLIP << _FEATURE_BITS
-_LOGIT_SHIFT = _FEATURE_BITS + _OUT_BITS - _LOGIT_BITS
-_LOGIT_HALF = 1 << (_LOGIT_SHIFT - 1)
-_LOGIT_BOUND = _LARGEST_LOGIT << _LOGIT_BITS
 _NUMBERS = 2 * LARGEST + 1
-_SPEED_SHIFT = 12 - (_FEATURE_BITS + _OUT_BITS - PROBABILITY_BITS)
+_SPEED_SHIFT = 12 - (_LOGIT_BITS - PROBABILITY_BITS)
 _SIZES = sizes(2 * LARGEST).astype(np.int32)
 _HALF = 1 << (PROBABILITY_BITS - 1)
 
@@ -141,22 +133,22 @@ class ValueCoder:
     def __init__(self, context: Mapping[str, NDArray[Any]], form: Structure) -> None:
         self.form = form
         self._weights = _integers(context, form)
-        self._chances = _chance_table()
+        self._chances = chance_table()
         self.speed = _SPEED
 
     def encode(self, v: NDArray[np.int8], point: int) -> bytes:
         """Code the numbers of M x H x W, within their reach, at an operating point."""
-        state, _, buffer, _ = self._run(_ENCODE, v, point, np.empty(0, np.uint8))
+        state, _, buffer, _ = self._run(ENCODE, v, point, np.empty(0, np.uint8))
         return finish(state, buffer)
 
     def cost(self, v: NDArray[np.int8], point: int) -> float:
         """What the numbers should cost by the model's chances, in bits."""
-        _, cost, _, _ = self._run(_COST, v, point, np.empty(0, np.uint8))
+        _, cost, _, _ = self._run(COST, v, point, np.empty(0, np.uint8))
         return float(cost.sum())
 
     def costs(self, v: NDArray[np.int8], point: int) -> NDArray[np.float64]:
         """What the numbers of each channel should cost, in bits; first the levels: 1 + M."""
-        _, cost, _, _ = self._run(_COST, v, point, np.empty(0, np.uint8))
+        _, cost, _, _ = self._run(COST, v, point, np.empty(0, np.uint8))
         return cost
 
     def decode(self, stream: bytes, height: int, width: int, point: int) -> NDArray[np.int8]:
@@ -171,7 +163,7 @@ class ValueCoder:
         """
         code = np.frombuffer(stream, np.uint8).copy()  # numba tells what is read-only apart
         v = np.zeros((self.form.channels, height, width), np.int8)
-        state, _, _, sound = self._run(_DECODE, v, point, code)
+        state, _, _, sound = self._run(DECODE, v, point, code)
         if not sound:
             raise BitstreamError("the payload is no code of symbols")
         check_end(state, code)
@@ -182,9 +174,9 @@ class ValueCoder:
     ) -> tuple[NDArray[np.uint64], NDArray[np.float64], NDArray[np.uint8], bool]:
         """Code tile by tile; a decoder fills `v`."""
         channels, height, width = v.shape
-        state = decoder(code) if mode == _DECODE else encoder()
+        state = decoder(code) if mode == DECODE else encoder()
         cost = np.zeros(1 + channels)
-        buffer = np.zeros(1 << 16, np.uint8) if mode == _ENCODE else code
+        buffer = np.zeros(1 << 16, np.uint8) if mode == ENCODE else code
         adapted = np.zeros((channels, HEADS), np.int32)
         escapes = np.full(_ESCAPES, _HALF, np.int32)
         for top in range(0, height, TILE):
@@ -208,7 +200,7 @@ class ValueCoder:
         sides = (height + 2 * REACH, width + 2 * REACH)
         numbers = np.pad(v, ((0, 0), *border)).reshape(channels, -1)
         level = np.zeros((height, width), np.uint8)
-        if mode != _DECODE:
+        if mode != DECODE:
             level = self.form.levels(v[None])[0]
         level = np.pad(level, border).reshape(-1)
         phase = np.pad(phases(height, width), border).reshape(-1)
@@ -233,29 +225,9 @@ class ValueCoder:
                 plane = planes[first].reshape(sides)
                 plane[inner] = rebuild(numbers[first].reshape(sides)[inner])
                 _tell_mean(self._weights, first, height, width, planes, level, sums, predictions)
-        if mode == _DECODE:
+        if mode == DECODE:
             v[:] = numbers.reshape(channels, *sides)[(slice(None), *inner)]
         return buffer, True
-
-
-@compiled
-def _decide(mode, state, buffer, cost, chance, bit):  # type: ignore[no-untyped-def]
-    """Code one decision; returns it."""
-    if mode == _ENCODE:
-        put(state, buffer, bit, chance)
-    elif mode == _DECODE:
-        bit = take(state, buffer, chance)
-    else:
-        share = chance / (1 << PROBABILITY_BITS)
-        cost[0] -= np.log2(share if bit else 1 - share)
-    return bit
-
-
-@compiled
-def _looked_up(logit, chances):  # type: ignore[no-untyped-def]
-    """The chance of a 1, in 2^-16, of a logit."""
-    index = (logit + _LOGIT_HALF) >> _LOGIT_SHIFT
-    return chances[min(max(index, -_LOGIT_BOUND), _LOGIT_BOUND) + _LOGIT_BOUND]
 
 
 @compiled
@@ -352,9 +324,9 @@ def _levels(mode, w, chances, point, height, width, level, state, buffer, cost):
     total, feature = np.empty(_WIDTH, np.int32), np.empty(_WIDTH, np.int32)
     start, vectors, out, bias = w.level_point, w.level_near, w.level_out, w.level_bias
     for i in range(height):
-        if mode == _ENCODE:
+        if mode == ENCODE:
             buffer = _grown(state, buffer, _ROOM * width)
-        elif mode == _DECODE and past_the_end(state, buffer):
+        elif mode == DECODE and past_the_end(state, buffer):
             return buffer, False
         for j in range(width):
             site = (i + REACH) * wide + j + REACH
@@ -367,8 +339,8 @@ def _levels(mode, w, chances, point, height, width, level, state, buffer, cost):
             node, symbol = 1, np.int64(level[site]) - 1
             for shift in range(3, -1, -1):
                 logit = _dot(feature, out, node) + bias[node, point]
-                chance = _looked_up(logit, chances)
-                bit = _decide(mode, state, buffer, cost, chance, symbol >> shift & 1)
+                chance = looked_up(logit, chances)
+                bit = decide(mode, state, buffer, cost, chance, symbol >> shift & 1)
                 node = 2 * node + bit
             level[site] = node - LEVELS + 1
     return buffer, True
@@ -425,9 +397,9 @@ def _channels(  # type: ignore[no-untyped-def]
         top = min(HEADS, reach[c] + 1)
         spent = cost[1 + c : 2 + c]
         for i in range(height):
-            if mode == _ENCODE:
+            if mode == ENCODE:
                 buffer = _grown(state, buffer, _ROOM * width)
-            elif mode == _DECODE and past_the_end(state, buffer):
+            elif mode == DECODE and past_the_end(state, buffer):
                 return buffer, False
             for j in range(width):
                 site = (i + REACH) * wide + j + REACH
@@ -488,9 +460,9 @@ def _channels(  # type: ignore[no-untyped-def]
                     logit += bucket_bias[c, head, kind] + adapted[c, head]
                     if is_mean:
                         logit += phase_bias[c, head, phase]
-                    chance = _looked_up(logit, chances)
+                    chance = looked_up(logit, chances)
                     told = not negative if head == 1 else bool(size >= max(head, 1))
-                    bit = _decide(mode, state, buffer, spent, chance, int(told))
+                    bit = decide(mode, state, buffer, spent, chance, int(told))
                     surprise = (bit << PROBABILITY_BITS) - chance
                     adapted[c, head] += (surprise * speed) >> _SPEED_SHIFT
                     if head == 1:
@@ -504,7 +476,7 @@ def _channels(  # type: ignore[no-untyped-def]
                     found += _escape(mode, state, buffer, spent, escapes, size - found)
                     if found > 2 * LARGEST:
                         return buffer, False
-                if mode == _DECODE:
+                if mode == DECODE:
                     number = np.int64(-flip * found if negative else flip * found)
                     if abs(number) > reach[c]:
                         return buffer, False
@@ -561,7 +533,7 @@ def _escape(mode, state, buffer, cost, escapes, rest):  # type: ignore[no-untype
     length, whole = 0, rest + 1
     while length < _ESCAPES - 1:
         chance = escapes[length]
-        bit = _decide(mode, state, buffer, cost, chance, 1 if whole >> (length + 1) else 0)
+        bit = decide(mode, state, buffer, cost, chance, 1 if whole >> (length + 1) else 0)
         moved = chance + (((bit << PROBABILITY_BITS) - chance) >> 4)
         escapes[length] = min(max(moved, _RAREST), (1 << PROBABILITY_BITS) - _RAREST)
         if not bit:
@@ -569,7 +541,7 @@ def _escape(mode, state, buffer, cost, escapes, rest):  # type: ignore[no-untype
         length += 1
     result = 1
     for shift in range(length - 1, -1, -1):
-        bit = _decide(mode, state, buffer, cost, _HALF, whole >> shift & 1)
+        bit = decide(mode, state, buffer, cost, _HALF, whole >> shift & 1)
         result = 2 * result + bit
     return result - 1
 
@@ -665,14 +637,3 @@ def _integers(context: Mapping[str, NDArray[Any]], form: Structure) -> _Weights:
             for name, part in {**rows, **others}.items()
         }
     )
-
-
-@lru_cache(maxsize=1)
-def _chance_table() -> Integers:
-    """Logits to chances in 2^-16. `Decimal` rounds correctly, hence alike, on every machine."""
-    scale = Decimal(1 << PROBABILITY_BITS)
-    values = [
-        int((scale / (1 + (Decimal(-q) / (1 << _LOGIT_BITS)).exp())).to_integral_value())
-        for q in range(-_LOGIT_BOUND, _LOGIT_BOUND + 1)
-    ]
-    return np.array(values).clip(1, (1 << PROBABILITY_BITS) - 1).astype(np.int32)

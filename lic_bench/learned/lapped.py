@@ -1,9 +1,9 @@
-"""The lapped orthogonal transform, a start for linear paths beside a network.
+"""Lapped orthogonal transforms, a start for linear paths beside a network.
 
 H. S. Malvar, D. H. Staelin, "The LOT: transform coding without blocking effects", IEEE Transactions
-on Acoustics, Speech, and Signal Processing 37 (4), 1989: windows of 16 samples at a stride of 8,
+on Acoustics, Speech, and Signal Processing 37 (4), 1989: windows of 2N samples at a stride of N,
 made of the discrete cosine transform and the principal components of what that leaves of a signal
-of correlation 0.95.
+of correlation 0.95. At the border a plane goes on as its own mirror image.
 """
 
 from __future__ import annotations
@@ -15,26 +15,32 @@ from torch import Tensor
 from torch.nn.functional import fold
 
 STRIDE = 8
-"""Pixels on a side of the block that one site stands for."""
+"""Pixels on a side of the block that one site stands for, where nothing else is said."""
 WINDOW = 16
-"""Pixels on a side of a window."""
+"""Pixels on a side of a window at that stride."""
 OVERLAP = 4
-"""Pixels by which a window reaches over each edge of its block."""
+"""Pixels by which a window reaches over each edge of its block, at that stride."""
 _CORRELATION = 0.95
 
 
-def lapped() -> NDArray[np.float64]:
-    """The windows of the transform: 8 x 16, orthonormal to each other and to their neighbours."""
-    k, half = np.arange(STRIDE), STRIDE // 2
-    dct = np.cos((2 * k[None] + 1) * k[:, None] * np.pi / (2 * STRIDE)) / 2
+def lapped(stride: int = STRIDE) -> NDArray[np.float64]:
+    """The windows of the transform: N x 2N, orthonormal to each other and to their neighbours.
+
+    Parameters
+    ----------
+    stride
+        N, even.
+    """
+    k, half = np.arange(stride), stride // 2
+    dct = np.cos((2 * k[None] + 1) * k[:, None] * np.pi / (2 * stride)) * np.sqrt(2 / stride)
     dct[0] /= np.sqrt(2)
     even, odd = dct[::2], dct[1::2]
     difference, mirror = even - odd, (even - odd)[:, ::-1]
     first = np.block([[difference, mirror], [difference, -mirror]]) / 2
-    distance = np.abs(np.subtract.outer(np.arange(WINDOW), np.arange(WINDOW)))
+    distance = np.abs(np.subtract.outer(np.arange(2 * stride), np.arange(2 * stride)))
     covariance = first @ _CORRELATION**distance @ first.T
-    windows = np.zeros((STRIDE, WINDOW))
-    for rows, place in ((slice(0, half), 0), (slice(half, STRIDE), 1)):
+    windows = np.zeros((stride, 2 * stride))
+    for rows, place in ((slice(0, half), 0), (slice(half, stride), 1)):
         # Even windows and odd ones: between them there is no correlation.
         values, vectors = np.linalg.eigh(covariance[rows, rows])
         windows[place::2] = vectors[:, np.argsort(-values)].T @ first[rows]
@@ -48,15 +54,14 @@ def products() -> Tensor:
     return torch.from_numpy(both).float().reshape(-1, 1, WINDOW, WINDOW)
 
 
-def mirrored(x: Tensor) -> Tensor:
-    """Planes with 4 pixels more on each side, their own mirror image."""
-    m = OVERLAP
+def mirrored(x: Tensor, m: int = OVERLAP) -> Tensor:
+    """Planes, B x C x H x W, with m pixels more on each side: their own mirror image."""
     x = torch.cat([x[..., :m].flip(3), x, x[..., -m:].flip(3)], 3)
     return torch.cat([x[..., :m, :].flip(2), x, x[..., -m:, :].flip(2)], 2)
 
 
-def added_up(windows: Tensor, rows: int, columns: int) -> Tensor:
-    """Add up windows at a stride of 8: the inverse of a lapped transform.
+def added_up(windows: Tensor, rows: int, columns: int, stride: int = STRIDE) -> Tensor:
+    """Add up windows at a stride of N: the inverse of a lapped transform.
 
     At the border of the picture, what reaches over it is folded back, as if the picture went on as
     its own mirror image.
@@ -64,15 +69,15 @@ def added_up(windows: Tensor, rows: int, columns: int) -> Tensor:
     Parameters
     ----------
     windows
-        B x (256 planes) x (rows columns).
+        B x (4N² planes) x (rows columns).
 
     Returns
     -------
-    B x planes x 8 rows x 8 columns.
+    B x planes x N rows x N columns.
     """
-    m = OVERLAP
-    size = (STRIDE * rows + 2 * m, STRIDE * columns + 2 * m)
-    x = fold(windows, size, WINDOW, stride=STRIDE)
+    m = stride // 2
+    size = (stride * rows + 2 * m, stride * columns + 2 * m)
+    x = fold(windows, size, 2 * stride, stride=stride)
     for axis in (2, 3):
         x = x.transpose(axis, 3)
         inner = x[..., m:-m].clone()
@@ -83,7 +88,7 @@ def added_up(windows: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def added_up_exactly(windows: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same of a plane, in whole numbers below 2^53, which no order of sums changes.
+    """The same of a plane, at a stride of 8, in whole numbers below 2^53, which no order of sums changes.
 
     Parameters
     ----------

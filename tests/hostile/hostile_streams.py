@@ -324,6 +324,14 @@ def targets(folder: Path) -> list[Target]:
             bytes_per_pixel=150,
             seconds_per_megapixel=60,
         ),
+        Target(
+            "recurrent",
+            "recurrent",
+            forge=_forged_content_weighted,  # its container is the same
+            claim=_claimed(rb"^.{9}", "<HH"),
+            bytes_per_pixel=300,  # its units keep a state of the whole picture
+            seconds_per_megapixel=60,
+        ),
         *_networks(folder),
         Target(
             "programs", "copy", (copy,), forge=_forged_sizes("<HH"), claim=_claimed(rb"^", "<HH")

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 pytest.importorskip("numba")
 
 from lic_bench import BitstreamError
-from lic_bench.learned.bitplanes import CONTEXTS, Form, PlaneCoder, chances, cut
+from lic_bench.learned.bitplanes import CONTEXTS, Form, PlaneCoder, chances
+from lic_bench.learned.parts import cut
 
 FORM = Form((0, 0, 1), (0,), 6)
 UNSIGNED = Form((0,) * 4, (), 4, signed=False, split=False)
