@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lic_bench.codecs.cae_pca.model import LATENTS, OVERLAP, PLANES, STRIDE, Settings
+from lic_bench.codecs.cae_pca.model import LATENTS, PLANES, Settings
 from lic_bench.learned.exact import MOST, UNIT_BITS, exponentials, layer, proven, sums
+from lic_bench.learned.lapped import OVERLAP, STRIDE
 
 _VALUE_BITS = 8  # binary places of latents, in 8-bit steps
 _MATRIX_BITS = 14  # of the rotation and of the windows

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch.nn.functional import pad
 
 from lic_bench.codecs.cae_pca.exact import ExactDecoder
-from lic_bench.codecs.cae_pca.model import PLANES, STRIDE, CaeNet, ycbcr
+from lic_bench.codecs.cae_pca.model import PLANES, CaeNet, ycbcr
 from lic_bench.codecs.cae_pca.weights import form, read_weights
 from lic_bench.errors import BitstreamError, UnavailableError
 from lic_bench.learned.bitplanes import PlaneCoder, cut
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
+from lic_bench.learned.lapped import STRIDE
 
 if TYPE_CHECKING:
     from lic_bench.images.image import Image

@@ -20,16 +20,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import fold, max_pool2d
+from torch.nn.functional import max_pool2d
 
-STRIDE = 8
-"""Pixels on a side of the block that one site of the latents stands for."""
+from lic_bench.learned.lapped import STRIDE, added_up, mirrored
+
 LATENTS = 32
 """Feature maps of a plane."""
 PLANES = 3
 """Y, Cb, Cr."""
-OVERLAP = 4
-"""Pixels by which a window of the linear path reaches over each edge of its block."""
 SAMPLE = 2048 / 127.5
 """What a latent of 1 is in samples: beside the linear path latents count 2048 8-bit steps."""
 _REACH = 1 / 8  # of an output of the encoder's network beside the linear path
@@ -77,27 +75,6 @@ class Windows(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """B x 32 x H x W to B x 1 x 8H x 8W."""
         return added_up(self.weight.flatten(1).T @ y.flatten(2), y.shape[2], y.shape[3])
-
-
-def added_up(windows: Tensor, rows: int, columns: int) -> Tensor:
-    """Windows, B x 256 x (rows columns), to a plane: B x 1 x 8 rows x 8 columns."""
-    m = OVERLAP
-    size = (STRIDE * rows + 2 * m, STRIDE * columns + 2 * m)
-    x = fold(windows, size, 16, stride=STRIDE)
-    for axis in (2, 3):
-        x = x.transpose(axis, 3)
-        inner = x[..., m:-m].clone()
-        inner[..., :m] += x[..., :m].flip(3)
-        inner[..., -m:] += x[..., -m:].flip(3)
-        x = inner.transpose(axis, 3)
-    return x
-
-
-def mirrored(x: Tensor) -> Tensor:
-    """A plane with 4 pixels more on each side, its own mirror image."""
-    m = OVERLAP
-    x = torch.cat([x[..., :m].flip(3), x, x[..., -m:].flip(3)], 3)
-    return torch.cat([x[..., :m, :].flip(2), x, x[..., -m:, :].flip(2)], 2)
 
 
 class CaeNet(nn.Module):

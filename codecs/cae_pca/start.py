@@ -1,41 +1,18 @@
 """A start from what is known: the linear path as a lapped orthogonal transform.
 
-H. S. Malvar, D. H. Staelin, "The LOT: transform coding without blocking effects", IEEE Transactions
-on Acoustics, Speech, and Signal Processing 37 (4), 1989: windows of 16 samples at a stride of 8,
-made of the discrete cosine transform and the principal components of what that leaves of a signal
-of correlation 0.95. Of the 64 products of two windows the 32 are kept that have the most energy in
-photographs.
+Of the 64 products of two windows of `lic_bench.learned.lapped` the 32 are kept that have the most
+energy in photographs.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from lic_bench.codecs.cae_pca.model import LATENTS, SAMPLE, STRIDE, CaeNet, mirrored
-
-_CORRELATION = 0.95
-
-
-def lapped() -> NDArray[np.float64]:
-    """The windows of the transform: 8 x 16, orthonormal to each other and to their neighbours."""
-    k, half = np.arange(STRIDE), STRIDE // 2
-    dct = np.cos((2 * k[None] + 1) * k[:, None] * np.pi / (2 * STRIDE)) / 2
-    dct[0] /= np.sqrt(2)
-    even, odd = dct[::2], dct[1::2]
-    difference, mirror = even - odd, (even - odd)[:, ::-1]
-    first = np.block([[difference, mirror], [difference, -mirror]]) / 2
-    distance = np.abs(np.subtract.outer(np.arange(16), np.arange(16)))
-    covariance = first @ _CORRELATION**distance @ first.T
-    windows = np.zeros((STRIDE, 2 * STRIDE))
-    for rows, place in ((slice(0, half), 0), (slice(half, STRIDE), 1)):
-        # Even windows and odd ones: between them there is no correlation.
-        values, vectors = np.linalg.eigh(covariance[rows, rows])
-        windows[place::2] = vectors[:, np.argsort(-values)].T @ first[rows]
-    return windows
+from lic_bench.codecs.cae_pca.model import LATENTS, SAMPLE, STRIDE, CaeNet
+from lic_bench.learned.lapped import lapped, mirrored
 
 
 def start(net: CaeNet, luma: Tensor) -> None:
