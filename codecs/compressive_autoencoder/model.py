@@ -13,6 +13,7 @@ ICLR 2017 (arXiv 1703.00395), sections 2 and 3. With its default settings
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,9 @@ SLOPE = 0.125
 """Of the leaky rectifier below 0, which the paper leaves open; a power of two is exact."""
 MIXED = 6
 """Gaussians of a mixture."""
+STEPS = (113.0, 80.0, 56.6, 40.0, 28.3, 20.0, 14.1, 10.0)
+"""Of the quantiser, in 8-bit steps of luma, at each rate: what a bit is worth follows from them."""
+_WORTH = 0.13  # squared error that a bit a pixel is worth at a step of 1: ln 2 / 6, and a dead zone
 _BEFORE, _AFTER = 34, 35  # pixels that convolutions without padding take off
 
 
@@ -53,7 +57,7 @@ class Settings:
 
 
 class Residual(nn.Module):
-    """x + conv(relu(conv(x))), of 3x3 convolutions; without padding 2 pixels smaller on each side."""
+    """x + conv(relu(conv(x))), of 3x3; without padding 2 pixels smaller on each side."""
 
     def __init__(self, channels: int, padding: int) -> None:
         super().__init__()
@@ -132,6 +136,30 @@ class CompressiveAutoencoder(nn.Module):
         """Coefficients of images in steps: `analyse`, then `scaled`."""
         return self.scaled(self.analyse(x), rate)
 
+    def quantised(self, z: Tensor, rate: Tensor, bits: Callable[[Tensor], Tensor]) -> Tensor:
+        """Whole numbers for coefficients in steps.
+
+        The nearest; beside a linear path, where an error in a coefficient is known to be one in the
+        picture, the next towards 0 if what it saves in bits is worth more.
+
+        Parameters
+        ----------
+        z
+            What `encode` gives: B x 96 x H x W.
+        rate
+            B, int64.
+        bits
+            Tells what whole numbers cost, each, of z's shape.
+        """
+        whole = z.round()
+        if not self.settings.linear:
+            return whole
+        less = whole - whole.sign()
+        # Of orthonormal coefficients of RGB, in squared steps.
+        worth = 3 * worth_of(rate)[:, None] * (2 * self.log_scale[rate]).exp()
+        saved = (bits(whole) - bits(less)) * worth[:, :, None, None]
+        return torch.where((z - less).square() - (z - whole).square() < saved, less, whole)
+
     def decode(self, z: Tensor, rate: Tensor) -> Tensor:
         """Images, B x 3 x 8H x 8W, 8-bit steps in float, not clipped, of rounded coefficients."""
         y = z * (-self.log_scale[rate]).exp()[:, :, None, None]
@@ -142,6 +170,11 @@ class CompressiveAutoencoder(nn.Module):
         x = self.decoder(z * self.log_gain[rate].exp()[:, :, None, None])
         x = x * self.log_step[rate].exp()[:, None, None, None]
         return x + synthesised(y, self.synthesis) + mean
+
+
+def worth_of(rate: Tensor) -> Tensor:
+    """The squared error, in 8-bit steps, that a bit a pixel is worth at each rate: B."""
+    return _WORTH * torch.tensor(STEPS, device=rate.device)[rate].square()
 
 
 def synthesised(y: Tensor, windows: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """A start from what is known: the linear path as a lapped orthogonal transform.
 
-Of the products of two windows of `lic_bench.learned.lapped` and a principal component of colour, 192
-for each block of 8x8, the 96 are kept that have the most energy in photographs. All are orthonormal:
-an error in any of them is the same error in RGB.
+Of the products of two windows of `lic_bench.learned.lapped` and a principal component of colour,
+192 for each block of 8x8, the 96 are kept that have the most energy in photographs. All are
+orthonormal: an error in any of them is the same error in RGB.
 """
 
 from __future__ import annotations

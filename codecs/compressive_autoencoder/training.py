@@ -8,15 +8,18 @@ The paper's (``--recipe paper``) has two stages:
 ``scales``
     The scales of all rates, and their mixtures, with the network as it is (section 2.3).
 
-The fast recipe (``--recipe fast``) starts from a lapped transform, and has one stage:
+The fast recipe (``--recipe fast``) starts from a lapped transform:
 
 ``all``
     Everything at once, for all rates.
+``decoder``
+    The decoder alone, on coefficients as they will be chosen when images are coded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,9 +30,11 @@ from torch import Tensor, nn
 
 from lic_bench.codecs.compressive_autoencoder.model import (
     LATENTS,
+    STEPS,
     CompressiveAutoencoder,
     Mixtures,
     Settings,
+    worth_of,
 )
 from lic_bench.codecs.compressive_autoencoder.start import normalise, start
 from lic_bench.codecs.compressive_autoencoder.weights import (
@@ -53,11 +58,9 @@ ROUNDINGS: dict[Rounding, Callable[[Tensor], Tensor]] = {
     "noise": noisy,
     "stochastic": stochastic,
 }
-STEPS = (80.0, 56.6, 40.0, 28.3, 20.0, 14.1, 10.0, 7.1)
-"""Of the quantiser, in 8-bit steps of luma, at each rate: what a bit is worth follows from them."""
-_WORTH = 0.13  # squared error that a bit a pixel is worth at a step of 1: ln 2 / 6, and a dead zone
 _BASE = 3  # the rate that the paper's network is trained for
 _FIRST, _ENABLING = 2, 0.5  # coefficients enabled at first; the share of the stage until all are
+_DECODER = 0.15  # of the steps
 _HELD_OUT = 16
 _START = 6, 16  # batches of so many crops that the start is of
 _COUNTED, _COUNTED_SIDE = 12, 256  # batches of 16 crops that histograms are of
@@ -148,6 +151,9 @@ class Session(Stages):
         halves = [*net.encoder.parameters(), *net.decoder.parameters()]
         if not net.settings.linear:
             return {1.0: halves + mixtures}
+        if stage == "decoder":
+            steered = [net.log_gain, net.log_step]
+            return {1.0: list(net.decoder.parameters()), 0.1: [net.synthesis], 2.0: steered}
         steered = [net.log_scale, net.log_gain, net.log_step]
         linear = [net.synthesis, *net.analysis.parameters()]
         return {1.0: halves, 0.1: linear, 2.0: steered, 10.0: mixtures}
@@ -158,20 +164,26 @@ class Session(Stages):
         x = self.photographs.batch(step, recipe.batch, recipe.side, number)
         x = x.contiguous(memory_format=torch.channels_last)
         rate = self._rates(stage, step).to(self.device)
-        worth = _WORTH * torch.tensor(STEPS, device=self.device)[rate].square()
-        with torch.set_grad_enabled(stage != "scales"):
-            y = self.codec.net.analyse(x)
+        worth = worth_of(rate)
+        net, mixtures = self.codec.net, self.codec.mixtures
+        with torch.set_grad_enabled(stage in ("network", "all")):
+            y = net.analyse(x)
         if stage == "network":
             y = y * (torch.arange(LATENTS, device=self.device) < self.enabled(step))[:, None, None]
-        z = self.codec.net.scaled(y, rate)
+        z = net.scaled(y, rate)
         torch.manual_seed(number + 7919 * (step + 1))  # of the noise, whatever came before
-        quantised = ROUNDINGS[self.asked.rounding](z)
-        if stage == "all":
-            bits = self.codec.mixtures.bits(noisy(z), rate)
+        if stage == "decoder":
+            with torch.no_grad():
+                quantised = net.quantised(z, rate, partial(mixtures.bits, rate=rate))
+                bits = mixtures.bits(quantised, rate)
         else:
+            quantised = ROUNDINGS[self.asked.rounding](z)
+        if stage == "all":
+            bits = mixtures.bits(noisy(z), rate)
+        elif stage != "decoder":
             bits = self._bound(z, quantised, rate, step)
         bpp = bits.sum((1, 2, 3)) / x[0, 0].numel()
-        shown = clipped(self.codec.net.decode(quantised, rate))
+        shown = clipped(net.decode(quantised, rate))
         mse = (x - shown).square().mean((1, 2, 3))
         # Low rates, whose errors are large, would drown the others.
         loss = ((mse + worth * bpp) * worth.rsqrt()).mean()
@@ -207,12 +219,13 @@ class Session(Stages):
         # Of the weights as they will be read.
         state = self.codec.net.state_dict()
         net.load_state_dict({key: x.half().float().cpu() for key, x in state.items()})
+        mixtures = deepcopy(self.codec.mixtures).cpu()
         side = min(_COUNTED_SIDE, self.photographs.largest_crop // 8 * 8)
         crops = (
             self.photographs.batch(step, 16, side, self.asked.seed + 1).cpu()
             for step in range(_COUNTED if self.finished else 1)
         )
-        return weights_file(net, counted(net, crops), {"training": self.plan})
+        return weights_file(net, counted(net, mixtures, crops), {"training": self.plan})
 
 
 def clipped(x: Tensor) -> Tensor:
@@ -254,7 +267,9 @@ def plan_for(options: TrainingOptions) -> tuple[Plan, tuple[tuple[str, int], ...
         steps: tuple[tuple[str, int], ...] = (("network", total - last), ("scales", last))
     else:
         recipe = Recipe("fast", 5e-4, options.batch or 4)
-        steps = (("all", options.steps or 4_000),)
+        total = options.steps or 4_000
+        last = max(round(_DECODER * total), 1)
+        steps = (("all", total - last), ("decoder", last))
     return Plan(settings, recipe, rounding, options.seed), steps
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from lic_bench.codecs.compressive_autoencoder.model import (
     LATENTS,
     CompressiveAutoencoder,
+    Mixtures,
     Settings,
 )
 from lic_bench.errors import UnavailableError
@@ -30,13 +32,17 @@ REACH = 1200
 _MOST_RATES, _MOST_WIDTH = 64, 1024
 
 
-def counted(net: CompressiveAutoencoder, batches: Iterable[Tensor]) -> NDArray[np.int64]:
+def counted(
+    net: CompressiveAutoencoder, mixtures: Mixtures, batches: Iterable[Tensor]
+) -> NDArray[np.int64]:
     """How often each number is coded in images: (rates x 96) x (2 `REACH` + 1).
 
     Parameters
     ----------
     net
         Its settings tell the rates.
+    mixtures
+        What bits are estimated by where numbers are chosen.
     batches
         Images, B x 3 x H x W, 0 to 255, sides multiples of 8.
     """
@@ -47,7 +53,9 @@ def counted(net: CompressiveAutoencoder, batches: Iterable[Tensor]) -> NDArray[n
         for x in batches:
             y = net.analyse(x)
             for k in range(rates):
-                z = net.scaled(y, torch.full((len(x),), k)).round().clamp(-REACH, REACH).long()
+                rate = torch.full((len(x),), k)
+                z = net.quantised(net.scaled(y, rate), rate, partial(mixtures.bits, rate=rate))
+                z = z.clamp(-REACH, REACH).long()
                 at = (z + place + k * LATENTS * size).flatten()
                 counts += torch.bincount(at, minlength=len(counts))
     return counts.view(-1, size).numpy()
