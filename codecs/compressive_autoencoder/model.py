@@ -18,17 +18,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, log_softmax
+from torch.nn.functional import log_softmax
 
 from lic_bench.learned.lapped import STRIDE, added_up, mirrored
 from lic_bench.learned.priors import chance_bits
+from lic_bench.learned.subpixel import SLOPE, Residual
 
 LATENTS = 96
 """Coefficients of a block of 8x8."""
 BLOCKS = 3
 """Residual blocks of each half."""
-SLOPE = 0.125
-"""Of the leaky rectifier below 0, which the paper leaves open; a power of two is exact."""
 MIXED = 6
 """Gaussians of a mixture."""
 STEPS = (113.0, 80.0, 56.6, 40.0, 28.3, 20.0, 14.1, 10.0)
@@ -54,22 +53,6 @@ class Settings:
     width: int = 128
     linear: bool = False
     rates: int = 1
-
-
-class Residual(nn.Module):
-    """x + conv(relu(conv(x))), of 3x3; without padding 2 pixels smaller on each side."""
-
-    def __init__(self, channels: int, padding: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=padding)
-        self.second = nn.Conv2d(channels, channels, 3, padding=padding)
-        self.lost = 2 * (1 - padding)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """B x C x H x W to the same, or to less."""
-        y: Tensor = self.second(leaky_relu(self.first(x), SLOPE))
-        lost = self.lost
-        return y + (x[..., lost:-lost, lost:-lost] if lost else x)
 
 
 class CompressiveAutoencoder(nn.Module):
