@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from lic_bench.codecs.cae_pca.model import LATENTS, SAMPLE, STRIDE, CaeNet
-from lic_bench.learned.lapped import lapped, mirrored
+from lic_bench.codecs.cae_pca.model import LATENTS, SAMPLE, CaeNet
+from lic_bench.learned.lapped import STRIDE, lapped, mirrored
 
 
 def start(net: CaeNet, luma: Tensor) -> None:

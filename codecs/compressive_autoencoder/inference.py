@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
@@ -43,7 +42,9 @@ class Transform:
         self.tables = read_histograms(path)
         self.exact = ExactDecoder(self.net, self.device)
         self.rates = self.net.settings.rates
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.net.to(self.device)
+        self._costs: dict[int, Tensor] = {}
 
     def coefficients(self, image: Image, rate: int) -> NDArray[np.int32]:
         """Rounded coefficients of an image, uint8, H x W x 3: 96 x H/8 x W/8, sides rounded up."""
@@ -52,21 +53,26 @@ class Transform:
         x = pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
         rows, columns = (side // STRIDE for side in x.shape[2:])
         z = np.empty((LATENTS, rows, columns), np.int32)
-        own, bits = torch.tensor([rate], device=self.device), self._bits(rate)
         with torch.inference_mode(), _full_precision():
             for tile in tiles(rows, columns, _TILE, _MARGIN):
-                made = self.net.encode(x[..., *tile.outer(STRIDE)].to(self.device), own)
-                made = made[..., *tile.within()].clamp(-LARGEST, LARGEST)
-                whole = self.net.quantised(made, own, bits)[0]
-                z[:, *tile.own()] = whole.to(torch.int32).cpu().numpy()
+                made = self.chosen(x[..., *tile.outer(STRIDE)].to(self.device), rate)
+                whole = made[0].to(torch.int32).cpu().numpy()
+                z[:, *tile.own()] = whole[:, *tile.within()]
         return z
 
-    def _bits(self, rate: int) -> Callable[[Tensor], Tensor]:
-        """What whole numbers cost by the histograms."""
-        known = costs(self.tables, rate * LATENTS, LATENTS, LARGEST)
-        table = torch.from_numpy(known).to(self.device)
-        channel = torch.arange(LATENTS, device=self.device)[:, None, None]
-        return lambda v: table[channel, v[0].long() + LARGEST][None]
+    def chosen(self, x: Tensor, rate: int) -> Tensor:
+        """Whole numbers for an image, 1 x 3 x H x W, sides multiples of 8: 1 x 96 x H/8 x W/8."""
+        if rate not in self._costs:
+            known = costs(self.tables, rate * LATENTS, LATENTS, LARGEST)
+            self._costs[rate] = torch.from_numpy(known).to(self.device)
+        table, channel = self._costs[rate], torch.arange(LATENTS, device=self.device)[:, None, None]
+
+        def bits(v: Tensor) -> Tensor:
+            return table[channel, v[0].long() + LARGEST][None]
+
+        own = torch.tensor([rate], device=self.device)
+        z = self.net.encode(x, own).clamp(-LARGEST, LARGEST)
+        return self.net.quantised(z, own, bits)
 
     def pixels(self, z: NDArray[np.int32], rate: int, height: int, width: int) -> Image:
         """The image that coefficients stand for: the same everywhere."""
@@ -97,7 +103,7 @@ class Model:
     def __init__(self, path: Path, device: str) -> None:
         self.transform = Transform(path, device)
         self.tables = self.transform.tables
-        weights = hashlib.sha256(path.read_bytes()).digest()[:4]
+        weights = bytes.fromhex(self.transform.sha256)[:4]
         self.format = Format(MAGIC, VERSION, weights, self.transform.rates)
 
     def encode(self, image: Image, rate: int) -> bytes:

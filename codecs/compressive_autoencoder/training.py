@@ -63,7 +63,7 @@ _FIRST, _ENABLING = 2, 0.5  # coefficients enabled at first; the share of the st
 _DECODER = 0.15  # of the steps
 _HELD_OUT = 16
 _START = 6, 16  # batches of so many crops that the start is of
-_COUNTED, _COUNTED_SIDE = 12, 256  # batches of 16 crops that histograms are of
+_COUNTED, _COUNTED_SIDE = 8, 256  # batches of 16 crops that histograms are of
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,11 @@ from lic_bench.codecs.compressive_autoencoder.model import (
     Settings,
 )
 from lic_bench.errors import UnavailableError
+from lic_bench.learned.prior_tables import REACH
 from lic_bench.learned.safe_weights import check_finite, check_shapes, read_header
 from lic_bench.learned.tables import Tables, read_tables, stored, tables_of
 
 METADATA = "compressive-autoencoder"
-REACH = 1200
-"""Numbers that a table can hold, to either side."""
 _MOST_RATES, _MOST_WIDTH = 64, 1024
 
 
@@ -48,16 +47,21 @@ def counted(
     """
     size, rates = 2 * REACH + 1, net.settings.rates
     counts = torch.zeros(rates * LATENTS * size, dtype=torch.int64)
-    place = torch.arange(LATENTS)[:, None, None] * size + REACH
+    numbers = torch.arange(-REACH, REACH + 1).float().expand(1, LATENTS, 1, -1)
+    channel = torch.arange(LATENTS)[:, None, None]
     with torch.inference_mode():
+        known = [mixtures.bits(numbers, torch.tensor([k]))[0, :, 0] for k in range(rates)]
+
+        def bits(v: Tensor, k: int) -> Tensor:
+            return known[k][channel, v.clamp(-REACH, REACH).long() + REACH]
+
         for x in batches:
             y = net.analyse(x)
             for k in range(rates):
                 rate = torch.full((len(x),), k)
-                z = net.quantised(net.scaled(y, rate), rate, partial(mixtures.bits, rate=rate))
-                z = z.clamp(-REACH, REACH).long()
-                at = (z + place + k * LATENTS * size).flatten()
-                counts += torch.bincount(at, minlength=len(counts))
+                z = net.quantised(net.scaled(y, rate), rate, partial(bits, k=k))
+                at = z.clamp(-REACH, REACH).long() + REACH + (channel + k * LATENTS) * size
+                counts += torch.bincount(at.flatten(), minlength=len(counts))
     return counts.view(-1, size).numpy()
 
 

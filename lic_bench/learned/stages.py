@@ -44,7 +44,7 @@ class Stages(ABC):
         Where the folder holds a training of another plan.
     """
 
-    columns = ("loss", "mse", "bpp", "gradient_norm", "rate_factor")
+    columns: tuple[str, ...] = ("loss", "mse", "bpp", "gradient_norm", "rate_factor")
     """What is logged beside stage, step and seconds."""
 
     def __init__(

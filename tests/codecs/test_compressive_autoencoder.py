@@ -323,7 +323,7 @@ def test_streams_are_what_the_network_makes(weights, size):
         x = pad(x, (0, -size[1] % 8, 0, -size[0] % 8), "replicate")
         rate = torch.tensor([point])
         with torch.no_grad():
-            z = net.quantised(net.encode(x, rate), rate, model.transform._bits(point))
+            z = model.transform.chosen(x, point)
             shown = net.decode(z, rate).round().clamp(0, 255)
         shown = shown[0].permute(1, 2, 0).numpy()[: size[0], : size[1]]
         # The decoder's whole numbers against floating point.

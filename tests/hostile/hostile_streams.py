@@ -316,6 +316,14 @@ def targets(folder: Path) -> list[Target]:
             bytes_per_pixel=150,
             seconds_per_megapixel=60,
         ),
+        Target(
+            "compressive-autoencoder",
+            "compressive-autoencoder",
+            forge=_forged_content_weighted,  # its container is the same
+            claim=_claimed(rb"^.{9}", "<HH"),
+            bytes_per_pixel=150,
+            seconds_per_megapixel=60,
+        ),
         *_networks(folder),
         Target(
             "programs", "copy", (copy,), forge=_forged_sizes("<HH"), claim=_claimed(rb"^", "<HH")
