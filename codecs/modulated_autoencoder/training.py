@@ -193,6 +193,7 @@ def plan_for(options: TrainingOptions) -> tuple[Plan, tuple[tuple[str, int], ...
         "--target-bpp": options.target_bpp,
         "--no-map": options.without_map,
         "--decoder-only": options.decoder_only,
+        "--rounding": options.rounding,
     }
     for name, value in given.items():
         if value:

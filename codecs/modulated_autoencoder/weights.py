@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lic_bench.codecs.modulated_autoencoder.model import ModulatedAutoencoder, Settings
 from lic_bench.errors import UnavailableError
-from lic_bench.learned.priors import LEAST_SCALE, SCALES, STEP, FactorizedPrior
+from lic_bench.learned.prior_tables import factorised_tables, gaussian_tables
 from lic_bench.learned.safe_weights import check_finite, check_shapes, read_header
-from lic_bench.learned.tables import Tables, read_tables, stored, tables_of
+from lic_bench.learned.tables import Tables, read_tables, stored
 
 METADATA = "modulated-autoencoder"
-_REACH = 1200  # numbers that a table can hold, to either side
-
-
-def _points() -> NDArray[np.float64]:
-    return np.arange(-_REACH, _REACH) + 0.5
-
-
-def gaussian_tables() -> Tables:
-    """A table for each scale."""
-    scales = LEAST_SCALE * np.exp(STEP * np.arange(SCALES))
-    rows = [[0.5 * math.erfc(-x / s / math.sqrt(2)) for x in _points()] for s in scales]
-    return tables_of(np.array(rows), -_REACH)
-
-
-def factorised_tables(prior: FactorizedPrior) -> Tables:
-    """A table for each channel under each condition: of a condition one after the other."""
-    rows = prior.cumulative(torch.from_numpy(_points()).float().to(prior.unit.device))
-    return tables_of(rows.flatten(0, 1).cpu().numpy(), -_REACH)
 
 
 def weights_file(net: ModulatedAutoencoder, metadata: Mapping[str, Any]) -> bytes:

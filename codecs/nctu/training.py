@@ -299,6 +299,7 @@ def train(options: TrainingOptions) -> None:
         "--code-channels": options.code_channels is not None,
         "--no-map": options.without_map,
         "--decoder-only": options.decoder_only,
+        "--rounding": options.rounding is not None,
         "--compile": options.compiled,
     }
     given = [name for name, there in unknown.items() if there]

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
 from lic_bench.errors import SpecError, UnavailableError
-from lic_bench.learned.options import TrainingOptions
+from lic_bench.learned.options import Rounding, TrainingOptions
 
 TRAINERS = "lic_bench.trainers"
 
@@ -52,6 +52,10 @@ def train(
         bool,
         typer.Option("--decoder-only", help="With --weights: leave the encoder, and so the code."),
     ] = False,
+    rounding: Annotated[
+        str,
+        typer.Option(help="straight-through, noise or stochastic; of compressive-autoencoder."),
+    ] = "",
     batch: Annotated[int | None, typer.Option(help="Crops in a batch.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the whole training.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
@@ -67,6 +71,8 @@ def train(
     """
     if recipe not in ("paper", "fast"):
         raise SpecError(f"there is no recipe {recipe!r}: paper or fast")
+    if rounding and rounding not in get_args(Rounding):
+        raise SpecError(f"--rounding {rounding}: {', '.join(get_args(Rounding))}")
     try:
         targets = tuple(float(text) for text in target_bpp.split(",") if text)
     except ValueError:
@@ -83,6 +89,7 @@ def train(
         code_channels=code_channels,
         without_map=without_map,
         decoder_only=decoder_only,
+        rounding=cast(Rounding, rounding) if rounding else None,
         batch=batch,
         steps=steps,
         device=device,

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+Rounding = Literal["straight-through", "noise", "stochastic"]
+"""What stands for the quantiser while a network is trained."""
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -22,6 +25,7 @@ class TrainingOptions:
     code_channels: int | None = None
     without_map: bool = False
     decoder_only: bool = False
+    rounding: Rounding | None = None
     batch: int | None = None
     steps: int | None = None
     device: str = "cpu"

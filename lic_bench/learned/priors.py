@@ -35,6 +35,15 @@ def rounded(y: Tensor) -> Tensor:
     return y + (y.round() - y).detach()
 
 
+def stochastic(y: Tensor) -> Tensor:
+    """One of the two nearest whole numbers, y in the mean; the gradient is 1.
+
+    L. Theis, W. Shi, A. Cunningham, F. Huszár, ICLR 2017, section 2.1.
+    """
+    whole = y.detach().floor()
+    return y + (whole + (torch.rand_like(y) < y.detach() - whole) - y).detach()
+
+
 class _Floor(torch.autograd.Function):
     """max(x, floor); below it a gradient passes only where a descent along it raises x."""
 
@@ -50,7 +59,8 @@ class _Floor(torch.autograd.Function):
         return gradient * ((x >= ctx.floor) | (gradient < 0)), None
 
 
-def _bits(chance: Tensor) -> Tensor:
+def chance_bits(chance: Tensor) -> Tensor:
+    """-log2 of a chance, floored, so that a gradient stays finite."""
     floored: Tensor = _Floor.apply(chance, _LEAST_CHANCE)  # type: ignore[no-untyped-call]
     return -torch.log2(floored)
 
@@ -70,7 +80,7 @@ def gaussian_bits(y: Tensor, log_scale: Tensor) -> Tensor:
     size, inverse = y.abs(), torch.exp(-log_scale) / math.sqrt(2)
     # Of the two tails the smaller, where differences keep their digits.
     chance = torch.erfc((size - 0.5) * inverse) - torch.erfc((size + 0.5) * inverse)
-    return _bits(chance / 2)
+    return chance_bits(chance / 2)
 
 
 class FactorizedPrior(nn.Module):
@@ -137,7 +147,7 @@ class FactorizedPrior(nn.Module):
         # Both from the side where the function is small.
         sign = -torch.sign(low + high).detach()
         chance = (torch.sigmoid(sign * high) - torch.sigmoid(sign * low)).abs()
-        return _bits(chance).view_as(y)
+        return chance_bits(chance).view_as(y)
 
     @torch.no_grad()
     def cumulative(self, y: Tensor) -> Tensor:

@@ -171,14 +171,28 @@ class TableDecoder:
 
 def cost(values: NDArray[np.int32], rows: NDArray[np.int32], tables: Tables) -> float:
     """What numbers should take by the tables, in bits."""
+    return float(_bits(values, rows, tables).sum())
+
+
+def costs(tables: Tables, first: int, rows: int, reach: int) -> NDArray[np.float32]:
+    """What each number from -reach to reach takes in some rows, in bits: rows x (2 reach + 1)."""
+    values = np.arange(-reach, reach + 1, dtype=np.int32)[None].repeat(rows, 0)
+    chosen = np.arange(first, first + rows, dtype=np.int32)[:, None].repeat(values.shape[1], 1)
+    return _bits(values, chosen, tables).astype(np.float32)
+
+
+def _bits(
+    values: NDArray[np.int32], rows: NDArray[np.int32], tables: Tables
+) -> NDArray[np.float64]:
     last = tables.start[rows + 1] - tables.start[rows] - 2
     offset = values - tables.lowest[rows]
     entry = offset.clip(0, last)
     at = tables.start[rows] + entry
     share = (tables.frequencies[at + 1] - tables.frequencies[at]) / WHOLE
-    beyond = np.abs(offset - entry)[(entry == 0) | (entry == last)]
-    escapes = 2 * np.floor(np.log2(beyond + 1)) + 1
-    return float(escapes.sum() - np.log2(share).sum())
+    outermost = (entry == 0) | (entry == last)
+    escapes = 2 * np.floor(np.log2(np.abs(offset - entry) + 1)) + 1
+    bits: NDArray[np.float64] = outermost * escapes - np.log2(share)
+    return bits
 
 
 @compiled

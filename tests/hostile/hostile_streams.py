@@ -317,6 +317,14 @@ def targets(folder: Path) -> list[Target]:
             seconds_per_megapixel=60,
         ),
         Target(
+            "compressive-autoencoder",
+            "compressive-autoencoder",
+            forge=_forged_content_weighted,  # its container is the same
+            claim=_claimed(rb"^.{9}", "<HH"),
+            bytes_per_pixel=150,
+            seconds_per_megapixel=60,
+        ),
+        Target(
             "nctu",
             "nctu",
             forge=_forged_content_weighted,  # its container is the same
