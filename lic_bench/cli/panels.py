@@ -21,7 +21,10 @@ _PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "What comes out": ("out", "layout"),
     },
     "plot": {
-        "What the figure shows": ("metric", "published", "by_metric", "anchor"),
+        "What the figure shows": (
+            *("metric", "published", "multiples", "images", "by_metric", "by_image", "by_quality"),
+            *("by_complexity", "times", "anchor"),
+        ),
         "Of which measurements": ("codecs", "dataset", "points"),
         "How it looks": ("xlim", "ylim", "log", "wide", "label", "title", "no_title"),
         "What comes out": ("out",),
@@ -47,7 +50,7 @@ _PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "Always": ("images", "out"),
         "For how long": ("minutes", "steps", "weights", "decoder_only"),
         "What is trained": (
-            *("recipe", "loss", "target_bpp", "width", "code_channels", "without_map"),
+            *("recipe", "loss", "target_bpp", "width", "code_channels", "without_map", "rounding"),
         ),
         "How it is trained": ("device", "compiled", "batch", "seed"),
     },
