@@ -88,7 +88,7 @@ def added_up(windows: Tensor, rows: int, columns: int, stride: int = STRIDE) -> 
 
 
 def added_up_exactly(windows: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same of a plane, at a stride of 8, in whole numbers below 2^53: no order of sums changes them.
+    """The same of a plane at a stride of 8, in whole numbers below 2^53: any order of sums fits.
 
     Parameters
     ----------
