@@ -324,6 +324,17 @@ def targets(folder: Path) -> list[Target]:
             bytes_per_pixel=150,
             seconds_per_megapixel=60,
         ),
+        *(
+            Target(
+                f"entropy-autoencoder {coder}",
+                f"entropy-autoencoder:coder={coder}",
+                forge=_forged_content_weighted,  # its container is the same
+                claim=_claimed(rb"^.{9}", "<HH"),
+                bytes_per_pixel=150,
+                seconds_per_megapixel=60,
+            )
+            for coder in ("histogram", "factorised", "pair")
+        ),
         *_networks(folder),
         Target(
             "programs", "copy", (copy,), forge=_forged_sizes("<HH"), claim=_claimed(rb"^", "<HH")
