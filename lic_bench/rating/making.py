@@ -104,7 +104,7 @@ def put_together(
     pairs: int = PAIRS,
     orders: int = ORDERS,
     seed: int = 0,
-    shuffle: Callable[[list[int]], None] = lambda numbers: _RANDOM.shuffle(numbers),
+    shuffle: Callable[[list[int]], None] = _RANDOM.shuffle,
 ) -> tuple[Study, list[bytes]]:
     """Give pictures their tokens and raters their orders.
 
