@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random, SystemRandom
+from random import SystemRandom
 
 from lic_bench.errors import UnavailableError
 from lic_bench.execution.faults import FaultError
@@ -23,7 +23,7 @@ from lic_bench.store.database import Store
 ORDERS = 100
 """Different orders in a page; each rater gets one of them by chance."""
 
-_RANDOM: Random = SystemRandom()
+_RANDOM = SystemRandom()
 
 
 @dataclass(frozen=True)
