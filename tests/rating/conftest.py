@@ -3,7 +3,6 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
@@ -15,17 +14,13 @@ from lic_bench.execution.plan import plan
 from lic_bench.execution.runner import Limits
 from lic_bench.execution.workers import Processes
 from lic_bench.metric.targets import parse_target
-from lic_bench.rating import judged, making
+from lic_bench.rating import judged
 from lic_bench.rating.page.html import study_in
 from lic_bench.rating.study import Study
 from lic_bench.store.file import FILE_NAME
 from lic_bench.store.ratings import Ratings
 
 CODECS = ("jpeg", "jpeg2000", "webp")
-
-
-# What chance decides when a study is made, the same in every run of the tests.
-making._RANDOM = Random(1)  # noqa: S311 - to be repeated, not secret
 
 
 @pytest.fixture(scope="session")
