@@ -46,15 +46,18 @@ def small_study(
 def session(
     study: Study, rater: str, *, seed: int = 0, order: int = 0, contrary: bool = False
 ) -> Json:
-    """A session of a rater who likes codecs by their names, the first best, most of the time."""
+    """A session of a rater who likes codecs by their names, the first best, most of the time.
+
+    What it says of two pictures depends on `seed` and on them, not on when and on which side they
+    are shown: chance decides that anew for each study.
+    """
     rng = np.random.default_rng(seed)
     ranks = {codec: -rank for rank, codec in enumerate(study.codecs)}
     trials = []
     for position, trial in enumerate(study.orders[order]):
         shown = study.pictures[trial.left], study.pictures[trial.right]
         sure = study.expected(trial)
-        difference = ranks.get(shown[0].codec, 0) - ranks.get(shown[1].codec, 0)
-        given = sure or ("left" if difference + rng.logistic(scale=1.5) > 0 else "right")
+        given = sure or _liked(seed, shown, ranks)
         if contrary:
             given = {"left": "right", "right": "left", "same": "left"}[given]
         trials.append(
@@ -71,6 +74,14 @@ def session(
         "about": {"width": 1920, "height": 1080, "ratio": 1, "light": "dim"}, "remark": "",
         "trials": trials,
     }  # fmt: skip
+
+
+def _liked(seed: int, shown: tuple[Shown, Shown], ranks: dict[str, int]) -> str:
+    """The side of the picture that a rater likes."""
+    better, worse = sorted((one.codec for one in shown), key=ranks.__getitem__, reverse=True)
+    chance = np.random.default_rng([seed, shown[0].image, -ranks[better], -ranks[worse]])
+    first = ranks[better] - ranks[worse] + chance.logistic(scale=0.7) > 0
+    return "left" if shown[not first].codec == better else "right"
 
 
 def answered(folder: Path, content: Json, name: str) -> Path:
