@@ -62,13 +62,20 @@ class UndefinedError(LicBenchError):
     """A figure was asked for that is not defined for these measurements."""
 
 
+_LISTED = 2000
+"""How many letters of names an error lists."""
+
+
 def check_known(kind: str, name: str, known: Iterable[str]) -> None:
     """Raise a SpecError if `name`, a thing of this kind, is not among the known ones."""
     known = list(known)
     if name not in known:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise SpecError(f"There is no {kind} {name!r} here: {hint}There are {', '.join(known)}.")
+        listed = ", ".join(known)
+        if len(listed) > _LISTED:  # names may be anybody's
+            listed = f"{listed[:_LISTED]} ... ({len(known)} in all)"
+        raise SpecError(f"There is no {kind} {name!r} here: {hint}There are {listed}.")
 
 
 def find_known(kind: str, name: str, known: Iterable[str]) -> str:

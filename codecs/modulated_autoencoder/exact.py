@@ -86,12 +86,13 @@ class ExactDecoder:
         self._norms = [self._norm(layer) for layer in range(3)]
 
     def _most_log(self, name: str) -> float:
-        """More than any logarithm of a modulation, for every lambda."""
+        """What no logarithm of a modulation exceeds, whatever the lambda."""
         weight, bias, out, shift = (
             self._net[f"{name}.{part}"].double().abs()
             for part in ("hidden.weight", "hidden.bias", "out.weight", "out.bias")
         )
-        return float((out @ (2 * weight[:, 0] + bias) + shift).max())
+        features = weight[:, 0] * (TRADEOFFS[-1] / SCALE) + bias
+        return float((out @ features + shift).max())
 
     def _norm(self, layer: int) -> tuple[Tensor, Tensor, float]:
         """Gamma, beta, and what a unit of their sum is."""

@@ -27,6 +27,7 @@ def test_an_input_is_read_or_refused(name: str, tmp_path_factory: pytest.TempPat
 FOUND = [
     ("safetensors header", 597),
     ("CSV of points", 2000189),
+    ("CSV of points", 32004003),  # a name of many letters, which an error listed
     ("report data", 101000335),  # an average and images under one name
     ("report data", 101000492),
     ("report data", 14000222),  # a damaged index: no point
