@@ -13,6 +13,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 pytest.importorskip("numba")
 
+from safetensors import safe_open  # noqa: E402
+from safetensors.numpy import load_file, save_file  # noqa: E402
+
 from lic_bench import BitstreamError, SpecError, UnavailableError  # noqa: E402
 from lic_bench.codecs.modulated_autoencoder import codec as codec_module  # noqa: E402
 from lic_bench.codecs.modulated_autoencoder.codec import ModulatedAutoencoder  # noqa: E402
@@ -222,6 +225,23 @@ def test_damaged_streams_are_refused(weights):
     other = ModulatedAutoencoder(prior="factorised", weights=str(weights))
     with pytest.raises(BitstreamError, match="begins with"):
         other.decode(stream)
+
+
+@pytest.mark.parametrize("network", ["modulation.2", "demodulation.1", "hyperprior.scale"])
+@pytest.mark.parametrize("log", [1e3, -1e3])
+def test_a_modulation_beyond_all_floats_is_refused_or_coded(weights, tmp_path, network, log):
+    """Exp of 1000 is no number: an encoder's latents may be none, a decoder's factors must be."""
+    tensors = load_file(weights)
+    tensors[f"net.{network}.out.bias"][:] = log
+    metadata = safe_open(weights, "np").metadata()
+    save_file(tensors, tmp_path / "w.safetensors", metadata)
+    codec = ModulatedAutoencoder(weights=str(tmp_path / "w.safetensors"))
+    image = waves(64, 64)
+    if network == "modulation.2":
+        assert codec.decode(codec.encode(image, 512.0)).shape == image.shape
+    else:
+        with pytest.raises(UnavailableError, match="too strong"):
+            codec.encode(image, 512.0)
 
 
 def forged(stream, payload, **fields):
