@@ -111,7 +111,7 @@ METRICS: dict[str, tuple[Metric, float, str]] = {
     "lpips_alex": (_network(Lpips, _ALEXNET), 1e-5, "lpips 0.1.4"),
     "lpips_vgg": (_network(LpipsVgg, _VGG16), 1e-5, "lpips 0.1.4"),
     "dists": (_network(Dists, _VGG16), 1e-5, "DISTS-pytorch 0.1, native size"),
-    "cvvdp": (_cvvdp, 1e-3, "cvvdp 0.5.7, standard_4k, called by hand"),
+    "cvvdp": (_cvvdp, 1e-4, "cvvdp 0.5.7, standard_4k, called by hand"),
 }
 """Our metric by the column of the scores, how far it may be away, and what the scores are of."""
 
