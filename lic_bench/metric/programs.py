@@ -4,7 +4,7 @@ The keys of a file are those of `Description`:
 
 .. code-block:: toml
 
-    name = "butteraugli"
+    name = "libjxl-butteraugli"
     compare = "butteraugli_main {reference} {distorted}"
     figure = '^([0-9.]+)$'    # the number in what it prints: the group of a regular expression
     better = "lower"
@@ -13,7 +13,7 @@ or, where the program prints several figures, a table for each in place of ``fig
 
 .. code-block:: toml
 
-    [figures.butteraugli_3norm]
+    [figures.libjxl_butteraugli_3norm]
     figure = '3-norm: ([0-9.]+)'
     better = "lower"
 

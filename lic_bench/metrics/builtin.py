@@ -33,6 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Any
 
 import cv2
@@ -89,9 +90,9 @@ class Reference:
     """
 
     def __init__(self, images: AnyArray) -> None:
-        xp = array_namespace(images)
-        self._samples = xp.astype(images, xp.float32)
-        self._planes = [ReferencePlane(plane) for plane in _rgb_and_luma(self._samples - CENTRE)]
+        self._shape, self._rgb = images.shape, _rgb(images)
+        centred = [plane - CENTRE for plane in self._rgb]
+        self._planes = [ReferencePlane(plane) for plane in [*centred, _luma(centred)]]
 
     def compare(self, decoded: AnyArray) -> list[dict[str, float | None]]:
         """Measure decoded images against the originals.
@@ -110,19 +111,17 @@ class Reference:
         ValueError
             Where the shapes differ.
         """
-        if decoded.shape != self._samples.shape:
+        if decoded.shape != self._shape:
             raise ValueError(
-                f"decoded has shape {tuple(decoded.shape)}, the original "
-                f"{tuple(self._samples.shape)}"
+                f"decoded has shape {tuple(decoded.shape)}, the original {tuple(self._shape)}"
             )
-        xp = array_namespace(decoded)
-        error = xp.astype(decoded, xp.float32)
-        error -= self._samples
-        errors = _rgb_and_luma(error)
-        results = [_psnrs(moments) for moments in _error_moments(error)]
+        errors = _rgb(decoded)
+        for error, plane in zip(errors, self._rgb, strict=True):
+            error -= plane
+        results = [_psnrs(moments) for moments in _moments(errors)]
         similarities = [
-            plane.compare(plane_error)
-            for plane, plane_error in zip(self._planes, errors, strict=True)
+            plane.compare(error)
+            for plane, error in zip(self._planes, [*errors, _luma(errors)], strict=True)
         ]
         for i, result in enumerate(results):
             for j, name in enumerate(("ssim", "ms_ssim")):
@@ -138,17 +137,19 @@ def image_metrics(original: AnyArray, decoded: AnyArray) -> dict[str, float | No
     return Reference(original[None, ...]).compare(decoded[None, ...])[0]
 
 
-def _error_moments(error: AnyArray) -> AnyArray:
-    """The mean products of the errors N x H x W x 3 in R, G and B: N x 3 x 3 float64 on the host.
+def _moments(errors: Sequence[AnyArray]) -> AnyArray:
+    """The mean products of the errors N x H x W in R, G and B: N x 3 x 3 float64 on the host.
 
     The mean squared error of every linear combination of R, G and B follows from them, and of R, G
     and B themselves exactly: all sums are of integers below 2^53.
     """
-    xp = array_namespace(error)
-    n, height, width, _ = error.shape
-    flat = xp.reshape(xp.astype(error, xp.float64), (n, height * width, 3))
-    products = xp.matmul(xp.permute_dims(flat, (0, 2, 1)), flat)
-    return np.asarray(products.tolist()) / (height * width)
+    n, height, width = errors[0].shape
+    own = [_sum_of_squares(error) for error in errors]
+    products = np.empty((n, 3, 3))
+    for i, j in combinations_with_replacement(range(3), 2):
+        apart = _sum_of_squares(errors[i] - errors[j]) if i != j else 0.0
+        products[:, i, j] = products[:, j, i] = (own[i] + own[j] - apart) / 2
+    return products / (height * width)
 
 
 def _psnrs(moments: AnyArray) -> dict[str, float | None]:
@@ -166,12 +167,15 @@ def _psnr(mse: float) -> float:
     return 10 * math.log10(_PEAK**2 / mse) if mse > 0 else math.inf
 
 
-def _rgb_and_luma(samples: AnyArray) -> list[AnyArray]:
-    """R, G, B and Y (BT.601) of N x H x W x 3 samples or errors: N x H x W each."""
-    xp = array_namespace(samples)
-    planar = xp.permute_dims(samples, (3, 0, 1, 2))
-    red, green, blue = (xp.asarray(planar[i, ...], copy=True) for i in range(3))
-    return [red, green, blue, _BT601[0] * red + _BT601[1] * green + _BT601[2] * blue]
+def _rgb(images: AnyArray) -> list[AnyArray]:
+    """R, G and B of uint8 N x H x W x 3: float32, N x H x W each."""
+    xp = array_namespace(images)
+    return [xp.astype(images[..., i], xp.float32) for i in range(3)]
+
+
+def _luma(rgb: Sequence[AnyArray]) -> AnyArray:
+    """Y (BT.601) of R, G and B, or its error of theirs."""
+    return _BT601[0] * rgb[0] + _BT601[1] * rgb[1] + _BT601[2] * rgb[2]
 
 
 @dataclass(frozen=True)
@@ -280,6 +284,14 @@ def _sum(maps: AnyArray) -> PerImage:
     return np.asarray(xp.sum(maps, axis=(-2, -1), dtype=xp.float64).tolist())
 
 
+def _sum_of_squares(maps: AnyArray) -> PerImage:
+    """The sum of the squares of each of N x H x W maps of integers: an integer."""
+    if isinstance(maps, np.ndarray):
+        return np.rint([cv2.norm(one, cv2.NORM_L2SQR) for one in maps])
+    xp = array_namespace(maps)
+    return np.asarray(xp.sum(xp.astype(maps, xp.float64) ** 2, axis=(-2, -1)).tolist())
+
+
 def _halve(plane: AnyArray, border: float) -> AnyArray:
     """2x2 means of N x H x W; an odd side is lengthened at its start by a sample of `border`."""
     xp = array_namespace(plane)
@@ -287,5 +299,8 @@ def _halve(plane: AnyArray, border: float) -> AnyArray:
         if plane.shape[axis] % 2:
             edge = plane[..., :1, :] if axis == -2 else plane[..., :1]
             plane = xp.concat([xp.full_like(edge, border), plane], axis=axis)
+    if isinstance(plane, np.ndarray):
+        half = plane.shape[-1] // 2, plane.shape[-2] // 2
+        return np.stack([cv2.resize(one, half, interpolation=cv2.INTER_AREA) for one in plane])
     rows = plane[..., ::2, :] + plane[..., 1::2, :]
     return (rows[..., ::2] + rows[..., 1::2]) / 4

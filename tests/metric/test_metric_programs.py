@@ -192,13 +192,13 @@ def test_the_identity_holds_file_and_program(tmp_path: Path) -> None:
 
 
 def test_the_example_reads_what_butteraugli_prints() -> None:
-    entry = MetricRegistry([EXAMPLES / "butteraugli.toml"]).entry("butteraugli")
+    entry = MetricRegistry([EXAMPLES / "butteraugli.toml"]).entry("libjxl-butteraugli")
     said = "9.8512344360\n3-norm: 3.0876\n"  # butteraugli_main of libjxl 0.11.2
     assert entry.cls is not None
     places = entry.cls.places  # type: ignore[attr-defined]
     assert {name: place.search(said)[1] for name, place in places.items()} == {
-        "butteraugli_max": "9.8512344360",
-        "butteraugli_3norm": "3.0876",
+        "libjxl_butteraugli": "9.8512344360",
+        "libjxl_butteraugli_3norm": "3.0876",
     }
 
 

@@ -21,6 +21,7 @@ from scipy.ndimage import gaussian_filter
 from lic_bench import Image, UnavailableError, read_image
 from lic_bench.metric.base import Comparison
 from lic_bench.metric.base import Metric as LicBenchMetric
+from lic_bench.metrics.butteraugli import Butteraugli
 from lic_bench.metrics.colour import Plane, jpeg_ai_luma, luma, studio_luma
 from lic_bench.metrics.cvvdp import Cvvdp
 from lic_bench.metrics.dists import Dists
@@ -78,6 +79,16 @@ _ALEXNET, _VGG16 = "alexnet-features.safetensors", "vgg16-features.safetensors"
 
 METRICS: dict[str, tuple[Metric, float, str]] = {
     "ssimulacra2": (ssimulacra2, 1e-3, "`ssimulacra2` of libjxl 0.11.2"),
+    "butteraugli": (
+        _plugin(Butteraugli, "butteraugli"),
+        1e-3,
+        "`butteraugli_main` of libjxl 0.11.2, first line",
+    ),
+    "butteraugli_3norm": (
+        _plugin(Butteraugli, "butteraugli_3norm"),
+        1e-4,
+        "`butteraugli_main` of libjxl 0.11.2, 3-norm",
+    ),
     "psnr_hvs": (_hvs(0, studio_luma), 1e-3, "psnr-hvsm 0.3.0, studio-range luma"),
     "psnr_hvs_m": (_hvs(1, studio_luma), 1e-3, "psnr-hvsm 0.3.0, studio-range luma"),
     "jpegai_psnr_hvs": (_hvs(0, jpeg_ai_luma), 1e-3, "psnr-hvsm 0.3.0, JPEG AI's luma"),
@@ -100,7 +111,7 @@ METRICS: dict[str, tuple[Metric, float, str]] = {
     "lpips_alex": (_network(Lpips, _ALEXNET), 1e-5, "lpips 0.1.4"),
     "lpips_vgg": (_network(LpipsVgg, _VGG16), 1e-5, "lpips 0.1.4"),
     "dists": (_network(Dists, _VGG16), 1e-5, "DISTS-pytorch 0.1, native size"),
-    "cvvdp": (_cvvdp, 1e-3, "cvvdp 0.5.7, standard_4k, called by hand"),
+    "cvvdp": (_cvvdp, 1e-4, "cvvdp 0.5.7, standard_4k, called by hand"),
 }
 """Our metric by the column of the scores, how far it may be away, and what the scores are of."""
 

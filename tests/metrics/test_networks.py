@@ -7,6 +7,7 @@ test_reference_scores.py.
 import subprocess
 import sys
 import urllib.error
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import numpy as np
 import pytest
 
 from lic_bench import Image, SpecError, UnavailableError
+from lic_bench.checks import metric_contract
 from lic_bench.checks.metric_contract import CHECKS, Subject
-from lic_bench.metric.base import Comparison
+from lic_bench.execution.figures import References, asked
+from lic_bench.metric.base import Comparison, scores_of
 from lic_bench.metric.registry import MetricRegistry, metrics
 from lic_bench.plugins.identity import identity
 
@@ -143,10 +146,58 @@ def test_dists_is_that_of_equations_4_to_6(pair: tuple[Image, Image]) -> None:
     assert metric.prepare(pair[0])(pair[1]) == pytest.approx(1 - float(alike), abs=1e-5)
 
 
+@pytest.fixture(scope="module")
+def vgg16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of random weights of VGG16."""
+    path = tmp_path_factory.mktemp("weights") / "vgg16.pth"
+    torch.save(parameters("vgg16"), path)
+    return path
+
+
 @pytest.mark.slow
 def test_lpips_keeps_the_contract(alexnet: Path) -> None:
     for check in CHECKS:
         check(Subject(f"lpips:weights={alexnet}"))
+
+
+class Here:
+    """What stands for the process of a metric: this one, where torch and the network are already.
+
+    That another process gives the same is checked of LPIPS by AlexNet, whose code is shared.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        metric = subject.metric()
+        self.scores, self._asked = scores_of(metric), asked({subject.spec: metric})
+
+    def figures(self, reference: Image, distorted: Image) -> dict[str, float | None]:
+        found = References(reference).figures(self._asked, distorted)
+        assert not found.errors
+        return found.values
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As in the processes that metrics run in."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", ["lpips_vgg", "dists"])
+def test_the_metrics_of_vgg16_keep_the_contract(
+    name: str, vgg16: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metric_contract, "_Process", Here)
+    monkeypatch.setattr(metric_contract, "_SIDE", 64)
+    for check in CHECKS:
+        check(Subject(f"{name}:weights={vgg16}"))
 
 
 def test_the_identity_holds_the_weights_wherever_they_lie(alexnet: Path, tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from reference_pairs import METRICS
 from scipy.ndimage import gaussian_filter
 
 from lic_bench import Image
-from lic_bench.metrics import fsim, gmsd, haarpsi, iw_ssim, nlpd, ssimulacra2, vif
+from lic_bench.metrics import butteraugli, fsim, gmsd, haarpsi, iw_ssim, nlpd, ssimulacra2, vif
 from lic_bench.metrics.colour import jpeg_ai_luma, luma, studio_luma
 from lic_bench.metrics.psnr_hvs import psnr_hvs
 
 LEAST = {
     "ssimulacra2": ssimulacra2.SIDE,
+    "butteraugli": butteraugli.SIDE,
     "vif_p": vif.SIDE,
     "jpegai_nlpd": nlpd.SIDE,
     "fsimc": fsim.SIDE,
@@ -24,7 +25,7 @@ LEAST = {
 }
 # Those that need no files of weights and no extra; of the others, test_networks.
 AT_HAND = [name for name in METRICS if name not in ("lpips_alex", "lpips_vgg", "dists", "cvvdp")]
-LESS_IS_BETTER = {"gmsd", "jpegai_nlpd"}
+LESS_IS_BETTER = {"butteraugli", "butteraugli_3norm", "gmsd", "jpegai_nlpd"}
 SYMMETRIC = {"fsim", "fsimc", "gmsd", "haarpsi", "jpegai_nlpd", "psnr_hvs", "psnr_hvs_m"}
 
 
