@@ -24,6 +24,7 @@ PAGES = {
     "codecs/content_weighted/TRIALS.md": "codecs/content-weighted-trials.md",
     "codecs/cae_pca/MODEL_CARD.md": "codecs/cae-pca.md",
     "codecs/compressive_autoencoder/MODEL_CARD.md": "codecs/compressive-autoencoder.md",
+    "codecs/entropy_autoencoder/MODEL_CARD.md": "codecs/entropy-autoencoder.md",
     "codecs/modulated_autoencoder/MODEL_CARD.md": "codecs/modulated-autoencoder.md",
     "codecs/nctu/MODEL_CARD.md": "codecs/nctu.md",
     "codecs/recurrent/MODEL_CARD.md": "codecs/recurrent.md",

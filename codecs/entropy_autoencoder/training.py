@@ -1,0 +1,190 @@
+"""Training of the learned coders, on the numbers of an autoencoder that stays as it is.
+
+``coders``
+    The factorised model, and the pair with what codes its side information: bits alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from lic_bench.codecs.compressive_autoencoder.codec import WEIGHTS as TRANSFORM
+from lic_bench.codecs.compressive_autoencoder.inference import Transform
+from lic_bench.codecs.entropy_autoencoder.model import EntropyModels, Settings
+from lic_bench.codecs.entropy_autoencoder.weights import weights_file
+from lic_bench.errors import SpecError
+from lic_bench.learned.data import Photographs, load
+from lic_bench.learned.priors import gaussian_bits, noisy, rounded
+from lic_bench.learned.stages import Stages
+from lic_bench.learned.training import Clock, Figures, Recipe
+
+if TYPE_CHECKING:
+    from lic_bench.learned.options import TrainingOptions
+
+_HELD_OUT = 16
+_START = 2, 16  # batches of so many crops that the start is of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole training: what `lic-bench train entropy-autoencoder` was asked for."""
+
+    settings: Settings = field(default_factory=Settings)
+    recipe: Recipe = field(default_factory=lambda: Recipe("fast", 2e-3, 8))
+    transform: str = ""
+    """The SHA-256 of the autoencoder's weights."""
+    seed: int = 0
+
+
+class Session(Stages):
+    """A training in its folder: resumed from its checkpoint if there is one.
+
+    Parameters
+    ----------
+    plan
+        What is trained, and how.
+    steps
+        How long.
+    images
+        Photographs.
+    out
+        The folder.
+    transform
+        The autoencoder.
+    """
+
+    columns = ("loss", "factorised_bpp", "pair_bpp", "side_bpp", "gradient_norm", "rate_factor")
+
+    def __init__(
+        self, plan: Plan, steps: int, images: Photographs, out: Path, transform: Transform
+    ) -> None:
+        self.asked, self.transform = plan, transform
+        torch.manual_seed(plan.seed)
+        self.photographs, _ = images.split(_HELD_OUT, plan.seed)
+        self.photographs = self.photographs.to(transform.device)
+        self.models = EntropyModels(plan.settings)
+        if not (out / "checkpoint.pt").exists():
+            self._begin()
+        stages = (("coders", steps),)
+        super().__init__(self.models.to(transform.device), plan, plan.recipe, stages, out)
+
+    @torch.no_grad()
+    def _begin(self) -> None:
+        count, size = _START
+        rates = range(self.asked.settings.rates)
+        side = min(self.asked.recipe.side, self.photographs.largest_crop // 32 * 32)
+        crops = [self.photographs.batch(k, size, side, self.asked.seed) for k in range(count)]
+        x = torch.cat(crops)
+        found = [self._numbers(x, torch.full((len(x),), k)).square().mean((0, 2, 3)) for k in rates]
+        self.models.set_deviations(torch.stack(found).sqrt().cpu())
+
+    @torch.no_grad()
+    def _numbers(self, x: Tensor, rate: Tensor) -> Tensor:
+        return torch.cat([self.transform.chosen(x[k : k + 1], int(rate[k])) for k in range(len(x))])
+
+    def groups(self, stage: str) -> Mapping[float, list[nn.Parameter]]:
+        """Everything alike."""
+        return {1.0: list(self.models.parameters())}
+
+    def loss(self, stage: str, step: int) -> tuple[Tensor, Figures]:
+        """Bits a pixel by the factorised model, and by the pair: both are trained at once."""
+        recipe, number = self.recipe, self.asked.seed
+        x = self.photographs.batch(step, recipe.batch, recipe.side, number)
+        count = self.asked.settings.rates
+        rate = (torch.arange(recipe.batch) * count // recipe.batch + step) % count
+        z, rate = self._numbers(x, rate), rate.to(x.device)
+        torch.manual_seed(number + 7919 * (step + 1))  # of the noise, whatever came before
+        bits = self.bits(z, rate)
+        pixels = x[:, 0].numel()
+        factorised, pair, side = (own / pixels for own in bits)
+        figures: Figures = {
+            "factorised_bpp": factorised.detach(),
+            "pair_bpp": (pair + side).detach(),
+            "side_bpp": side.detach(),
+        }
+        return factorised + pair + side, figures
+
+    def bits(self, z: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """By the factorised model; by the pair, of numbers and of side information."""
+        models = self.models
+        side = models.analyse(z, rate)
+        log_scale = models.log_scales(rounded(side), rate)
+        return (
+            models.factorised.bits(z, rate).sum(),
+            gaussian_bits(z, log_scale).sum(),
+            models.side.bits(noisy(side), rate).sum(),
+        )
+
+    def export(self, module: nn.Module) -> bytes:
+        """The pair in half precision, and tables."""
+        models = EntropyModels(self.asked.settings)
+        models.load_state_dict({k: x.half().float().cpu() for k, x in module.state_dict().items()})
+        return weights_file(models, self.asked.transform, {"training": self.plan})
+
+
+def plan_for(options: TrainingOptions, transform: Transform) -> tuple[Plan, int]:
+    """Fill in what a user left open: the plan, and the number of steps.
+
+    Raises
+    ------
+    SpecError
+        Where an option is of no use here.
+    """
+    given = {
+        "--target-bpp": options.target_bpp,
+        "--no-map": options.without_map,
+        "--decoder-only": options.decoder_only,
+        "--code-channels": options.code_channels,
+        "--compile": options.compiled,
+        "--rounding": options.rounding,
+        "--loss": options.loss != "mse",
+    }
+    for name, value in given.items():
+        if value:
+            raise SpecError(f"{name} is of no use to entropy-autoencoder; leave it out")
+    settings = Settings(options.width or Settings.width, transform.rates)
+    rate = 2e-3 if options.recipe == "fast" else 1e-4
+    recipe = Recipe(options.recipe, rate, options.batch or 8)
+    plan = Plan(settings, recipe, transform.sha256, options.seed)
+    return plan, options.steps or (4_000 if options.recipe == "fast" else 1_000_000)
+
+
+def train(options: TrainingOptions) -> None:
+    """Run, or go on with, the training that was asked for.
+
+    With ``--weights`` on the numbers of that file of compressive-autoencoder.
+
+    Raises
+    ------
+    SpecError
+        Where the options make no sense, or the folder holds a training with others.
+    """
+    say = partial(print, flush=True)
+    transform = Transform(options.weights or TRANSFORM, options.device)
+    plan, steps = plan_for(options, transform)
+    for path in options.images:
+        if not path.exists():
+            raise SpecError(f"--images {path}: there is no such folder or file")
+    clock = Clock(options.minutes)
+    images = load(options.images)
+    for reason in images.skipped:
+        say(f"skipped {reason}")
+    if len(images.images) <= _HELD_OUT:
+        raise SpecError(f"{len(images.images)} photographs are too few; 17 is the least")
+    say(f"{len(images.images)} photographs, decoded in {clock.seconds():.0f} s")
+    session = Session(plan, steps, images, options.out, transform)
+    try:
+        session.run(clock, say)
+    except KeyboardInterrupt:
+        session.save()
+        say(f"{options.out}: interrupted at {session.share():.1%} and kept; repeat the command")
+        raise
+    state = "done" if session.finished else "to go on, repeat the command"
+    say(f"{options.out}: {session.seconds:.0f} s of training, {state}")
