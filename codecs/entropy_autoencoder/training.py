@@ -19,8 +19,8 @@ from lic_bench.codecs.compressive_autoencoder.codec import WEIGHTS as TRANSFORM
 from lic_bench.codecs.compressive_autoencoder.inference import Transform
 from lic_bench.codecs.entropy_autoencoder.model import EntropyModels, Settings
 from lic_bench.codecs.entropy_autoencoder.weights import weights_file
-from lic_bench.errors import SpecError
-from lic_bench.learned.data import Photographs, load
+from lic_bench.learned.command import HELD_OUT, advance, photographs, refuse_others, say_end
+from lic_bench.learned.data import Photographs
 from lic_bench.learned.priors import gaussian_bits, noisy, rounded
 from lic_bench.learned.stages import Stages
 from lic_bench.learned.training import Clock, Figures, Recipe
@@ -28,7 +28,6 @@ from lic_bench.learned.training import Clock, Figures, Recipe
 if TYPE_CHECKING:
     from lic_bench.learned.options import TrainingOptions
 
-_HELD_OUT = 16
 _START = 2, 16  # batches of so many crops that the start is of
 
 
@@ -67,7 +66,7 @@ class Session(Stages):
     ) -> None:
         self.asked, self.transform = plan, transform
         torch.manual_seed(plan.seed)
-        self.photographs, _ = images.split(_HELD_OUT, plan.seed)
+        self.photographs, _ = images.split(HELD_OUT, plan.seed)
         self.photographs = self.photographs.to(transform.device)
         self.models = EntropyModels(plan.settings)
         if not (out / "checkpoint.pt").exists():
@@ -137,18 +136,7 @@ def plan_for(options: TrainingOptions, transform: Transform) -> tuple[Plan, int]
     SpecError
         Where an option is of no use here.
     """
-    given = {
-        "--target-bpp": options.target_bpp,
-        "--no-map": options.without_map,
-        "--decoder-only": options.decoder_only,
-        "--code-channels": options.code_channels,
-        "--compile": options.compiled,
-        "--rounding": options.rounding,
-        "--loss": options.loss != "mse",
-    }
-    for name, value in given.items():
-        if value:
-            raise SpecError(f"{name} is of no use to entropy-autoencoder; leave it out")
+    refuse_others(options, "entropy-autoencoder", "weights", "width")
     settings = Settings(options.width or Settings.width, transform.rates)
     rate = 2e-3 if options.recipe == "fast" else 1e-4
     recipe = Recipe(options.recipe, rate, options.batch or 8)
@@ -169,22 +157,8 @@ def train(options: TrainingOptions) -> None:
     say = partial(print, flush=True)
     transform = Transform(options.weights or TRANSFORM, options.device)
     plan, steps = plan_for(options, transform)
-    for path in options.images:
-        if not path.exists():
-            raise SpecError(f"--images {path}: there is no such folder or file")
     clock = Clock(options.minutes)
-    images = load(options.images)
-    for reason in images.skipped:
-        say(f"skipped {reason}")
-    if len(images.images) <= _HELD_OUT:
-        raise SpecError(f"{len(images.images)} photographs are too few; 17 is the least")
-    say(f"{len(images.images)} photographs, decoded in {clock.seconds():.0f} s")
+    images = photographs(options, clock, say)
     session = Session(plan, steps, images, options.out, transform)
-    try:
-        session.run(clock, say)
-    except KeyboardInterrupt:
-        session.save()
-        say(f"{options.out}: interrupted at {session.share():.1%} and kept; repeat the command")
-        raise
-    state = "done" if session.finished else "to go on, repeat the command"
-    say(f"{options.out}: {session.seconds:.0f} s of training, {state}")
+    advance(session, clock, say)
+    say_end(session, say)
