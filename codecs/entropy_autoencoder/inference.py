@@ -20,7 +20,7 @@ from lic_bench.codecs.compressive_autoencoder.inference import (
     pieces,
 )
 from lic_bench.codecs.compressive_autoencoder.model import LATENTS
-from lic_bench.codecs.entropy_autoencoder.model import HYPER_STRIDE
+from lic_bench.codecs.entropy_autoencoder.model import HYPER_STRIDE, table_of
 from lic_bench.codecs.entropy_autoencoder.weights import (
     read_all_tables,
     read_models,
@@ -29,7 +29,6 @@ from lic_bench.codecs.entropy_autoencoder.weights import (
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
 from lic_bench.learned.lapped import STRIDE
-from lic_bench.learned.priors import LEAST_LOG_SCALE, SCALES, STEP
 from lic_bench.learned.subpixel import ACTIVATION_BITS, WholeLayers
 from lic_bench.learned.tables import TableDecoder, TableEncoder, cost
 from lic_bench.learned.tiles import tiles
@@ -92,7 +91,7 @@ class Model:
             shape = self._side_shape(rows, columns)
             side = reader.read(channel_rows(shape, rate), self._tables["side"])
             for place, chosen in self._predicted(side, rate, rows, columns):
-                z[:, *place] = reader.read(chosen, self._tables["gauss"])
+                z[:, *place] = reader.read(chosen, self._tables["scaled"])
         else:
             for tile in pieces(rows, columns):
                 part = z[:, *tile.own()]
@@ -111,7 +110,7 @@ class Model:
         side = self._side(z, rate)
         yield side, channel_rows(side.shape, rate), "side"
         for place, chosen in self._predicted(side, rate, rows, columns):
-            yield z[:, *place], chosen, "gauss"
+            yield z[:, *place], chosen, "scaled"
 
     def _side_shape(self, rows: int, columns: int) -> tuple[int, int, int]:
         down, across = -(-rows // HYPER_STRIDE), -(-columns // HYPER_STRIDE)
@@ -133,7 +132,7 @@ class Model:
     def _predicted(
         self, side: Numbers, rate: int, rows: int, columns: int
     ) -> Iterator[tuple[tuple[slice, slice], Numbers]]:
-        """Tile by tile where it is, and the table of the Gaussian of each of its numbers."""
+        """Tile by tile where it is, and the table of each of its numbers."""
         whole = side.clip(-LARGEST, LARGEST)
         logs = self._models.log_scale[rate].detach().double()[:, None, None]
         for tile in tiles(side.shape[1], side.shape[2], _TILE, _MARGIN):
@@ -141,7 +140,7 @@ class Model:
             with torch.inference_mode():
                 found = self._prediction(x.to(self._device) * (1 << ACTIVATION_BITS))[0]
                 found = found[:, *tile.within(HYPER_STRIDE)] * 2.0**-ACTIVATION_BITS + logs
-                chosen = ((found - LEAST_LOG_SCALE) / STEP).round().clamp(0, SCALES - 1)
+                chosen = table_of(found)
             down, across = tile.own(HYPER_STRIDE)
             place = (
                 slice(down.start, min(down.stop, rows)),

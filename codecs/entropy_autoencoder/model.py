@@ -3,7 +3,8 @@
 A second encoder and decoder in the bottleneck: the encoder tells of the numbers' sizes in numbers
 of its own, the side information, and the decoder predicts from these how likely each number is. So
 nothing is lost. The pair is the scale hyperprior of J. Ballé, D. Minnen, S. Singh, S. J. Hwang, N.
-Johnston, ICLR 2018, figure 4, with sub-pixel layers; the factorised model that of its appendix 6.1.
+Johnston, ICLR 2018, figure 4, with sub-pixel layers and Laplace distributions; the factorised model
+that of its appendix 6.1.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from lic_bench.codecs.compressive_autoencoder.model import LATENTS
-from lic_bench.learned.priors import FactorizedPrior
+from lic_bench.learned.priors import LEAST_LOG_SIZE, SCALES, STEP, FactorizedPrior
 from lic_bench.learned.subpixel import SLOPE
 
 HYPER_STRIDE = 4
 """Sites of the numbers on a side of what one site of the side information stands for."""
+
+_SIZE = 0.7  # by how much the logarithm of a mean size is less than that of a deviation: sparse
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Settings:
 
     width: int = 64
     rates: int = 8
+
+
+def table_of(log_scale: Tensor) -> Tensor:
+    """Which of the tables numbers are coded by, from logarithms of their mean sizes."""
+    return ((log_scale - LEAST_LOG_SIZE) / STEP).round().clamp(0, SCALES - 1)
 
 
 class EntropyModels(nn.Module):
@@ -61,9 +69,8 @@ class EntropyModels(nn.Module):
     @torch.no_grad()
     def set_deviations(self, deviation: Tensor) -> None:
         """Begin with the right widths: the numbers' standard deviations, rates x 96."""
-        found = deviation.clamp_min(0.11)
-        self.factorised.set_units(found)
-        self.log_scale.copy_(found.log())
+        self.factorised.set_units(deviation.clamp_min(0.11))
+        self.log_scale.copy_(deviation.clamp_min(0.11).log() - _SIZE)
         weight, bias = list(self.synthesis.parameters())[-2:]
         weight.mul_(0.1)
         bias.zero_()
@@ -78,11 +85,10 @@ class EntropyModels(nn.Module):
         rate
             B, int64.
         """
-        size = z.abs() * (-self.log_scale[rate]).exp()[:, :, None, None]
-        found: Tensor = self.analysis(size)
+        found: Tensor = self.analysis(torch.log2(1 + z.abs()))
         return found
 
     def log_scales(self, side: Tensor, rate: Tensor) -> Tensor:
-        """Logarithms of the numbers' standard deviations, from rounded side information."""
+        """Logarithms of the numbers' mean sizes, from rounded side information."""
         found: Tensor = self.synthesis(side) + self.log_scale[rate][:, :, None, None]
         return found

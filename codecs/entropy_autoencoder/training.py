@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from lic_bench.codecs.compressive_autoencoder.codec import WEIGHTS as TRANSFORM
 from lic_bench.codecs.compressive_autoencoder.inference import Transform
 from lic_bench.codecs.entropy_autoencoder.model import EntropyModels, Settings
-from lic_bench.codecs.entropy_autoencoder.weights import weights_file
+from lic_bench.codecs.entropy_autoencoder.weights import counted, weights_file
 from lic_bench.learned.command import HELD_OUT, advance, photographs, refuse_others, say_end
 from lic_bench.learned.data import Photographs
-from lic_bench.learned.priors import gaussian_bits, noisy, rounded
+from lic_bench.learned.lapped import STRIDE
+from lic_bench.learned.priors import laplace_bits, noisy, rounded
 from lic_bench.learned.stages import Stages
 from lic_bench.learned.training import Clock, Figures, Recipe
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from lic_bench.learned.options import TrainingOptions
 
 _START = 2, 16  # batches of so many crops that the start is of
+_POOL = 400  # batches whose numbers are found once, and come again
+_COUNTED = 100  # batches of them that the tables are of
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Session(Stages):
         self, plan: Plan, steps: int, images: Photographs, out: Path, transform: Transform
     ) -> None:
         self.asked, self.transform = plan, transform
+        self._known: dict[int, Tensor] = {}
         torch.manual_seed(plan.seed)
         self.photographs, _ = images.split(HELD_OUT, plan.seed)
         self.photographs = self.photographs.to(transform.device)
@@ -89,19 +93,17 @@ class Session(Stages):
         return torch.cat([self.transform.chosen(x[k : k + 1], int(rate[k])) for k in range(len(x))])
 
     def groups(self, stage: str) -> Mapping[float, list[nn.Parameter]]:
-        """Everything alike."""
-        return {1.0: list(self.models.parameters())}
+        """The distribution of the side information moves faster."""
+        side = list(self.models.side.parameters())
+        rest = [x for name, x in self.models.named_parameters() if not name.startswith("side.")]
+        return {1.0: rest, 2.5: side}
 
     def loss(self, stage: str, step: int) -> tuple[Tensor, Figures]:
         """Bits a pixel by the factorised model, and by the pair: both are trained at once."""
-        recipe, number = self.recipe, self.asked.seed
-        x = self.photographs.batch(step, recipe.batch, recipe.side, number)
-        count = self.asked.settings.rates
-        rate = (torch.arange(recipe.batch) * count // recipe.batch + step) % count
-        z, rate = self._numbers(x, rate), rate.to(x.device)
-        torch.manual_seed(number + 7919 * (step + 1))  # of the noise, whatever came before
+        z, rate = self._batch(step % _POOL)
+        torch.manual_seed(self.asked.seed + 7919 * (step + 1))  # of the noise, whatever came before
         bits = self.bits(z, rate)
-        pixels = x[:, 0].numel()
+        pixels = STRIDE**2 * z[:, 0].numel()
         factorised, pair, side = (own / pixels for own in bits)
         figures: Figures = {
             "factorised_bpp": factorised.detach(),
@@ -110,6 +112,16 @@ class Session(Stages):
         }
         return factorised + pair + side, figures
 
+    def _batch(self, number: int) -> tuple[Tensor, Tensor]:
+        """Numbers of crops, and the rate of each."""
+        size, count = self.recipe.batch, self.asked.settings.rates
+        rate = (torch.arange(size) * count // size + number) % count
+        if number not in self._known:
+            x = self.photographs.batch(number, size, self.recipe.side, self.asked.seed)
+            self._known[number] = self._numbers(x, rate).to(torch.int16)
+        z = self._known[number]
+        return z.float(), rate.to(z.device)
+
     def bits(self, z: Tensor, rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """By the factorised model; by the pair, of numbers and of side information."""
         models = self.models
@@ -117,7 +129,7 @@ class Session(Stages):
         log_scale = models.log_scales(rounded(side), rate)
         return (
             models.factorised.bits(z, rate).sum(),
-            gaussian_bits(z, log_scale).sum(),
+            laplace_bits(z, log_scale).sum(),
             models.side.bits(noisy(side), rate).sum(),
         )
 
@@ -125,7 +137,10 @@ class Session(Stages):
         """The pair in half precision, and tables."""
         models = EntropyModels(self.asked.settings)
         models.load_state_dict({k: x.half().float().cpu() for k, x in module.state_dict().items()})
-        return weights_file(models, self.asked.transform, {"training": self.plan})
+        models.to(self.transform.device)
+        batches = (self._batch(k) for k in range(_COUNTED if self.finished else 1))
+        counts = counted(models, batches)
+        return weights_file(models.cpu(), counts, self.asked.transform, {"training": self.plan})
 
 
 def plan_for(options: TrainingOptions, transform: Transform) -> tuple[Plan, int]:

@@ -3,31 +3,61 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
+from torch import Tensor
 
-from lic_bench.codecs.entropy_autoencoder.model import EntropyModels, Settings
+from lic_bench.codecs.entropy_autoencoder.model import EntropyModels, Settings, table_of
 from lic_bench.errors import UnavailableError
-from lic_bench.learned.prior_tables import factorised_tables, gaussian_tables
+from lic_bench.learned.prior_tables import REACH, factorised_tables, laplace_tables
+from lic_bench.learned.priors import SCALES
 from lic_bench.learned.safe_weights import check_finite, check_shapes, read_header
 from lic_bench.learned.tables import Tables, read_tables, stored
 
 METADATA = "entropy-autoencoder"
-_NAMES = ("factorised", "side", "gauss")
+_NAMES = ("factorised", "side", "scaled")
 _MOST_RATES, _MOST_WIDTH = 64, 1024
 
 
-def weights_file(models: EntropyModels, transform: str, metadata: Mapping[str, Any]) -> bytes:
+def counted(models: EntropyModels, batches: Iterable[tuple[Tensor, Tensor]]) -> NDArray[np.int64]:
+    """How often each number came where each table was predicted: 64 x (2 `REACH` + 1).
+
+    Parameters
+    ----------
+    models
+        What predicts.
+    batches
+        Numbers, B x 96 x H x W, sides multiples of 4, and the rate of each image.
+    """
+    size = 2 * REACH + 1
+    counts = torch.zeros(SCALES * size, dtype=torch.int64)
+    with torch.inference_mode():
+        for z, rate in batches:
+            chosen = table_of(models.log_scales(models.analyse(z, rate).round(), rate)).long()
+            at = chosen * size + z.clamp(-REACH, REACH).long() + REACH
+            counts += torch.bincount(at.flatten().cpu(), minlength=len(counts))
+    return counts.view(SCALES, size).numpy()
+
+
+def weights_file(
+    models: EntropyModels, counts: NDArray[np.int64], transform: str, metadata: Mapping[str, Any]
+) -> bytes:
     """A safetensors file, with metadata in JSON.
 
     Parameters
     ----------
+    models
+        The learned coders.
+    counts
+        What `counted` found.
     transform
         The SHA-256, in hexadecimal digits, of the weights of the autoencoder that it belongs to.
     """
@@ -36,7 +66,7 @@ def weights_file(models: EntropyModels, transform: str, metadata: Mapping[str, A
     tables = {
         "factorised": factorised_tables(models.factorised),
         "side": factorised_tables(models.side),
-        "gauss": gaussian_tables(),
+        "scaled": laplace_tables(counts),
     }
     for name, own in tables.items():
         for key, values in stored(own).items():
@@ -95,7 +125,7 @@ def transform_of(path: Path) -> str:
 
 
 def read_all_tables(path: Path) -> dict[str, Tables]:
-    """The tables of a file: ``factorised``, ``side`` and ``gauss``.
+    """The tables of a file: ``factorised``, ``side`` and ``scaled``.
 
     Raises
     ------

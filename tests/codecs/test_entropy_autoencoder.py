@@ -26,7 +26,7 @@ from lic_bench.codecs.compressive_autoencoder.model import (  # noqa: E402
 )
 from lic_bench.codecs.compressive_autoencoder.model import Settings as NetworkSettings  # noqa: E402
 from lic_bench.codecs.compressive_autoencoder.start import normalise, start  # noqa: E402
-from lic_bench.codecs.compressive_autoencoder.weights import counted  # noqa: E402
+from lic_bench.codecs.compressive_autoencoder.weights import counted as histograms  # noqa: E402
 from lic_bench.codecs.compressive_autoencoder.weights import (  # noqa: E402
     weights_file as transform_file,
 )
@@ -36,8 +36,11 @@ from lic_bench.codecs.entropy_autoencoder.codec import EntropyAutoencoder  # noq
 from lic_bench.codecs.entropy_autoencoder.inference import Model, load_model  # noqa: E402
 from lic_bench.codecs.entropy_autoencoder.model import EntropyModels, Settings  # noqa: E402
 from lic_bench.codecs.entropy_autoencoder.training import Plan, Session, plan_for  # noqa: E402
+from lic_bench.codecs.entropy_autoencoder.weights import counted, weights_file  # noqa: E402
 from lic_bench.learned.data import Photographs  # noqa: E402
 from lic_bench.learned.options import TrainingOptions  # noqa: E402
+from lic_bench.learned.prior_tables import REACH  # noqa: E402
+from lic_bench.learned.priors import SCALES  # noqa: E402
 from lic_bench.learned.training import Clock, Recipe  # noqa: E402
 
 CODERS = ("histogram", "factorised", "pair")
@@ -64,7 +67,7 @@ def transform(tmp_path_factory) -> Path:
     start(net, crops, torch.tensor(STEPS))
     net.load_state_dict({key: x.half().float() for key, x in net.state_dict().items()})
     path = tmp_path_factory.mktemp("transform") / "transform.safetensors"
-    path.write_bytes(transform_file(net, counted(net, Mixtures(len(STEPS)), [crops]), {}))
+    path.write_bytes(transform_file(net, histograms(net, Mixtures(len(STEPS)), [crops]), {}))
     return path
 
 
@@ -100,7 +103,7 @@ def test_shapes_and_what_the_pair_begins_as():
     assert side.shape == (2, 16, 2, 3)
     scales = models.log_scales(torch.zeros_like(side), rate).exp()
     assert scales.shape == (2, LATENTS, 8, 12)
-    wanted = deviation[rate][:, :, None, None].expand_as(scales)
+    wanted = 0.5 * deviation[rate][:, :, None, None].expand_as(scales)
     torch.testing.assert_close(scales, wanted, atol=0, rtol=0.2)
 
 
@@ -135,8 +138,9 @@ def test_both_learn_a_single_crop(transform, tmp_path):
 
 def test_what_training_estimates_is_what_tables_say(transform, tmp_path):
     begun = session(transform, tmp_path, 1)
-    begun.save()
-    image, rate, weights = picture(64, 64, seed=40), 5, tmp_path / "weights.safetensors"
+    image, rate, weights = picture(64, 64, seed=40), 5, tmp_path / "weights"
+    none = np.zeros((SCALES, 2 * REACH + 1), np.int64)
+    weights.write_bytes(weights_file(begun.models, none, begun.transform.sha256, {}))
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     z = begun.transform.chosen(x, rate)
     with torch.no_grad():
@@ -146,8 +150,14 @@ def test_what_training_estimates_is_what_tables_say(transform, tmp_path):
     found = Model(transform, weights, "factorised", "cpu").estimate(image, rate)
     assert found["factorised"] == pytest.approx(float(factorised), rel=0.02)
     found = Model(transform, weights, "pair", "cpu").estimate(image, rate)
-    assert found["gauss"] == pytest.approx(float(pair), rel=0.02)
+    assert found["scaled"] == pytest.approx(float(pair), rel=0.02)
     assert found["side"] == pytest.approx(float(side_bits), rel=0.02)
+    # What is counted fits better.
+    counts = counted(begun.models, [(z, torch.tensor([rate]))])
+    assert counts.sum() == z.numel()
+    weights.write_bytes(weights_file(begun.models, counts, begun.transform.sha256, {}))
+    better = Model(transform, weights, "pair", "cpu").estimate(image, rate)
+    assert better["scaled"] < 0.95 * found["scaled"]
 
 
 @pytest.mark.slow
