@@ -18,6 +18,7 @@ PAGES = {
     "README.md": "index.md",
     "examples/gallery/README.md": "gallery.md",
     "results/kodak/README.md": "results/kodak.md",
+    "results/field/README.md": "results/field.md",
     "results/clic2025-valid/README.md": "results/clic2025-valid.md",
     "datasets/published/README.md": "results/published.md",
     "codecs/content_weighted/MODEL_CARD.md": "codecs/content-weighted.md",
