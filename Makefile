@@ -13,7 +13,7 @@ TOGETHER := -n auto --dist worksteal
 # Half of the time that tests take to begin goes for compiling their modules, where nothing is kept.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: run test quick check format docs results results-large bench clean
+.PHONY: run test quick check format docs results results-field results-large bench clean
 
 run: $(VENV)/run.stamp  ## measure every codec that works here on the embedded photographs
 	$(BIN)/lic-bench run --codecs all --dataset sample
@@ -72,6 +72,26 @@ results: $(VENV)/dev.stamp  ## our published results on Kodak: some minutes with
 	$(BIN)/lic-bench measure results/kodak --metrics $(PERCEPTUAL)
 	$(BIN)/lic-bench plot results/kodak --by-metric --anchor jpeg2000 --out results/kodak/by-metric.png
 	$(BIN)/lic-bench report results/kodak --published vtm
+
+# What results/field shows: the learned codecs of 2017 to 2020, beside what is known of them.
+FIELD := cae-pca,compressive-autoencoder,entropy-autoencoder,modulated-autoencoder,nctu,recurrent
+BESIDE := content-weighted,content-weighted:metric=mse,jpeg,jpeg2000
+CODERS := entropy-autoencoder:coder=factorised,entropy-autoencoder:coder=histogram
+KNOWN := theis-2017-iclr@tfc,toderici-2017-cvpr@tfc
+SIX := 1,3,5,7,9,11
+results-field: $(VENV)/dev.stamp  ## the field of 2017 to 2020 on Kodak: half an hour with two cores
+	$(BIN)/lic-bench run --codecs $(FIELD),$(BESIDE),$(CODERS) --dataset kodak --out results/field \
+		--points content-weighted=$(SIX) --points content-weighted:metric=mse=$(SIX) \
+		--points cae-pca=6:16:2 --points recurrent=2:16:2
+	for metric in psnr_rgb ms_ssim_rgb; do \
+		$(BIN)/lic-bench plot results/field --codecs $(FIELD),$(BESIDE) --metric $$metric --xlim 0,1 --wide \
+			--published $(KNOWN) --out results/field/$$metric.png || exit; \
+	done
+	$(BIN)/lic-bench table results/field --codecs $(FIELD),$(BESIDE) --anchor jpeg --interval \
+		--metric psnr_rgb,ms_ssim_rgb --out results/field/bd-rates.md
+	$(BIN)/lic-bench table results/field --codecs compressive-autoencoder,entropy-autoencoder,$(CODERS) \
+		--anchor compressive-autoencoder --interval --metric psnr_rgb --out results/field/coders.md
+	$(BIN)/lic-bench table results/field --by-point --metric all --out results/field/points.csv
 
 # What results/clic2025-valid shows: images that no manifest knows, in a folder of that name.
 LARGE := content-weighted,content-weighted:metric=mse,jpeg,jpeg2000,webp

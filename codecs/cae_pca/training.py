@@ -43,9 +43,9 @@ from lic_bench.codecs.cae_pca.model import (
 )
 from lic_bench.codecs.cae_pca.start import start
 from lic_bench.codecs.cae_pca.weights import form, weights_file
-from lic_bench.errors import SpecError
 from lic_bench.learned.bitplanes import PlaneCoder, chances
-from lic_bench.learned.data import Photographs, load
+from lic_bench.learned.command import HELD_OUT, advance, photographs, refuse_others, say_end
+from lic_bench.learned.data import Photographs
 from lic_bench.learned.stages import Stages
 from lic_bench.learned.training import Clock, Figures, Recipe
 
@@ -70,7 +70,7 @@ class Plan:
     recipe: Recipe = field(default_factory=Recipe)
     steps: tuple[tuple[str, int], ...] = (("noise", 800_000),)
     seed: int = 0
-    held_out: int = 16
+    held_out: int = HELD_OUT
 
 
 class LocalRate(nn.Module):
@@ -291,37 +291,10 @@ def train(options: TrainingOptions) -> None:
     SpecError
         Where the options make no sense, or the folder holds a training with others.
     """
-    console = partial(print, flush=True)
-    unknown = {
-        "--loss": options.loss != "mse",
-        "--target-bpp": bool(options.target_bpp),
-        "--weights": options.weights is not None,
-        "--width": options.width is not None,
-        "--code-channels": options.code_channels is not None,
-        "--no-map": options.without_map,
-        "--decoder-only": options.decoder_only,
-        "--rounding": options.rounding is not None,
-        "--compile": options.compiled,
-    }
-    given = [name for name, there in unknown.items() if there]
-    if given:
-        raise SpecError(f"cae-pca is trained for MSE in one size; leave out {', '.join(given)}")
-    for path in options.images:
-        if not path.exists():
-            raise SpecError(f"--images {path}: there is no such folder or file")
+    say = partial(print, flush=True)
+    refuse_others(options, "cae-pca")
     clock = Clock(options.minutes)
-    images = load(options.images)
-    for reason in images.skipped:
-        console(f"skipped {reason}")
-    if len(images.images) <= Plan.held_out:
-        raise SpecError(f"{len(images.images)} photographs are too few; 17 is the least")
-    console(f"{len(images.images)} photographs, decoded in {clock.seconds():.0f} s")
+    images = photographs(options, clock, say)
     session = Session(plan_for(options), images, options.out, torch.device(options.device))
-    try:
-        session.run(clock, console)
-    except KeyboardInterrupt:
-        session.save()
-        console(f"{options.out}: interrupted and kept; to go on, repeat the command")
-        raise
-    state = "done" if session.finished else "to go on, repeat the command"
-    console(f"{options.out}: {session.seconds:.0f} s of training, {state}")
+    advance(session, clock, say)
+    say_end(session, say)

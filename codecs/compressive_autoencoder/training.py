@@ -43,8 +43,8 @@ from lic_bench.codecs.compressive_autoencoder.weights import (
     settings_of,
     weights_file,
 )
-from lic_bench.errors import SpecError
-from lic_bench.learned.data import Photographs, load
+from lic_bench.learned.command import HELD_OUT, advance, photographs, refuse_others, say_end
+from lic_bench.learned.data import Photographs
 from lic_bench.learned.options import Rounding
 from lic_bench.learned.priors import noisy, rounded, stochastic
 from lic_bench.learned.stages import Stages
@@ -61,7 +61,6 @@ ROUNDINGS: dict[Rounding, Callable[[Tensor], Tensor]] = {
 _BASE = 3  # the rate that the paper's network is trained for
 _FIRST, _ENABLING = 2, 0.5  # coefficients enabled at first; the share of the stage until all are
 _DECODER = 0.15  # of the steps
-_HELD_OUT = 16
 _START = 6, 16  # batches of so many crops that the start is of
 _COUNTED, _COUNTED_SIDE = 8, 256  # batches of 16 crops that histograms are of
 
@@ -115,7 +114,7 @@ class Session(Stages):
     ) -> None:
         self.asked, self.device, self.stage = plan, device, 0
         torch.manual_seed(plan.seed)
-        self.photographs, _ = images.split(_HELD_OUT, plan.seed)
+        self.photographs, _ = images.split(HELD_OUT, plan.seed)
         self.codec = Codec(plan.settings)
         if not (out / "checkpoint.pt").exists():
             self._begin(weights)
@@ -241,18 +240,7 @@ def plan_for(options: TrainingOptions) -> tuple[Plan, tuple[tuple[str, int], ...
     SpecError
         Where an option is of no use here.
     """
-    given = {
-        "--target-bpp": options.target_bpp,
-        "--no-map": options.without_map,
-        "--decoder-only": options.decoder_only,
-        "--code-channels": options.code_channels,
-        "--compile": options.compiled,
-    }
-    for name, value in given.items():
-        if value:
-            raise SpecError(f"{name} is of no use to compressive-autoencoder; leave it out")
-    if options.loss != "mse":
-        raise SpecError(f"--loss {options.loss}: compressive-autoencoder is trained for mse")
+    refuse_others(options, "compressive-autoencoder", "weights", "width", "rounding")
     fast = options.recipe == "fast"
     settings = Settings(64 if fast else 128, linear=fast, rates=len(STEPS))
     if options.weights is not None:
@@ -283,24 +271,10 @@ def train(options: TrainingOptions) -> None:
     """
     say = partial(print, flush=True)
     plan, steps = plan_for(options)
-    for path in options.images:
-        if not path.exists():
-            raise SpecError(f"--images {path}: there is no such folder or file")
     clock = Clock(options.minutes)
-    images = load(options.images)
-    for reason in images.skipped:
-        say(f"skipped {reason}")
-    if len(images.images) <= _HELD_OUT:
-        raise SpecError(f"{len(images.images)} photographs are too few; 17 is the least")
-    say(f"{len(images.images)} photographs, decoded in {clock.seconds():.0f} s")
+    images = photographs(options, clock, say)
     session = Session(
         plan, steps, images, options.out, torch.device(options.device), options.weights
     )
-    try:
-        session.run(clock, say)
-    except KeyboardInterrupt:
-        session.save()
-        say(f"{options.out}: interrupted at {session.share():.1%} and kept; repeat the command")
-        raise
-    state = "done" if session.finished else "to go on, repeat the command"
-    say(f"{options.out}: {session.seconds:.0f} s of training, {state}")
+    advance(session, clock, say)
+    say_end(session, say)

@@ -48,8 +48,9 @@ from lic_bench.codecs.content_weighted.weights import (
 )
 from lic_bench.errors import SpecError
 from lic_bench.files import atomic_write
+from lic_bench.learned.command import HELD_OUT, advance, photographs, refuse_others, say_end
 from lic_bench.learned.context import Codes, ContextModel, begin, prepare
-from lic_bench.learned.data import Photographs, load
+from lic_bench.learned.data import Photographs
 from lic_bench.learned.losses import LOSSES, distortion
 from lic_bench.learned.rate import RateModel, bits
 from lic_bench.learned.training import Clock, Figures, Log, Recipe, Trainer, restore, save
@@ -96,7 +97,7 @@ class Plan:
     with_map: bool = True
     """Without the importance map, all channels are kept."""
     seed: int = 0
-    held_out: int = 16
+    held_out: int = HELD_OUT
 
 
 class Codec(nn.Module):
@@ -664,11 +665,20 @@ def train(options: TrainingOptions) -> None:
         Where the options make no sense, or the folder holds a training with others.
     """
     console = partial(print, flush=True)
+    refuse_others(
+        options,
+        "content-weighted",
+        "target_bpp",
+        "loss",
+        "weights",
+        "width",
+        "code_channels",
+        "without_map",
+        "decoder_only",
+        "compiled",
+    )
     if options.loss not in LOSSES:
         raise SpecError(f"there is no loss {options.loss!r}: {', '.join(LOSSES)}")
-    for path in options.images:
-        if not path.exists():
-            raise SpecError(f"--images {path}: there is no such folder or file")
     clock = Clock(options.minutes)
     # What is left is for weights and pictures, and the last seconds for the curve.
     training, pictures = (
@@ -676,25 +686,11 @@ def train(options: TrainingOptions) -> None:
         for left in (0.6, 0.1)
     )
     device = torch.device(options.device)
-    images = load(options.images)
-    for reason in images.skipped:
-        console(f"skipped {reason}")
-    if len(images.images) <= Plan.held_out:
-        raise SpecError(f"{len(images.images)} photographs are too few; 17 is the least")
-    console(f"{len(images.images)} photographs, decoded in {clock.seconds():.0f} s")
+    images = photographs(options, clock, console)
     plan = plan_for(options, images)
     session = Session(plan, images, options.out, device, options.weights)
     if options.compiled:
         session.compile()
-    try:
-        session.run(training, console)
-    except KeyboardInterrupt:
-        session.save()
-        console(
-            f"{options.out}: interrupted at {session.share():.1%} and kept; "
-            "to go on, repeat the command"
-        )
-        raise
+    advance(session, training, console)
     report(session, console, pictures.over)
-    state = "done" if session.finished else "to go on, repeat the command"
-    console(f"{options.out}: {session.seconds:.0f} s of training, {state}")
+    say_end(session, console)

@@ -26,8 +26,8 @@ from lic_bench.codecs.modulated_autoencoder.model import (
 )
 from lic_bench.codecs.modulated_autoencoder.start import start
 from lic_bench.codecs.modulated_autoencoder.weights import read_network, settings_of, weights_file
-from lic_bench.errors import SpecError
-from lic_bench.learned.data import Photographs, load
+from lic_bench.learned.command import HELD_OUT, advance, photographs, refuse_others, say_end
+from lic_bench.learned.data import Photographs
 from lic_bench.learned.priors import gaussian_bits, noisy, rounded
 from lic_bench.learned.stages import Stages
 from lic_bench.learned.training import Clock, Figures, Recipe
@@ -35,7 +35,6 @@ from lic_bench.learned.training import Clock, Figures, Recipe
 if TYPE_CHECKING:
     from lic_bench.learned.options import TrainingOptions
 
-_HELD_OUT = 16
 _START = (6, 8, 256)  # batches of so many crops, and their side, that principal components are of
 _FAST = {"prior": 0.2, "all": 0.65, "prior again": 0.15}
 
@@ -86,7 +85,7 @@ class Session(Stages):
     ) -> None:
         self.device, self.asked = device, plan
         torch.manual_seed(plan.seed)
-        self.photographs, _ = images.split(_HELD_OUT, plan.seed)
+        self.photographs, _ = images.split(HELD_OUT, plan.seed)
         self.net = ModulatedAutoencoder(plan.settings)
         if weights is not None:
             self.net.load_state_dict(read_network(weights))
@@ -189,17 +188,7 @@ def plan_for(options: TrainingOptions) -> tuple[Plan, tuple[tuple[str, int], ...
     SpecError
         Where an option is of no use here.
     """
-    given = {
-        "--target-bpp": options.target_bpp,
-        "--no-map": options.without_map,
-        "--decoder-only": options.decoder_only,
-        "--rounding": options.rounding,
-    }
-    for name, value in given.items():
-        if value:
-            raise SpecError(f"{name} is of no use to modulated-autoencoder: it serves all rates")
-    if options.loss != "mse":
-        raise SpecError(f"--loss {options.loss}: modulated-autoencoder is trained for mse")
+    refuse_others(options, "modulated-autoencoder", "weights", "width", "code_channels")
     fast = options.recipe == "fast"
     settings = Settings(96, 288, 48) if fast else Settings(hyper=128)
     if options.weights is not None:
@@ -227,24 +216,10 @@ def train(options: TrainingOptions) -> None:
     """
     say = partial(print, flush=True)
     plan, steps = plan_for(options)
-    for path in options.images:
-        if not path.exists():
-            raise SpecError(f"--images {path}: there is no such folder or file")
     clock = Clock(options.minutes)
-    images = load(options.images)
-    for reason in images.skipped:
-        say(f"skipped {reason}")
-    if len(images.images) <= _HELD_OUT:
-        raise SpecError(f"{len(images.images)} photographs are too few; 17 is the least")
-    say(f"{len(images.images)} photographs, decoded in {clock.seconds():.0f} s")
+    images = photographs(options, clock, say)
     session = Session(
         plan, steps, images, options.out, torch.device(options.device), options.weights
     )
-    try:
-        session.run(clock, say)
-    except KeyboardInterrupt:
-        session.save()
-        say(f"{options.out}: interrupted at {session.share():.1%} and kept; repeat the command")
-        raise
-    state = "done" if session.finished else "to go on, repeat the command"
-    say(f"{options.out}: {session.seconds:.0f} s of training, {state}")
+    advance(session, clock, say)
+    say_end(session, say)

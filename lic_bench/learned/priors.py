@@ -21,6 +21,8 @@ LEAST_SCALE, LARGEST_SCALE = 0.11, 256.0
 # Written out, because logarithms may differ in their last digit from machine to machine.
 LEAST_LOG_SCALE, STEP = -2.2072749131897207, 0.12305479932808386
 """The logarithm of the least scale, and the step of the logarithms from table to table."""
+LEAST_LOG_SIZE = -3.0
+"""The same of the least mean size of `laplace_bits`; its tables are as many, as far apart."""
 _LEAST_CHANCE = 1e-9
 _FILTERS = (1, 3, 3, 3, 1)
 
@@ -81,6 +83,24 @@ def gaussian_bits(y: Tensor, log_scale: Tensor) -> Tensor:
     # Of the two tails the smaller, where differences keep their digits.
     chance = torch.erfc((size - 0.5) * inverse) - torch.erfc((size + 0.5) * inverse)
     return chance_bits(chance / 2)
+
+
+def laplace_bits(y: Tensor, log_scale: Tensor) -> Tensor:
+    """The same under Laplace distributions of mean 0: more 0, and more that is large.
+
+    Parameters
+    ----------
+    y
+        Whole numbers.
+    log_scale
+        Natural logarithms of the mean sizes, of y's shape; taken for what tables have.
+    """
+    log_scale = _Floor.apply(log_scale, LEAST_LOG_SIZE)  # type: ignore[no-untyped-call]
+    size, inverse = y.abs(), torch.exp(-log_scale.clamp_max(LEAST_LOG_SIZE + SCALES * STEP))
+    none = -torch.expm1(-inverse / 2)
+    # Above a half, so that what is not taken has no infinite gradient.
+    some = torch.exp((0.5 - size.clamp_min(0.5)) * inverse) * -torch.expm1(-inverse) / 2
+    return chance_bits(torch.where(size < 0.5, none, some))
 
 
 class FactorizedPrior(nn.Module):

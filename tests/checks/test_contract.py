@@ -15,7 +15,7 @@ from lic_bench.checks.contract import CHECKS, Check, ContractError, Subject, tit
 EXAMPLES = tuple(sorted((Path(__file__).parents[2] / "examples").glob("*.toml")))
 SLOW = (
     "avif", "cae-pca", "compressai", "compressive-autoencoder", "content-weighted",
-    "heif", "hevc", "modulated-autoencoder", "nctu", "recurrent", "vvc",
+    "entropy-autoencoder", "heif", "hevc", "modulated-autoencoder", "nctu", "recurrent", "vvc",
 )  # fmt: skip
 
 

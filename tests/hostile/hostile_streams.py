@@ -300,45 +300,20 @@ def targets(folder: Path) -> list[Target]:
             bytes_per_pixel=150,
             seconds_per_megapixel=60,
         ),
-        Target(
-            "cae-pca",
-            "cae-pca",
-            forge=_forged_content_weighted,  # its container is the same
-            claim=_claimed(rb"^.{9}", "<HH"),
-            bytes_per_pixel=150,
-            seconds_per_megapixel=60,
-        ),
-        Target(
-            "modulated-autoencoder",
-            "modulated-autoencoder",
-            forge=_forged_content_weighted,  # its container is the same
-            claim=_claimed(rb"^.{9}", "<HH"),
-            bytes_per_pixel=150,
-            seconds_per_megapixel=60,
-        ),
-        Target(
-            "compressive-autoencoder",
-            "compressive-autoencoder",
-            forge=_forged_content_weighted,  # its container is the same
-            claim=_claimed(rb"^.{9}", "<HH"),
-            bytes_per_pixel=150,
-            seconds_per_megapixel=60,
-        ),
-        Target(
-            "nctu",
-            "nctu",
-            forge=_forged_content_weighted,  # its container is the same
-            claim=_claimed(rb"^.{9}", "<HH"),
-            bytes_per_pixel=150,
-            seconds_per_megapixel=60,
-        ),
-        Target(
-            "recurrent",
-            "recurrent",
-            forge=_forged_content_weighted,  # its container is the same
-            claim=_claimed(rb"^.{9}", "<HH"),
-            bytes_per_pixel=300,  # its units keep a state of the whole picture
-            seconds_per_megapixel=60,
+        *(
+            Target(
+                spec.replace(":coder=", " "),
+                spec,
+                forge=_forged_content_weighted,  # its container is the same
+                claim=_claimed(rb"^.{9}", "<HH"),
+                bytes_per_pixel=300 if spec == "recurrent" else 150,  # it keeps a state
+                seconds_per_megapixel=60,
+            )
+            for spec in (
+                *("cae-pca", "compressive-autoencoder", "entropy-autoencoder:coder=histogram"),
+                *("entropy-autoencoder:coder=factorised", "entropy-autoencoder:coder=pair"),
+                *("modulated-autoencoder", "nctu", "recurrent"),
+            )
         ),
         *_networks(folder),
         Target(

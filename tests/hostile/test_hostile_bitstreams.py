@@ -47,7 +47,8 @@ def decoded(codec: Codec, stream: bytes) -> Image | None:
 @pytest.mark.slow
 def test_no_decoder_crashes_hangs_or_takes_more_than_its_bound(tmp_path: Path) -> None:
     names = (
-        "none,cae-pca,compressive-autoencoder,content-weighted,modulated-autoencoder,nctu,recurrent,"
+        "none,cae-pca,compressive-autoencoder,content-weighted,entropy-autoencoder pair,"
+        "modulated-autoencoder,nctu,recurrent,"
         "compressai mbt2018-mean,programs,jpeg2000,hevc,vvc"
     )
     command = [sys.executable, str(FUZZ), "--streams", "15", "--keep", str(tmp_path)]

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from scipy.stats import norm  # noqa: E402
+from scipy.stats import laplace, norm  # noqa: E402
 
 from lic_bench.learned.gdn import GDN  # noqa: E402
 from lic_bench.learned.modulation import HIDDEN, Modulation  # noqa: E402
@@ -19,6 +19,7 @@ from lic_bench.learned.priors import (  # noqa: E402
     STEP,
     FactorizedPrior,
     gaussian_bits,
+    laplace_bits,
     noisy,
     rounded,
 )
@@ -27,6 +28,13 @@ from lic_bench.learned.priors import (  # noqa: E402
 def test_the_constants_are_what_they_say():
     assert pytest.approx(math.log(LEAST_SCALE), rel=1e-15) == LEAST_LOG_SCALE
     assert pytest.approx(math.log(LARGEST_SCALE / LEAST_SCALE) / (SCALES - 1), rel=1e-15) == STEP
+
+
+def test_laplace_bits_are_those_of_scipy():
+    y, sizes = np.arange(-12.0, 13), np.array([[0.06], [0.5], [3.0], [100.0]])
+    below, above = (laplace.sf(np.abs(y) + half, scale=sizes) for half in (-0.5, 0.5))
+    found = laplace_bits(torch.from_numpy(y), torch.from_numpy(sizes).log().expand(4, 25)).numpy()
+    np.testing.assert_allclose(found, -np.log2(np.maximum(below - above, 1e-9)), rtol=1e-6)
 
 
 def test_gaussian_bits_are_those_of_scipy():
