@@ -257,6 +257,8 @@ def plot_by_complexity(
 ) -> Figure:
     """Draw BD-rates over what codecs take.
 
+    See `lic_bench.reporting.complexity.plot_by_complexity` for the options.
+
     Parameters
     ----------
     times
@@ -265,8 +267,6 @@ def plot_by_complexity(
     of
         ``time``; or ``kmacs``, multiplications with addition for each pixel, which `times` of
         networks have.
-
-    See `lic_bench.reporting.complexity.plot_by_complexity` for the options.
     """
     from lic_bench.errors import SpecError
     from lic_bench.reporting import complexity, timings
