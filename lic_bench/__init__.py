@@ -1,4 +1,4 @@
-"""lic-bench: the bench on which learned and classical image codecs meet on equal terms.
+"""lic-bench: image codecs, learned and classical, compared by one procedure.
 
 >>> import lic_bench
 >>> measurements = lic_bench.run(["jpeg", "jpeg2000"], "sample")

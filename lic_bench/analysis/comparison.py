@@ -110,7 +110,7 @@ class Comparison:
         if rate.reason is not None:
             return f"{self.test} against {self.anchor}, {self.metric}: undefined: {rate.reason}"
         interval = "" if np.isnan(rate.low) else f" [{rate.low:+z.1f}, {rate.high:+z.1f}]"
-        images = f"{self.images} images" if self.images else "averages"
+        images = f"{self.images} image{'s'[: self.images > 1]}" if self.images else "averages"
         name = f"{self.test} against {self.anchor}, {self.metric}, {self.dataset} ({images})"
         return f"{name}: BD-rate {rate.value:+z.1f} %{interval}"
 
@@ -283,7 +283,7 @@ def compare_sides(
     quality, quality_akima = curves.bd_quality(a, b, "pchip"), curves.bd_quality(a, b, "akima")
     undefined = int(np.isnan(of_rate.images).sum())
     if undefined and rate.reason is None:
-        notes.append(f"{test.label}: {undefined} of the images have no BD-rate of their own")
+        notes.append(f"{test.label}: images without a BD-rate of their own: {undefined}")
     return Comparison(
         anchor.label,
         test.label,
@@ -384,9 +384,10 @@ def _paired(anchor: Side, test: Side, dataset: str) -> tuple[list[pd.DataFrame |
         if _of_images(table):
             extra = list(table.loc[~table[key].isin(common), "image"].unique())
             if extra:
+                what = "1 image has" if len(extra) == 1 else f"{len(extra)} images have"
                 notes.append(
-                    f"{side.label}: {len(extra)} images have no pair and are left out: "
-                    f"{_some(extra)}"
+                    f"{side.label}: {what} no pair and {'is' if len(extra) == 1 else 'are'} "
+                    f"left out: {_some(extra)}"
                 )
     names = dict(zip(measured[0][key], measured[0]["image"], strict=True))
     return [

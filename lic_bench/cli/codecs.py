@@ -49,7 +49,7 @@ def codecs(
     for entry in wanted:
         table.add_row(*map(escape, (entry.name, entry.summary, listing.ready(entry))))
     console.show(table)
-    console.say("lic-bench codecs NAME tells its options and operating points.")
+    console.say("lic-bench codecs NAME shows its options and operating points.")
 
 
 def _facts(cls: type[Codec] | None) -> dict[str, object]:

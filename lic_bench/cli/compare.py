@@ -109,7 +109,11 @@ def _show(comparisons: Sequence[Comparison], level: float) -> None:
     interval = f"{level:g} % interval"
     for pair in dict.fromkeys((each.anchor, each.test) for each in comparisons):
         rows = [each for each in comparisons if (each.anchor, each.test) == pair]
-        images = f"{rows[0].images} images, paired" if rows[0].images else "of averages"
+        images = (
+            f"{rows[0].images} image{'s'[: rows[0].images > 1]}, paired"
+            if rows[0].images
+            else "of averages"
+        )
         output.print(
             f"{rows[0].test} against {rows[0].anchor}: {rows[0].dataset}, {images}", markup=False
         )

@@ -12,6 +12,7 @@ from lic_bench.cli import console
 from lic_bench.cli.options import (
     RESULTS,
     Folder,
+    Labels,
     Memory,
     MetricName,
     OnlyCodecs,
@@ -21,7 +22,7 @@ from lic_bench.cli.options import (
     Quiet,
     Timeout,
 )
-from lic_bench.errors import SpecError
+from lic_bench.errors import SpecError, check_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -68,6 +69,7 @@ def extract(
         ),
     ] = None,
     metric: MetricName = "psnr_rgb",
+    label: Labels = [],
     plugin: Plugins = [],
     timeout: Timeout = 60,
     memory: Memory = None,
@@ -85,7 +87,7 @@ def extract(
     - `lic-bench extract -c jpeg,webp --match bpp=0.25 --crop 96,64,192,128 --zoom 2`
     - `lic-bench extract -c jpeg -p 50 -o pictures`
     """
-    from lic_bench.cli.arguments import names, originals, points_by_spec, specs
+    from lic_bench.cli.arguments import labelled, names, originals, points_by_spec, specs
     from lic_bench.execution.memory import most_memory_gb
     from lic_bench.execution.runner import Limits
     from lic_bench.metric.quality import metric_named
@@ -96,6 +98,7 @@ def extract(
 
     if at is not None and match is not None:
         raise SpecError("--at and --match choose the points in two ways: give one of them")
+    labels = labelled(label)
     kind, part = metric_named(metric), None if crop is None else extracts.parse_crop(crop)
     typed = specs(codecs)
     table = load(folder, typed)
@@ -117,6 +120,8 @@ def extract(
         images=names(images),
         points=points_by_spec(points),
     )
+    for codec in labels:
+        check_known("measured codec", codec, table["codec"].unique())
     target = None if match is None else parse_target(match)
     wanted, notes = extracts.choose(table, rate=at, match=target)
     for note in notes:
@@ -143,7 +148,7 @@ def extract(
 
         rows = _by_image(pictures, files)
         drawn = [[shown(first), *(shown(one.picture) for one in own)] for first, own in rows]
-        save_plot(draw(rows, drawn, metric=kind.name), strip)
+        save_plot(draw(rows, drawn, metric=kind.name, labels=labels), strip)
         console.tell(strip)
 
 

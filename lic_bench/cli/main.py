@@ -65,7 +65,7 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="The bench on which learned and classical image codecs meet on equal terms.",
+    help="Compare image codecs, learned and classical, by one procedure.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -139,7 +139,13 @@ def main() -> None:
 def _in_a_line(error: Any) -> str:
     """What is wrong with a command line, in a line."""
     text = error.format_message().rstrip(".")
-    text = re.sub(r"\(Possible options: (.*)\)", r"(there is \1)", " ".join(text.split()))
+    text = " ".join(text.split())
+    text = re.sub(r"\(Possible options: (.*)\)", r"(there is \1)", text)
+    text = re.sub(
+        r"\. Did you mean (.*)\?$",
+        lambda found: f" (there is {found[1].replace(chr(39), '')})",
+        text,
+    )
     words = error.ctx.command_path.split()[1:] if error.ctx else []
     return f"{text[:1].lower()}{text[1:]}; see {' '.join(['lic-bench', *words, '--help'])}"
 

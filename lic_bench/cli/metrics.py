@@ -59,7 +59,7 @@ def metrics(
         better = "\n".join(score.better for score in scores)
         table.add_row(*map(escape, (entry.name, figures, better, listing.ready(entry))))
     console.show(table)
-    console.say("lic-bench metrics NAME tells its options.")
+    console.say("lic-bench metrics NAME shows its options.")
 
 
 def _facts(cls: type[Metric] | None) -> dict[str, object]:

@@ -173,6 +173,13 @@ Folders = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where results are kept.")]
 
+Labels = Annotated[
+    list[str],
+    typer.Option(
+        "--label", metavar="CODEC=NAME", help="What to call a codec; repeat it for others."
+    ),
+]
+
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 

@@ -18,7 +18,7 @@ _PANELS: dict[str, dict[str, tuple[str, ...]]] = {
     "table": {
         "What the table shows": ("anchor", "metric", "interval", "by_point", "at", "match"),
         "Of which measurements": ("codecs", "dataset", "points"),
-        "What comes out": ("out", "layout"),
+        "What comes out": ("out", "layout", "label"),
     },
     "plot": {
         "What the figure shows": (
@@ -37,7 +37,7 @@ _PANELS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "extract": {
         "Which pictures": ("codecs", "dataset", "points", "images", "at", "match"),
-        "How they look": ("crop", "zoom", "strip", "metric"),
+        "How they look": ("crop", "zoom", "strip", "metric", "label"),
         "What comes out": ("out",),
         "How it is done": ("plugin", "timeout", "memory"),
     },

@@ -12,6 +12,7 @@ from lic_bench.cli.options import (
     RESULTS,
     Anchor,
     Folders,
+    Labels,
     MetricName,
     OfDataset,
     OnlyCodecs,
@@ -80,10 +81,7 @@ def plot(
         ),
     ] = None,
     anchor: Anchor = None,
-    label: Annotated[
-        list[str],
-        typer.Option(metavar="CODEC=NAME", help="What a codec is called in the figure; again."),
-    ] = [],
+    label: Labels = [],
     title: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Instead of data set, images, averaging.")
     ] = None,

@@ -266,7 +266,8 @@ def _scenes(
     scenes, missing = [], []
     for dataset in content["datasets"]:
         dataset["rates"] = rates or choice.common_rates(averages, dataset["name"])
-        dataset["atRates"] = data.at_rates(dataset)
+        for one in (dataset, *dataset["tags"]):
+            one["atRates"] = data.at_rates({**one, "rates": dataset["rates"]})
         if images:
             shown = {image["name"] for image in dataset["images"]}
             rows = measurements[measurements["image"].isin(shown)]

@@ -90,7 +90,9 @@ def plan(planned: Plan, out: Path, *, as_json: bool = False) -> None:
     if as_json:
         console.give(text_of({"datasets": sets, "codecs": rows, "metrics": list(planned.metrics)}))
         return
-    listed = ", ".join(f"{name} ({images} images)" for name, images in sets.items())
+    listed = ", ".join(
+        f"{name} ({images} image{'s'[: images > 1]})" for name, images in sets.items()
+    )
     console.say(f"{listed}; {', '.join(planned.metrics)}; into {out}")
     table = console.plain_table("codec", "measurements", "known", "to do")
     table.add_column("points", overflow="fold")

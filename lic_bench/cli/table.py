@@ -12,6 +12,7 @@ from lic_bench.cli.options import (
     RESULTS,
     Anchor,
     Folders,
+    Labels,
     MetricNames,
     OfDataset,
     OnlyCodecs,
@@ -49,6 +50,7 @@ def table(
     codecs: OnlyCodecs = [],
     dataset: OfDataset = None,
     points: PointsOf = [],
+    label: Labels = [],
     layout: Annotated[
         str | None,
         typer.Option("--format", "-f", help="markdown, latex, csv or json; as FILE's suffix says."),
@@ -74,8 +76,9 @@ def table(
     - `lic-bench table results/mine -d kodak --at 0.25,0.5,1 --out rates.tex`
     - `lic-bench table ours=results/mine theirs=results/from-them -p jpeg=10:90`
     - `lic-bench table -d kodak --match bpp=0.25 --format latex`
+    - `lic-bench table --interval --label content-weighted=Ours --out bd-rates.tex`
     """
-    from lic_bench.cli.arguments import names, numbers
+    from lic_bench.cli.arguments import labelled, names, numbers
     from lic_bench.cli.reading import read
     from lic_bench.errors import check_known
     from lic_bench.metric.quality import qualities_in
@@ -100,6 +103,7 @@ def table(
         if metrics == ["all"]
         else metrics,
         "codecs": found.codecs,
+        "labels": labelled(label),
     }
     if by_point:
         paper = tables.points_table(measurements, **shared)

@@ -51,7 +51,7 @@ _PNG_EXIF = (b"Raw profile type", b"XML:com.adobe.xmp")
 _KEYWORD = 80
 
 
-def read_image(source: Path | bytes, name: str | None = None) -> Image:
+def read_image(source: str | Path | bytes, name: str | None = None) -> Image:
     """Read an image file, or the bytes of one.
 
     Parameters
@@ -71,6 +71,7 @@ def read_image(source: Path | bytes, name: str | None = None) -> Image:
     ImageError
         Where the file cannot be read, or is refused by the rules of this module.
     """
+    source = Path(source) if isinstance(source, str) else source
     with _opened(source, name := _shown(source, name)) as image:
         upright = ImageOps.exif_transpose(image)
         if upright.has_transparency_data:
@@ -125,7 +126,7 @@ def _has_png_exif(path: Path) -> bool:
     return False
 
 
-def write_image(path: Path, image: Image) -> None:
+def write_image(path: str | Path, image: Image) -> None:
     """Write an image without loss, in the format of the suffix: .png, .ppm, .bmp or .tif.
 
     The file appears whole or not at all; one that stood there before is replaced in one step.
@@ -141,6 +142,7 @@ def write_image(path: Path, image: Image) -> None:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"expected uint8, height x width x 3, not {image.dtype}, {image.shape}")
+    path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
         endings = ", ".join(_WRITERS)

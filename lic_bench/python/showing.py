@@ -118,6 +118,7 @@ def table(
     by_point: bool = False,
     at: Sequence[float] | None = None,
     match: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> PaperTable:
     """Make a table for a paper, as ``lic-bench table`` does: by default of BD-rates.
 
@@ -133,6 +134,8 @@ def table(
         Quality at these rates, in bits per pixel, instead.
     match
         Each image at the point that a search found for this target, instead.
+    labels
+        What codecs are called, by spec; by default their specs.
 
     Returns
     -------
@@ -148,6 +151,7 @@ def table(
 
     rows, chosen = as_texts(measurements), list(listed(codecs)) or None
     options: dict[str, Any] = {"metrics": listed(metrics), "codecs": chosen, "dataset": dataset}
+    options["labels"] = labels
     if by_point:
         return tables.points_table(rows, **options)
     if at is not None:
@@ -253,6 +257,8 @@ def plot_by_complexity(
 ) -> Figure:
     """Draw BD-rates over what codecs take.
 
+    See `lic_bench.reporting.complexity.plot_by_complexity` for the options.
+
     Parameters
     ----------
     times
@@ -261,8 +267,6 @@ def plot_by_complexity(
     of
         ``time``; or ``kmacs``, multiplications with addition for each pixel, which `times` of
         networks have.
-
-    See `lic_bench.reporting.complexity.plot_by_complexity` for the options.
     """
     from lic_bench.errors import SpecError
     from lic_bench.reporting import complexity, timings

@@ -158,6 +158,7 @@ def bd_rate_table(
     codecs: Sequence[str] | None = None,
     dataset: str | None = None,
     intervals: bool = False,
+    labels: Mapping[str, str] | None = None,
 ) -> PaperTable:
     """Set all codecs against an anchor: BD-rates in several metrics, in per cent.
 
@@ -170,6 +171,8 @@ def bd_rate_table(
     intervals
         With each BD-rate its 95 % confidence interval, in brackets; in the frame, and so in CSV,
         its ends are columns. See `comparison.compare_sides`.
+    labels
+        What codecs are called, by spec; by default their specs.
 
     Raises
     ------
@@ -182,7 +185,7 @@ def bd_rate_table(
     check_known(f"codec measured on {dataset}", anchor, averages["codec"].unique())
     kinds = [measured_quality(name, averages) for name in metrics]
     columns = [Column("codec", "Codec")]
-    names = display_names(measurements)
+    names = _names(measurements, labels)
     cells: dict[str, list[object]] = {"codec": [names[codec] for codec in codecs]}
     notes: dict[str, None] = {}
     for kind in kinds:
@@ -221,6 +224,7 @@ def points_table(
     metrics: Sequence[str] | None = None,
     codecs: Sequence[str] | None = None,
     dataset: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> PaperTable:
     """List every operating point of each codec: its rate, and its quality in each metric.
 
@@ -247,7 +251,7 @@ def points_table(
         for codec, some in rows[~rows["complete"]].groupby("codec", sort=False)["point"]
     ]
     frame = whole[[column.name for column in columns]].reset_index(drop=True)
-    frame["codec"] = frame["codec"].map(display_names(measurements))
+    frame["codec"] = frame["codec"].map(_names(measurements, labels))
     caption = (
         f"Operating points on {_what(averages, dataset)}. {_averaging(kinds)} "
         f"{_rates(averages, codecs)}"
@@ -262,6 +266,7 @@ def rates_table(
     metrics: Sequence[str] = ("psnr_rgb", "ms_ssim_rgb"),
     codecs: Sequence[str] | None = None,
     dataset: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> PaperTable:
     """Compare codecs at given rates, in bits per pixel: what lies between points is interpolated.
 
@@ -275,7 +280,7 @@ def rates_table(
     averages, dataset, codecs = _chosen(measurements, dataset, codecs)
     kinds = [measured_quality(name, averages) for name in metrics]
     wanted = np.log(rates)
-    blocks, notes, names = [], [], display_names(measurements)
+    blocks, notes, names = [], [], _names(measurements, labels)
     for codec in codecs:
         block = pd.DataFrame({"codec": names[codec], "bpp": list(rates)})
         for kind in kinds:
@@ -313,6 +318,7 @@ def match_table(
     metrics: Sequence[str] = ("psnr_rgb", "ms_ssim_rgb"),
     codecs: Sequence[str] | None = None,
     dataset: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> PaperTable:
     """Compare codecs at equal rate, or at equal quality, by the points that a search found.
 
@@ -335,6 +341,7 @@ def match_table(
     shown = [codec for codec in codecs if codec in set(matched["codec"])]
     anchor = anchor or usual_anchor(shown)
     check_known(f"codec matched on {dataset}", anchor, shown)
+    names = _names(measurements, labels)
     averages = aggregate(matched.assign(point=str(target), point_index=1, searched=False))
     table = averages.set_index("codec").loc[shown]
     by_codec = pd.Series(target.over(matched), matched.index).groupby(matched["codec"])
@@ -369,7 +376,9 @@ def match_table(
         table["least_percent"], table["most_percent"] = percent.min(), percent.max()
         for name, title in (("rate", "Rate"), ("least", "least"), ("most", "most")):
             columns.append(Column(f"{name}_percent", f"{title} [%]", 1, signed=True))
-        against = f" Rate in %: against {anchor}, geometric mean, least and most of the images."
+        against = (
+            f" Rate in %: against {names[anchor]}, geometric mean, least and most of the images."
+        )
     columns += [quality_column(kind, averages[kind.value]) for kind in kinds]
     equal = "rate" if reached is None else "quality"
     caption = (
@@ -378,6 +387,7 @@ def match_table(
         f"{_tolerance(target)} off.{against}{' ' + _averaging(kinds) if kinds else ''}"
     )
     frame = table.reset_index()[[column.name for column in columns]]
+    frame["codec"] = frame["codec"].map(names)
     label = f"tab:{slug(str(target))}-{slug(dataset)}"
     return PaperTable(caption, tuple(columns), frame, label, tuple(notes))
 
@@ -455,6 +465,14 @@ def _chosen(
     return averages, dataset, list(codecs or measured)
 
 
+def _names(measurements: pd.DataFrame, labels: Mapping[str, str] | None) -> dict[str, str]:
+    """What a table calls each codec: as asked, or by its spec, marked if imported."""
+    names = display_names(measurements)
+    for codec in labels or ():
+        check_known("measured codec", codec, names)
+    return names | dict(labels or {})
+
+
 def _interval(
     measurements: pd.DataFrame, anchor: str, codec: str, metric: str, dataset: str
 ) -> tuple[float, float]:
@@ -523,7 +541,18 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\texttt{\char34}",  # \textquotedbl is not in LaTeX's default encoding
+    # What names of codecs and metrics may have, and LaTeX knows as mathematics alone.
+    **{
+        sign: rf"\ensuremath{{{command}}}"
+        for sign, command in {
+            **{"−": "-", "≤": r"\leq", "≥": r"\geq", "≈": r"\approx", "∞": r"\infty"},
+            **{"→": r"\to", "√": r"\surd", "Δ": r"\Delta", "Σ": r"\Sigma"},
+            **{"α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "δ": r"\delta"},
+            **{"ε": r"\epsilon", "η": r"\eta", "θ": r"\theta", "κ": r"\kappa"},
+            **{"λ": r"\lambda", "μ": r"\mu", "σ": r"\sigma", "τ": r"\tau", "φ": r"\phi"},
+        }.items()
+    },
 }
 
 

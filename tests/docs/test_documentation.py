@@ -1,10 +1,12 @@
 """The documentation is true: its commands and code run, its links and its reference hold.
 
 Blocks of code are run page by page, in a folder where `results/mine` holds JPEG and WebP on the
-data set "sample". A block that needs more (a network, a GPU, hours) has a comment before it,
-`<!-- not run: why -->`: it is skipped with this reason, and its commands are only read.
+data set "sample", whose images are cut to a sixth of their pixels. A block that needs more (a
+network, a GPU, hours) has a comment before it, `<!-- not run: why -->`: it is skipped with this
+reason, and its commands are only read.
 """
 
+import hashlib
 import os
 import re
 import runpy
@@ -16,6 +18,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 import pytest
 import typer
@@ -23,7 +26,9 @@ import yaml
 from command import command
 from markdown_it import MarkdownIt
 
+from lic_bench import load_dataset, write_image
 from lic_bench.cli.main import app
+from lic_bench.images.manifest import manifests
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "hooks"))
@@ -148,8 +153,35 @@ def test_not_run(block: Block) -> None:
     pytest.skip(block.not_run)
 
 
+SIZES = {"astronaut.png": (176, 352)}
+"""Of images that pages take parts of: height and width. The others are 176 pixels square."""
+
+
 @pytest.fixture(scope="session")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the images of the data set "sample", cut to a sixth of their pixels."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "sample").mkdir()
+    for image in load_dataset("sample").images:
+        height, width = SIZES.get(image.name, (176, 176))
+        write_image(folder / "sample" / image.name, image.read()[:height, :width].copy())
+    return folder
+
+
+@pytest.fixture
+def sample(small_sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data set "sample" is the small one: every page measures or shows some of it."""
+    files = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((small_sample / "sample").iterdir())
+    }
+    own = msgspec.structs.replace(manifests()["sample"], files=files, package="", folder="")
+    monkeypatch.setitem(manifests(), "sample", own)
+    monkeypatch.setenv("LIC_BENCH_DATA", str(small_sample))
+
+
+@pytest.fixture
+def results(tmp_path_factory: pytest.TempPathFactory, sample: None) -> Path:
     """Results of JPEG and WebP, as the pages take them for granted; measured once for all."""
     place = tmp_path_factory.getbasetemp()
     place = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "documentation"

@@ -86,6 +86,7 @@ def test_a_picture_that_is_not_the_one_measured_is_not_given(folder: Path, tmp_p
         (["--at", "1", "--match", "bpp=1"], "give one of them"),
         (["--match", "bpp=0.5"], "nothing was searched for bpp=0.5"),
         (["--crop", "1,2,3"], "is no crop"),
+        (["--label", "bpg=Ours"], "'bpg'"),
         (["--crop", "100,0,100,10"], "reaches beyond an image of 180x160"),
         (["--images", "c.png"], "There are a.png, b.png"),
     ],

@@ -104,12 +104,16 @@ def test_options_of_the_axes() -> None:
 
 
 def test_the_codecs_that_come_along_can_be_told_apart_in_grey_too() -> None:
-    names = ["jpeg", "jpeg2000", "webp", "avif", "hevc", "heif", "jpegxl", "vvc", "compressai"]
-    names += ["content-weighted", "content-weighted:metric=mse", "none"]
+    classical = ["jpeg", "jpeg2000", "webp", "avif", "hevc", "heif", "jpegxl", "vvc"]
+    names = [*classical, "content-weighted", "content-weighted:metric=mse", "cae-pca", "nctu"]
+    names += ["compressive-autoencoder", "modulated-autoencoder", "recurrent", "compressai", "none"]
     looks = [look_of(name) for name in names]
-    assert len({(look.colour, look.marker) for look in looks}) == 12
-    assert len({(look.line, look.marker) for look in looks}) >= 11  # of which grey leaves these
+    assert len({(look.line, look.marker) for look in looks}) == len(names)  # grey leaves these
+    assert len({look_of(name).colour for name in classical}) == len(classical)
     assert len({look.colour for look in looks}) == len(COLOURS)
+    for one, other in itertools.combinations(looks, 2):
+        if one.colour == other.colour:
+            assert one.line != other.line and one.marker != other.marker
     for colour in COLOURS:  # contrast with white (WCAG 2, 1.4.11 wants 3; pale ones have a marker)
         assert contrast(to_rgb(colour)) > 2
         assert contrast(darker(colour)) >= 4.4  # as text: 1.4.3

@@ -133,19 +133,33 @@ def plain(latex: str) -> str:
     return re.sub(r"\\(?:([a-z]+)\{\}|(.))", lambda m: named.get(m[1] or "", m[2] or ""), text)
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
-def test_latex_compiles(table: PaperTable, tmp_path: Path) -> None:
+def compiled(text: str, folder: Path) -> str:
+    """What pdflatex says of a table, in an article that loads booktabs and nothing else."""
+    if shutil.which("pdflatex") is None:
+        pytest.skip("needs pdflatex")
     document = (
-        "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}"
-        f"\\begin{{document}}\n{table.latex()}\\end{{document}}\n"
+        "\\documentclass{article}\\usepackage{booktabs}"
+        f"\\begin{{document}}\n{text}\\end{{document}}\n"
     )
-    (tmp_path / "table.tex").write_text(document)
-    subprocess.run(
-        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "table.tex"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-    )
+    (folder / "table.tex").write_text(document, encoding="utf-8")
+    called = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "table.tex"]
+    done = subprocess.run(called, cwd=folder, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_latex_compiles(table: PaperTable, tmp_path: Path) -> None:
+    assert "Missing character" not in compiled(table.latex(), tmp_path)
+
+
+def test_latex_takes_names_of_any_signs(measurements: pd.DataFrame, tmp_path: Path) -> None:
+    name = '"Größe" −2 ≤ λ → 0.5 % × µ²'
+    text = bd_rate_table(measurements, "jpeg", labels={"short": name}, intervals=True).latex()
+    assert "Missing character" not in compiled(text, tmp_path)
+    shown = text.replace(r"\texttt{\char34}", '"').replace(r"\%", "%")
+    for sign, written in (("−", "-"), ("≤", r"\leq"), ("λ", r"\lambda"), ("→", r"\to")):
+        shown = shown.replace(rf"\ensuremath{{{written}}}", sign)
+    assert f"    {name} & " in shown
 
 
 def test_csv_is_the_frame(table: PaperTable) -> None:
@@ -255,6 +269,21 @@ def test_an_interval_stands_in_the_cell_of_its_figure(measurements: pd.DataFrame
     assert read["psnr_rgb_low"][1] == pytest.approx(found.low)
 
 
+def test_codecs_are_called_as_asked(measurements: pd.DataFrame) -> None:
+    labels = {"jpeg": "JPEG", ODD: "Ours"}
+    named = bd_rate_table(measurements, "jpeg", labels=labels)
+    plainly = bd_rate_table(measurements, "jpeg")
+    assert named.frame["codec"].tolist() == ["JPEG", "Ours", "short"]
+    pd.testing.assert_frame_equal(
+        named.frame.drop(columns="codec"), plainly.frame.drop(columns="codec")
+    )
+    assert next(iter(named.cells()))[0] == "JPEG (anchor)" and "against JPEG" in named.caption
+    for make in (points_table, lambda rows, **more: rates_table(rows, [0.2], **more)):
+        assert set(make(measurements, labels=labels).frame["codec"]) == {"JPEG", "Ours", "short"}
+    with pytest.raises(SpecError, match="bpg"):
+        bd_rate_table(measurements, "jpeg", labels={"bpg": "BPG"})
+
+
 def test_each_format_has_a_name() -> None:
     assert set(FORMATS) == {"markdown", "latex", "csv", "json"}
 
@@ -298,6 +327,7 @@ def test_the_command_makes_each_table(store: Path) -> None:
         (["--format", "html"], "no format 'html'"),
         (["--out", "table.doc"], "ends in .md, .tex, .csv"),
         (["--anchor", "bpg"], "'bpg'"),
+        (["--label", "bpg=BPG"], "'bpg'"),
         (["nowhere"], "nowhere holds no measurements"),
     ],
 )

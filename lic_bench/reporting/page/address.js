@@ -29,6 +29,7 @@ function choicesNow() {
     const [option] = $(id).selectedOptions;
     if (option) kept.set(id, option.textContent);
   }
+  if (state.tag !== null) kept.set("tag", averaged().name);
   if ($("log").checked) kept.set("log", "");
   for (const [codec, { name }] of data.codecs.entries())
     if (!state.shown.has(codec)) kept.append("hide", name);
@@ -74,6 +75,11 @@ function followAddress() {
       state.dataset = Number($("dataset").value);
       setUpDataset();
     }
+    const tag = kept.has("tag")
+      ? currentDataset().tags.findIndex(({ name }) => name === kept.get("tag"))
+      : -1;
+    $("tag").value = tag < 0 ? "" : tag;
+    if (state.tag !== (tag < 0 ? null : tag)) chooseTag(tag < 0 ? null : tag);
     for (const id of CHOICES.slice(1)) chooseByText($(id), kept.get(id));
     state.metric = $("metric").value;
     $("log").checked = kept.has("log");

@@ -58,7 +58,7 @@ function seriesShown() {
   const limit = axis === "bpp" && $("limit").value ? Number($("limit").value) : Infinity;
   const series = [];
   data.codecs.forEach((_, codec) => {
-    const curve = set.curves[metric][codec];
+    const curve = (image === "" ? averaged() : set).curves[metric][codec];
     if (!curve || !state.shown.has(codec)) return;
     const own = image === "" ? curve : (set.byImage[metric][codec] || [])[Number(image)];
     if (!own) return;
@@ -401,12 +401,14 @@ function hover(host, cross, tip, point, { width, box, metric }) {
   tip.style.top = `${Math.max(0, point.py - tip.offsetHeight - 10)}px`;
 }
 
+const tagName = () => (state.tag === null ? "" : `${averaged().name}, `);
+
 function drawNotes(all, metric, axis) {
   const set = currentDataset(),
     image = $("curve-image").value;
   const parts = [
     image === ""
-      ? `${set.name}, ${plural(set.size, "image")}: ${metric.rule}.`
+      ? `${set.name}, ${tagName()}${plural(averaged().size, "image")}: ${metric.rule}.`
       : `${set.name}, ${set.images[Number(image)].name} alone.`,
   ];
   if (axis !== "bpp")
@@ -418,7 +420,7 @@ function drawNotes(all, metric, axis) {
   if (all.some(({ codec }) => data.codecs[codec].imported))
     parts.push("Hollow, in colour: imported from elsewhere.");
   for (const { codec } of all)
-    for (const why of set.curves[state.metric][codec].leftOut)
+    for (const why of averaged().curves[state.metric][codec]?.leftOut || [])
       parts.push(`Left out of ${data.codecs[codec].name}: ${why}.`);
   $("chart-note").textContent = parts.join(" ");
   const rows = all.flatMap(({ codec, points }) =>

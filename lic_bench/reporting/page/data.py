@@ -24,8 +24,9 @@ from lic_bench.analysis.curves import (
     prepared,
 )
 from lic_bench.errors import SpecError, UndefinedError
-from lic_bench.metric.quality import qualities_in
+from lic_bench.metric.quality import Quality, qualities_in
 from lic_bench.reporting.looks import look_of
+from lic_bench.reporting.page.tags import tags
 from lic_bench.store.table import display_names
 
 Json = dict[str, Any]
@@ -33,6 +34,7 @@ Json = dict[str, Any]
 _ONE_BY_ONE = 400  # images: a page with the figures of ten thousand would take minutes to open
 _FAILURES = 1000
 _RESAMPLES, _LEVEL = 500, 0.95  # of every pair in every metric
+_OF_CURVES = ("curves", "bd", "bdRange")
 
 
 def gather(
@@ -123,35 +125,80 @@ def _dataset(
     names = list(images["image"])
     shown = rows[rows["image"].isin(names)]
     codecs = list(aggregated["codec"].unique())
-    measured = set(rows["codec"])
     of_images = set(rows.loc[rows["image"].notna(), "codec"])
-    names_of = ("curves", "bd", "bdRange", "byImage", "bdByImage")
-    figures: Json = {name: {} for name in names_of}
-    for metric, sign in ((one.name, one.sign) for one in qualities_in(measurements)):
-        curves = [curve(aggregated, name, c, metric) if c in measured else None for c in codecs]
-        split = [
-            image_curves(shown, line)
-            if line is not None and line.points and line.codec in of_images
-            else None
-            for line in curves
-        ]
-        every = [*curves, *(_published(other, name, metric) for other in published)]
-        figures["curves"][metric] = [_curve(line, aggregated) for line in every]
-        figures["bd"][metric] = _bds(every, sign)
-        figures["bdRange"][metric] = _ranges(split, len(every), sign)
-        figures["byImage"][metric] = [_by_image(line, names) for line in split]
-        figures["bdByImage"][metric] = _bd_by_image(split, names, sign)
+    figures: Json = {name: {} for name in (*_OF_CURVES, "byImage", "bdByImage")}
+    for one in qualities_in(measurements):
+        drawn, split = _averaged(aggregated, shown, name, codecs, one, published)
+        for what, value in drawn.items():
+            figures[what][one.name] = value
+        figures["byImage"][one.name] = [_by_image(line, names) for line in split]
+        figures["bdByImage"][one.name] = _bd_by_image(split, names, one.sign)
     return {
         "name": name,
         "size": int(rows["dataset_images"].max()),
         "measured": measured_images,
-        "averages": [i for i, codec in enumerate(codecs) if codec in measured - of_images],
+        "averages": [
+            i for i, codec in enumerate(codecs) if codec in set(rows["codec"]) - of_images
+        ],
         "images": [
             {"name": row.image, "width": _number(row.width), "height": _number(row.height)}
             for row in images.itertuples()
         ],
+        "tags": [
+            _tagged(tag, rows[rows["image"].isin(some)], names, codecs)
+            for tag, some in tags(rows).items()
+        ],
         **figures,
     }
+
+
+def _tagged(tag: str, rows: pd.DataFrame, names: Sequence[str], codecs: Sequence[str]) -> Json:
+    """The averaged curves of the images with a tag, without published ones: they are of all images.
+
+    `rows` are of these images alone, `names` of the images that the page shows.
+    """
+    images = set(rows["image"])
+    shown = rows[rows["image"].isin(names)]
+    aggregated = aggregate(rows)
+    figures: Json = {what: {} for what in _OF_CURVES}
+    for one in qualities_in(rows):
+        drawn, _ = _averaged(aggregated, shown, rows["dataset"].iloc[0], codecs, one, ())
+        for what, value in drawn.items():
+            figures[what][one.name] = value
+    return {
+        "name": tag,
+        "size": len(images),
+        "images": [i for i, name in enumerate(names) if name in images],
+        **figures,
+    }
+
+
+def _averaged(
+    aggregated: pd.DataFrame,
+    shown: pd.DataFrame,
+    dataset: str,
+    codecs: Sequence[str],
+    quality: Quality,
+    published: Sequence[str],
+) -> tuple[Json, list[ImageCurves | None]]:
+    """The curves of each codec and the BD-rates between them; and the images one by one."""
+    metric, sign = quality.name, quality.sign
+    measured = set(aggregated.loc[aggregated["dataset"] == dataset, "codec"])
+    of_images = set(shown.loc[shown["image"].notna(), "codec"])
+    curves = [curve(aggregated, dataset, c, metric) if c in measured else None for c in codecs]
+    split = [
+        image_curves(shown, line)
+        if line is not None and line.points and line.codec in of_images
+        else None
+        for line in curves
+    ]
+    every = [*curves, *(_published(other, dataset, metric) for other in published)]
+    figures: Json = {
+        "curves": [_curve(line, aggregated) for line in every],
+        "bd": _bds(every, sign),
+        "bdRange": _ranges(split, len(every), sign),
+    }
+    return figures, split
 
 
 def _published(name: str, dataset: str, metric: str) -> Curve | None:
@@ -242,7 +289,7 @@ def at_rates(dataset: Json) -> Json:
     Parameters
     ----------
     dataset
-        One of those that `gather` returns, with its `rates` in bits per pixel.
+        One of those that `gather` returns, or of its tags, with its `rates` in bits per pixel.
 
     Returns
     -------

@@ -17,6 +17,10 @@ const html = (tag, attributes = {}, ...children) =>
 const svg = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS(SVG, tag), attributes, children);
 
+/** A codec's name, which goes on in another line behind a sign rather than within a word. */
+const breakable = (name) =>
+  html("span", {}, ...name.split(/(?<=[:,=/])/).flatMap((part) => [part, html("wbr")]));
+
 /** Fill a select with [value, text] pairs; keep what was chosen where it is still there. */
 function options(select, pairs, chosen = select.value) {
   select.replaceChildren(...pairs.map(([value, text]) => html("option", { value }, text)));

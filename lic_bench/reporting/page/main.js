@@ -1,6 +1,9 @@
 // The page as a whole: what is chosen for all of it, and what it says of itself.
-const state = { dataset: 0, metric: data.metrics[0].name, shown: new Set() };
+const state = { dataset: 0, tag: null, metric: data.metrics[0].name, shown: new Set() };
 const currentDataset = () => data.datasets[state.dataset];
+/** What is averaged: all images of the data set, or those with the tag that is chosen. */
+const averaged = () => (state.tag === null ? currentDataset() : currentDataset().tags[state.tag]);
+const tagged = (image) => state.tag === null || averaged().images.includes(image);
 const currentMetric = () => data.metrics.find(({ name }) => name === state.metric);
 
 function setUpDataset() {
@@ -12,11 +15,14 @@ function setUpDataset() {
   $("summary").textContent =
     `${set.name}: ${plural(set.size, "image")}, ${plural(measured.length, "codec")}. ` +
     `Made by lic-bench ${data.version} on ${data.made}.`;
+  state.tag = null;
   options(
-    $("curve-image"),
-    [["", "all, averaged"], ...set.images.map(({ name }, i) => [i, name])],
+    $("tag"),
+    [["", `all ${set.size}`], ...set.tags.map(({ name, size }, i) => [i, `${name}: ${size}`])],
     "",
   );
+  $("tag").parentElement.hidden = !set.tags.length;
+  fillImages();
   options($("table-codec"), measured, measured.at(-1)?.[0]);
   options(
     $("table-anchor"),
@@ -28,6 +34,21 @@ function setUpDataset() {
     set.rates.map((rate) => [rate, `${rate} bpp`]),
     set.rates[Math.floor((set.rates.length - 1) / 2)],
   );
+  drawAll();
+  setUpViewer();
+}
+
+/** Name the images, those with the tag that is chosen, where one of them can be drawn alone. */
+function fillImages() {
+  const names = currentDataset().images.map(({ name }, i) => [i, name]);
+  options($("curve-image"), [["", "all, averaged"], ...names.filter(([i]) => tagged(i))]);
+}
+
+/** Keep to the images with a tag, in all of the page; null: all images. */
+function chooseTag(tag) {
+  state.tag = tag;
+  chart.zoomed = null;
+  fillImages();
   drawAll();
   setUpViewer();
 }
@@ -199,6 +220,9 @@ function start() {
     state.dataset = Number($("dataset").value);
     setUpDataset();
   });
+  $("tag").addEventListener("change", () =>
+    chooseTag($("tag").value === "" ? null : Number($("tag").value)),
+  );
   $("metric").addEventListener("change", () => {
     state.metric = $("metric").value;
     chart.zoomed = null;

@@ -5,9 +5,8 @@ const matrix = { by: null };
 
 /** The codecs that are shown, those that need the fewest bits against one of them first. */
 function codecsByRate(bd) {
-  const set = currentDataset();
   const codecs = [...data.codecs.keys()].filter(
-    (i) => state.shown.has(i) && set.curves[state.metric][i],
+    (i) => state.shown.has(i) && averaged().curves[state.metric][i],
   );
   const anchor = codecs.includes(matrix.by) ? matrix.by : Number($("table-anchor").value);
   const rate = (codec) => {
@@ -19,7 +18,7 @@ function codecsByRate(bd) {
 }
 
 function drawMatrix() {
-  const set = currentDataset(),
+  const set = averaged(),
     bd = set.bd[state.metric],
     ranges = set.bdRange?.[state.metric],
     why = new Set();
@@ -60,7 +59,7 @@ function drawMatrix() {
             drawMatrix();
           },
         },
-        data.codecs[i].name,
+        breakable(data.codecs[i].name),
       ),
     );
   $("matrix").replaceChildren(
@@ -75,7 +74,7 @@ function drawMatrix() {
           html(
             "tr",
             {},
-            html("th", { scope: "row" }, data.codecs[test].name),
+            html("th", { scope: "row" }, breakable(data.codecs[test].name)),
             ...codecs.map((anchor) => cell(anchor, test)),
           ),
         ),
@@ -90,7 +89,8 @@ function drawMatrix() {
 
 /** The quality of each averaged curve at the common rates. */
 function drawEqualRates(codecs) {
-  const { rates, atRates } = currentDataset(),
+  const { rates } = currentDataset(),
+    { atRates } = averaged(),
     { label, digits } = currentMetric();
   const rows = codecs.filter((i) => atRates?.[state.metric][i]);
   $("equal-rates").hidden = !rows.length;
@@ -158,10 +158,15 @@ function drawTable() {
     byImage = set.byImage[metric];
   const [ours, theirs] = [data.codecs[codec].name, data.codecs[anchor].name];
   const bd = set.bdByImage[metric][anchor][codec];
-  const rows = set.images.map((image, i) => {
-    const [a, b] = [codec, anchor].map((c) => qualityAt(byImage[c] && byImage[c][i], rate));
-    return { i, cells: [image.name, bd ? bd[i] : null, a, b, known(a) && known(b) ? a - b : null] };
-  });
+  const rows = set.images
+    .map((image, i) => {
+      const [a, b] = [codec, anchor].map((c) => qualityAt(byImage[c] && byImage[c][i], rate));
+      return {
+        i,
+        cells: [image.name, bd ? bd[i] : null, a, b, known(a) && known(b) ? a - b : null],
+      };
+    })
+    .filter(({ i }) => tagged(i));
   // What is not known goes last, whichever way the others are sorted.
   const { column, down } = sorting;
   rows.sort(({ cells: a }, { cells: b }) => {

@@ -599,7 +599,7 @@ const imagesShown = () => {
   const names = new Set(picturesHere().map(({ image }) => image));
   return currentDataset()
     .images.map((_, i) => i)
-    .filter((i) => names.has(currentDataset().images[i].name));
+    .filter((i) => tagged(i) && names.has(currentDataset().images[i].name));
 };
 /** Rates in bits per pixel, from low to high; behind them, as texts, the targets of searches. */
 const ratesShown = () => {
@@ -618,6 +618,7 @@ function bestMatched(image, rate, codec) {
     groups = new Map();
   for (const picture of picturesHere()) {
     if (picture.codec === ORIGINAL || !known(picture.data)) continue;
+    if (!tagged(names.indexOf(picture.image))) continue;
     const key = JSON.stringify([picture.image, picture.rate]);
     groups.set(key, [...(groups.get(key) || []), picture]);
   }
@@ -645,7 +646,8 @@ function setUpViewer() {
     rates = ratesShown();
   $("viewer-body").hidden = !images.length;
   $("viewer-none").hidden = Boolean(images.length);
-  $("viewer-none").textContent = data.noPictures;
+  $("viewer-none").textContent =
+    state.tag === null ? data.noPictures : "There are no pictures of these images in the page.";
   if (!images.length) return;
   const codecs = data.codecs
     .map((_, i) => i)
