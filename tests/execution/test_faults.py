@@ -109,13 +109,14 @@ while missing:
 """
 
 
-# Starts such a writer for each line that it reads, tells its number, and how it ended. To fork it
-# from what has imported everything takes a hundredth of the time.
+# Starts such a writer for each line that it reads, of so many measurements, tells its number, and how
+# it ended. To fork it from what has imported everything takes a hundredth of the time.
 STARTER = f"""
 import os, sys
 import lic_bench.store.database, lic_bench.store.records
-for _ in sys.stdin:
+for line in sys.stdin:
     if not (writer := os.fork()):
+        sys.argv[2] = line
         exec({WRITER!r})
         os._exit(0)
     print(writer, flush=True)
@@ -135,8 +136,8 @@ def test_a_store_whose_writer_is_killed_100_times_loses_nothing(tmp_path: Path) 
     starter = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert starter.stdin and starter.stdout
 
-    def started() -> int:
-        starter.stdin.write("\n")
+    def started(count: int) -> int:
+        starter.stdin.write(f"{count}\n")
         starter.stdin.flush()
         return int(starter.stdout.readline())
 
@@ -145,7 +146,7 @@ def test_a_store_whose_writer_is_killed_100_times_loses_nothing(tmp_path: Path) 
         before = rows(path) if path.exists() else {}
         more = draw.choice([0, 1, 2, 5, 10, 20])
         until = len(noted(log, "begun")) + more
-        writer = started()
+        writer = started(count)
         wait_until(lambda n=until: len(noted(log, "begun")) >= n)
         time.sleep(draw.uniform(0, 0.02 if more == 0 else 0.004))
         os.kill(writer, signal.SIGKILL)
@@ -157,7 +158,8 @@ def test_a_store_whose_writer_is_killed_100_times_loses_nothing(tmp_path: Path) 
             assert before.items() <= after.items(), turn
             assert added <= {point for _, point in after}, turn
     assert kills == 100
-    started()
+    count = len(rows(path)) + 100  # the rest of all would show no more
+    started(count)
     assert int(starter.stdout.readline()) == 0
     starter.communicate()
     assert problems(path) == []
