@@ -109,8 +109,8 @@ while missing:
 """
 
 
-# Starts such a writer for each line that it reads, of so many measurements, tells its number, and how
-# it ended. To fork it from what has imported everything takes a hundredth of the time.
+# Starts such a writer for each line that it reads, of so many measurements, tells its number, and
+# how it ended. To fork it from what has imported everything takes a hundredth of the time.
 STARTER = f"""
 import os, sys
 import lic_bench.store.database, lic_bench.store.records
@@ -529,9 +529,12 @@ def mounted(folder: Path, *how: str) -> Iterator[None]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+ALONE = ("--jobs", "1")  # a disk is full for one worker as for two
+
+
 def refused(folder: Path, **options: object) -> str:
     """What a run says that ends with an error; it must be a line or two."""
-    run = start(folder, **options)
+    run = start(folder, *ALONE, **options)
     _, errors = run.communicate(timeout=300)
     assert run.returncode == 2, errors
     assert "Traceback" not in errors
@@ -551,7 +554,7 @@ def test_a_file_that_may_not_grow_is_told_and_nothing_is_lost(folder: Path, larg
     assert "store.sqlite: " in told
     assert "Make room or choose another --out, then repeat the command" in told
     known, before = measured(folder), len(encoded(folder))
-    assert start(folder).wait(300) == 0
+    assert start(folder, *ALONE).wait(300) == 0
     assert len(encoded(folder)) - before == 120 - len(known)
     assert len(measured(folder)) == 120
 
@@ -568,13 +571,13 @@ def test_a_full_disk_is_told_and_nothing_is_lost(folder: Path) -> None:
         assert known
         subprocess.run(["mount", "-o", "remount,size=8m", str(out)], check=True)
         before = len(encoded(folder))
-        assert start(folder).wait(300) == 0
+        assert start(folder, *ALONE).wait(300) == 0
         assert len(encoded(folder)) - before == 120 - len(known)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a folder read-only")
 def test_a_read_only_store_is_told_read_and_left_alone(folder: Path) -> None:
-    assert start(folder, "--points", "1,2,3,4").wait(300) == 0
+    assert start(folder, *ALONE, "--points", "1,2,3,4").wait(300) == 0
     store = folder / "out" / "store.sqlite"
     content = store.read_bytes()
     with mounted(folder / "out", "--bind", "-o", "ro", str(folder / "out")):
@@ -584,5 +587,5 @@ def test_a_read_only_store_is_told_read_and_left_alone(folder: Path) -> None:
         assert "readonly database" in told
         assert len(lic_bench.load(folder / "out")) == 16
         assert store.read_bytes() == content
-    assert start(folder, "--points", "1,2,3,4,5").wait(300) == 0
+    assert start(folder, *ALONE, "--points", "1,2,3,4,5").wait(300) == 0
     assert len(measured(folder)) == 20
