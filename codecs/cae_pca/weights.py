@@ -18,7 +18,12 @@ from torch import Tensor
 from lic_bench.codecs.cae_pca.model import LATENTS, PLANES, CaeNet, Settings
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.bitplanes import Form
-from lic_bench.learned.safe_weights import check_finite, check_shapes, read_header
+from lic_bench.learned.safe_weights import (
+    check_finite,
+    check_shapes,
+    read_header,
+    shapes_alone,
+)
 
 _METADATA = "cae-pca"
 
@@ -70,7 +75,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], NDArray[np.uint16], Set
         Where the file holds other tensors than its settings say, or such as are no number.
     """
     settings = read_settings(path)
-    with torch.device("meta"):
+    with shapes_alone():
         wanted = {f"net.{k}": tuple(x.shape) for k, x in CaeNet(settings).state_dict().items()}
     wanted["chances"] = form(settings).chances
     check_shapes(path, read_header(path).shapes, wanted)

@@ -24,7 +24,12 @@ from lic_bench.codecs.compressive_autoencoder.model import (
 )
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.prior_tables import REACH
-from lic_bench.learned.safe_weights import check_finite, check_shapes, read_header
+from lic_bench.learned.safe_weights import (
+    check_finite,
+    check_shapes,
+    read_header,
+    shapes_alone,
+)
 from lic_bench.learned.tables import Tables, read_tables, stored, tables_of
 
 METADATA = "compressive-autoencoder"
@@ -122,7 +127,7 @@ def read_network(path: Path) -> CompressiveAutoencoder:
         Where the file holds others than its settings say, or one is no number.
     """
     settings = settings_of(path)
-    with torch.device("meta"):
+    with shapes_alone():
         state = CompressiveAutoencoder(settings).state_dict()
     wanted = {f"net.{key}": tuple(x.shape) for key, x in state.items()}
     found = {key: x for key, x in read_header(path).shapes.items() if key.startswith("net.")}

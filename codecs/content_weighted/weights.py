@@ -19,7 +19,7 @@ from lic_bench.codecs.content_weighted.digits import PLACES, reach_of
 from lic_bench.codecs.content_weighted.model import MEANS, ContentWeightedNet, Settings
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.rate import RateModel
-from lic_bench.learned.safe_weights import check_finite
+from lic_bench.learned.safe_weights import check_finite, shapes_alone
 from lic_bench.learned.surroundings import LEVELS, Structure
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def expected_shapes(settings: Settings, hidden: int) -> dict[str, tuple[int, ...
     numbers = settings.coefficients or settings.n
     means = MEANS if settings.coefficients else 0
     form = Structure((1,) * numbers, means, (numbers,) * LEVELS)
-    with torch.device("meta"):
+    with shapes_alone():
         parts = {
             "net": ContentWeightedNet(settings).state_dict(),
             "context": ContextModel(form, settings.points, hidden).state_dict(),

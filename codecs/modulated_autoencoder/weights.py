@@ -16,7 +16,12 @@ from torch import Tensor
 from lic_bench.codecs.modulated_autoencoder.model import ModulatedAutoencoder, Settings
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.prior_tables import factorised_tables, gaussian_tables
-from lic_bench.learned.safe_weights import check_finite, check_shapes, read_header
+from lic_bench.learned.safe_weights import (
+    check_finite,
+    check_shapes,
+    read_header,
+    shapes_alone,
+)
 from lic_bench.learned.tables import Tables, read_tables, stored
 
 METADATA = "modulated-autoencoder"
@@ -62,7 +67,7 @@ def read_network(path: Path) -> dict[str, Tensor]:
     UnavailableError
         Where the file holds others than its settings say, or one is no number.
     """
-    with torch.device("meta"):
+    with shapes_alone():
         state = ModulatedAutoencoder(settings_of(path)).state_dict()
     wanted = {f"net.{key}": tuple(x.shape) for key, x in state.items()}
     found = {key: x for key, x in read_header(path).shapes.items() if key.startswith("net.")}

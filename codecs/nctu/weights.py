@@ -20,7 +20,12 @@ from lic_bench.codecs.nctu.quantiser import BITS
 from lic_bench.codecs.nctu.start import GROUPS, MEANS
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.bitplanes import Form
-from lic_bench.learned.safe_weights import check_finite, check_shapes, read_header
+from lic_bench.learned.safe_weights import (
+    check_finite,
+    check_shapes,
+    read_header,
+    shapes_alone,
+)
 
 _METADATA = "nctu"
 _MOST = {"filters": 512, "groups": 16, "importance": 16, "points": 64}
@@ -81,7 +86,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], NDArray[np.uint16], Set
         Where the file holds other tensors than its settings say, or such as are no number.
     """
     settings = read_settings(path)
-    with torch.device("meta"):
+    with shapes_alone():
         wanted = {f"net.{k}": tuple(x.shape) for k, x in NctuNet(settings).state_dict().items()}
     wanted["chances"] = (settings.points, *form(settings).chances)
     check_shapes(path, read_header(path).shapes, wanted)

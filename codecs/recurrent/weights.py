@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
@@ -16,7 +15,12 @@ from torch import Tensor
 from lic_bench.codecs.recurrent.context import ContextModel
 from lic_bench.codecs.recurrent.model import COEFFICIENTS, RecurrentNet, Settings
 from lic_bench.errors import UnavailableError
-from lic_bench.learned.safe_weights import check_finite, check_shapes, read_header
+from lic_bench.learned.safe_weights import (
+    check_finite,
+    check_shapes,
+    read_header,
+    shapes_alone,
+)
 
 _METADATA = "recurrent"
 MOST_ITERATIONS = 254
@@ -76,7 +80,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Sett
         Where the file holds other tensors than its settings say, or such as are no number.
     """
     settings = read_settings(path)
-    with torch.device("meta"):
+    with shapes_alone():
         states = {
             "net": RecurrentNet(settings).state_dict(),
             "context": ContextModel(settings.iterations, settings.pairs).state_dict(),

@@ -14,9 +14,10 @@ runs in a process of its own, so that one that crashes, hangs or eats the memory
 
 from __future__ import annotations
 
+import atexit
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -63,12 +64,13 @@ def examine(subject: Subject) -> Iterator[Outcome]:
             passed, note = False, str(error)
         title = (check.__doc__ or check.__name__).splitlines()[0].rstrip(".")
         yield Outcome(title, passed, note, perf_counter() - start)
+    _release()
 
 
 def equal_images_are_best(subject: Subject) -> str:
     """Equal images have the best figures there are, and the one that is stated."""
     image = _photo(_SIDE, _SIDE)
-    with closing(_Process(subject)) as process:
+    with _process(subject) as process:
         equal = process.figures(image, image.copy())
         noisy = process.figures(image, _noisy(image, 6))
     for score in process.scores:
@@ -91,7 +93,7 @@ def more_distortion_is_worse(subject: Subject) -> str:
         "blur": [_blurred(image, times) for times in (1, 8)],
         "steps": [_coarse(image, step) for step in (8, 48)],
     }
-    with closing(_Process(subject)) as process:
+    with _process(subject) as process:
         for what, pictures in rows.items():
             little, much = (process.figures(image, picture) for picture in pictures)
             for score in process.scores:
@@ -107,7 +109,7 @@ def is_symmetric_where_stated(subject: Subject) -> str:
         return "not stated"
     image = _photo(_SIDE, _SIDE)
     other = _noisy(image, 6)
-    with closing(_Process(subject)) as process:
+    with _process(subject) as process:
         there, back = process.figures(image, other), process.figures(other, image)
     for column, value in there.items():
         if not _close(value, back[column], 1e-5):
@@ -120,7 +122,7 @@ def takes_any_size(subject: Subject) -> str:
     least = subject.metric().least_side
     sizes = [(1, 1), (1, 7), (least, least), (least, least + 7), (least + 13, least), (257, 301)]
     lacking = []
-    with closing(_Process(subject)) as process:
+    with _process(subject) as process:
         for width, height in sizes:
             image = _photo(width, height)
             figures = process.figures(image, _noisy(image, 6))
@@ -136,7 +138,7 @@ def is_deterministic(subject: Subject) -> str:
     """The same images have the same figures, in another process too."""
     image = _photo(_SIDE, _SIDE)
     picture = _noisy(image, 6)
-    with closing(_Process(subject)) as first, closing(_Process(subject)) as second:
+    with _process(subject) as first, closing(_Process(subject)) as second:
         found = first.figures(image, picture)
         if found != first.figures(image, picture):
             raise ContractError("two figures of one pair differ")
@@ -198,6 +200,29 @@ class _Process:
     def close(self) -> None:
         """End it, and what it started."""
         self._runner.close()
+
+
+_kept: dict[Subject, _Process] = {}
+"""The process of the last check, for the next one: a start may take longer than all the rest."""
+
+
+@contextmanager
+def _process(subject: Subject) -> Iterator[_Process]:
+    """The process of the check before, if that was of this metric and found nothing wrong."""
+    process = _kept.pop(subject, None) or _Process(subject)
+    _release()
+    try:
+        yield process
+    except BaseException:
+        process.close()
+        raise
+    _kept[subject] = process
+
+
+@atexit.register  # multiprocessing would wait for it
+def _release() -> None:
+    while _kept:
+        _kept.popitem()[1].close()
 
 
 def _photo(width: int, height: int) -> Image:

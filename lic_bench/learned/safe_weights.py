@@ -11,9 +11,12 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from lic_bench.errors import UnavailableError
 
@@ -25,6 +28,42 @@ _SIZES = {
     **dict.fromkeys(("I32", "U32", "F32"), 4),
     **dict.fromkeys(("I64", "U64", "F64"), 8),
 }
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Make networks whose parameters have shapes, and neither values nor memory.
+
+    On torch's ``meta`` device. There some functions import torch's compiler, which takes longer
+    than all else of a codec's start: those that the networks call at first tell the shape alone.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    def repeated(x: torch.Tensor, *times: int) -> torch.Tensor:
+        sides = (1,) * (len(times) - x.ndim) + tuple(x.shape)
+        return torch.empty([side * count for side, count in zip(sides, times, strict=True)])
+
+    def both(x: torch.Tensor, y: torch.Tensor | float) -> torch.Tensor:
+        other = y.shape if isinstance(y, torch.Tensor) else ()
+        return torch.empty(np.broadcast_shapes(x.shape, other))
+
+    known: dict[str, Callable[..., torch.Tensor]] = {
+        "arange": torch.empty,
+        "eye": lambda n: torch.empty(n, n),
+        **dict.fromkeys(("rand", "randn"), torch.empty),
+        "repeat": repeated,
+        **dict.fromkeys(("add", "mul", "sub", "__rmul__"), both),
+    }
+
+    class Shapes(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            return known.get(func.__name__, func)(*args, **(kwargs or {}))
+
+    with torch.device("meta"), Shapes():
+        yield
 
 
 class Header(NamedTuple):

@@ -47,8 +47,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, default=Path("fuzzed"), help="for what went wrong")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        only = arguments.only.split(",")
-        chosen = [one for one in targets(Path(folder)) if one.name in only or not arguments.only]
+        chosen = targets(Path(folder), arguments.only.split(",") if arguments.only else ())
         print(f"{'decoder':32} {'streams':>8} {'refused':>8} {'decoded':>8} {'raised':>7} ", end="")
         print(f"{'crashes':>8} {'hangs':>6} {'peak':>9} {'of its bound':>13}")
         wrong = 0

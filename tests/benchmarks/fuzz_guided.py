@@ -36,7 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
-        [target] = [one for one in targets(Path(folder)) if one.name == arguments.decoder]
+        [target] = targets(Path(folder), [arguments.decoder])
         with atheris.instrument_imports(include=["lic_bench"]):
             codec = Registry(target.plugins).codec(target.spec)
             seeds = [codec.encode(image, codec.points[0]) for image in images()]

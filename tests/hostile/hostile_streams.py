@@ -11,7 +11,7 @@ import random
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -282,14 +282,26 @@ _TINY = {  # architecture: how many strings a stream holds
 }
 
 
-def targets(folder: Path) -> list[Target]:
-    """Every decoder of the house; what they need (weights, a TOML file) is put into a folder."""
+def programs(folder: Path) -> Target:
+    """A codec of two programs, whose TOML file is put into a folder."""
+    copy = folder / "copy.toml"
+    copy.write_text(_COPY)
+    return Target(
+        "programs", "copy", (copy,), forge=_forged_sizes("<HH"), claim=_claimed(rb"^", "<HH")
+    )
+
+
+def targets(folder: Path, names: Collection[str] = ()) -> list[Target]:
+    """Every decoder of the house, or those named; their weights and files are put into a folder."""
+    made = _targets(folder, names)
+    return [one for one in made if one.name in names or not names]
+
+
+def _targets(folder: Path, names: Collection[str]) -> list[Target]:
     boxes = re.compile(
         rb"(?=....(?:ftyp|meta|hdlr|pitm|iloc|iinf|iprp|ipco|ispe|hvcC|mdat))", re.DOTALL
     )
     units = re.compile(rb"(?=\x00\x00\x01)")
-    copy = folder / "copy.toml"
-    copy.write_text(_COPY)
     return [
         Target("none", "none", forge=_forged_sizes("<II"), claim=_claimed(rb"^", "<II")),
         Target(
@@ -315,10 +327,8 @@ def targets(folder: Path) -> list[Target]:
                 *("modulated-autoencoder", "nctu", "recurrent"),
             )
         ),
-        *_networks(folder),
-        Target(
-            "programs", "copy", (copy,), forge=_forged_sizes("<HH"), claim=_claimed(rb"^", "<HH")
-        ),
+        *_networks(folder, names),
+        programs(folder),
         Target(
             "jpeg",
             "jpeg",
@@ -345,10 +355,13 @@ def targets(folder: Path) -> list[Target]:
     ]
 
 
-def _networks(folder: Path) -> list[Target]:
+def _networks(folder: Path, names: Collection[str]) -> list[Target]:
     """CompressAI's architectures, as networks of few channels with random weights."""
     from importlib.util import find_spec
 
+    chosen = [one for one in _TINY if f"compressai {one}" in names or not names]
+    if not chosen:
+        return []
     if find_spec("compressai") is None or find_spec("torch") is None:
         return []
     import torch
@@ -357,7 +370,7 @@ def _networks(folder: Path) -> list[Target]:
 
     models = import_compressai().registry.MODELS
     made = []
-    for architecture, strings in _TINY.items():
+    for architecture in chosen:
         torch.manual_seed(0)
         cls = models[architecture]
         net = cls(8) if architecture.startswith("cheng") else cls(8, 12)
@@ -367,7 +380,7 @@ def _networks(folder: Path) -> list[Target]:
             Target(
                 f"compressai {architecture}",
                 f"compressai:model={architecture},checkpoint={path}",
-                forge=_forged_compressai(strings),
+                forge=_forged_compressai(_TINY[architecture]),
                 claim=_claimed_by_compressai,
                 bytes_per_pixel=400,
                 seconds_per_megapixel=60,

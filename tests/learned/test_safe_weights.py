@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -178,3 +179,24 @@ def test_tensors_of_another_type_are_refused(name: str, tmp_path: Path, photo: I
 def test_more_channels_than_a_file_has_bytes(tmp_path: Path, photo: Image) -> None:
     """A tuple of as many numbers took 8 GB."""
     assert "coefficients is" in refused(changed(tmp_path, {"coefficients": 10**9}), photo)
+
+
+def test_no_codec_imports_torchs_compiler() -> None:
+    """It takes longer than all else of a codec's start, and the ``meta`` device asks for it."""
+    code = """
+import sys
+import numpy as np
+from lic_bench import Registry
+
+registry = Registry()
+ours = [name for name in registry.names() if name != "compressai"]
+for name in ours:
+    if registry.entry(name).problem is None and "torch" in str(registry.codec(name).versions()):
+        codec = registry.codec(name)
+        codec.decode(codec.encode(np.zeros((9, 7, 3), np.uint8), codec.points[0]))
+        print(name)
+        assert not {"torch._dynamo", "sympy"} & set(sys.modules), name
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {"content-weighted", "recurrent"} <= set(done.stdout.split())
