@@ -19,7 +19,12 @@ from lic_bench.codecs.entropy_autoencoder.model import EntropyModels, Settings, 
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.prior_tables import REACH, factorised_tables, laplace_tables
 from lic_bench.learned.priors import SCALES
-from lic_bench.learned.safe_weights import check_finite, check_shapes, read_header
+from lic_bench.learned.safe_weights import (
+    check_finite,
+    check_shapes,
+    read_header,
+    shapes_alone,
+)
 from lic_bench.learned.tables import Tables, read_tables, stored
 
 METADATA = "entropy-autoencoder"
@@ -100,7 +105,7 @@ def read_models(path: Path) -> EntropyModels:
         Where the file holds others than its settings say, or one is no number.
     """
     settings, _ = _about(path)
-    with torch.device("meta"):
+    with shapes_alone():
         state = EntropyModels(settings).state_dict()
     wanted = {f"net.{key}": tuple(x.shape) for key, x in state.items()}
     found = {key: x for key, x in read_header(path).shapes.items() if key.startswith("net.")}
