@@ -94,8 +94,10 @@ def _open_files(pid: int) -> Iterator[tuple[tuple[int, int], int]]:
 
 
 def _files_below(folders: Sequence[Path]) -> Iterator[tuple[tuple[int, int], int]]:
-    for folder in folders:
-        for path in folder.rglob("*"):
-            with suppress(OSError):
-                status = path.lstat()
-                yield (status.st_dev, status.st_ino), status.st_blocks * 512
+    for top in folders:
+        # What goes away meanwhile is left out: os.walk takes it so, Path.rglob does not.
+        for folder, inner, names in os.walk(top):
+            for name in (*inner, *names):
+                with suppress(OSError):
+                    status = Path(folder, name).lstat()
+                    yield (status.st_dev, status.st_ino), status.st_blocks * 512
