@@ -155,7 +155,8 @@ def run_progress(*, quiet: bool = False) -> Iterator[Callable[[Progress], None]]
 
     Meanwhile matplotlib and pandas are imported, in the background: workers start, and measure.
     """
-    Thread(target=import_module, args=("lic_bench.reporting.plots",), daemon=True).start()
+    # No daemon: while one imports, the interpreter cannot end without a fatal error.
+    Thread(target=import_module, args=("lic_bench.reporting.plots",)).start()
     console = Console(stderr=True)
     if quiet or QUIET.get():
         yield lambda now: None

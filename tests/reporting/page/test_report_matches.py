@@ -35,7 +35,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, photo: Image) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def opened(browser: Page, searched: Path) -> Page:
     browser.screen(1200, 900)
     browser.open(searched / "report.html")
