@@ -47,3 +47,9 @@ def test_an_omission_and_a_stray_name_are_seen(line: str, tmp_path: Path) -> Non
     named = set(on_map(text))
     assert on_disk(tmp_path) - named == {"lic_bench/images/image"}
     assert named - on_disk(tmp_path) == ({"lic_bench/stray"} if line else set())
+
+
+def test_no_two_modules_of_tests_have_one_name() -> None:
+    """Or pytest finds one of them alone, and stops, once no bytecode is left from before."""
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert names == sorted(set(names))
