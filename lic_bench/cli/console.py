@@ -155,8 +155,26 @@ def run_progress(*, quiet: bool = False) -> Iterator[Callable[[Progress], None]]
 
     Meanwhile matplotlib and pandas are imported, in the background: workers start, and measure.
     """
-    # No daemon: while one imports, the interpreter cannot end without a fatal error.
-    Thread(target=import_module, args=("lic_bench.reporting.plots",)).start()
+    with _importing("lic_bench.reporting.plots"), _bar(quiet) as report:
+        yield report
+
+
+@contextmanager
+def _importing(module: str) -> Iterator[None]:
+    """Import a module in the background. At the end it is waited for.
+
+    An interpreter that ends while another thread imports may end in a fatal error.
+    """
+    thread = Thread(target=import_module, args=(module,))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+@contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[Progress], None]]:
     console = Console(stderr=True)
     if quiet or QUIET.get():
         yield lambda now: None

@@ -46,7 +46,10 @@ _KINDS = {
     "F16": np.float16,
     **{"I64": np.int64, "I32": np.int32, "I16": np.int16, "U16": np.uint16},
 }
-OTHERS = ("cae_pca", "compressive_autoencoder", "modulated_autoencoder", "nctu", "recurrent")
+OTHERS = (
+    *("cae_pca", "compressive_autoencoder", "entropy_autoencoder", "modulated_autoencoder"),
+    *("nctu", "recurrent"),
+)
 """The rooms in codecs/ of the other trained codecs."""
 
 
