@@ -116,12 +116,14 @@ def judged(ratings: Ratings, study: Study) -> Judged:
     for session in sessions:
         trials = ratings.trials(session.id)
         rater = printable(session.rater)
-        order = study.orders[session.number] if session.number < len(study.orders) else ()
+        known = 0 <= session.number < len(study.orders)
+        order = study.orders[session.number] if known else ()
         complete += bool(trials) and len(trials) == len(order)
         rows += [
             (rater, session.id, *_row(study, trial, str(order[trial.position].kind)))
             for trial in trials
-            if trial.position < len(order) and {trial.left, trial.right} <= study.numbers.keys()
+            if 0 <= trial.position < len(order)
+            and {trial.left, trial.right} <= study.numbers.keys()
         ]
         try:
             remark = json.loads(session.about).get("remark")

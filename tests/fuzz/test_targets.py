@@ -33,6 +33,7 @@ FOUND = [
     ("report data", 14000222),  # a damaged index: no point
     ("store", 20000803),  # a schema that SQLite quotes, of several lines
     ("store", 31000616),  # a study that is listed and not found
+    ("store", 510001752),  # a place in an order that an index has, below 0
     ("TOML files", 31001606),  # a point beyond any float
     ("shipped weights", 12),  # a modulation beyond any float
 ]
