@@ -36,9 +36,9 @@ def _levels(path: Path) -> tuple[int, ...]:
             (size,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(size, 1 << 24)))
         metadata = json.loads(header["__metadata__"]["content-weighted"])
-        points = int(metadata["settings"]["points"])
-        if not 1 <= points <= _MOST_POINTS:
-            raise ValueError(f"{points} operating points")
+        points = metadata["settings"]["points"]
+        if type(points) is not int or not 1 <= points <= _MOST_POINTS:
+            raise ValueError("there cannot be so many operating points")
         return tuple(range(1, points + 1))
     except OSError as error:
         raise SpecError(f"weights={path} cannot be read: {error.strerror}") from error

@@ -35,6 +35,7 @@ FOUND = [
     ("store", 31000616),  # a study that is listed and not found
     ("store", 510001752),  # a place in an order that an index has, below 0
     ("TOML files", 31001606),  # a point beyond any float
+    ("weights", 521001946),  # infinitely many operating points
     ("shipped weights", 12),  # a modulation beyond any float
 ]
 """Target and seed of what once went wrong."""
