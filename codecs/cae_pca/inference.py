@@ -15,11 +15,13 @@ from torch.nn.functional import pad
 from lic_bench.codecs.cae_pca.exact import ExactDecoder
 from lic_bench.codecs.cae_pca.model import PLANES, CaeNet, ycbcr
 from lic_bench.codecs.cae_pca.weights import form, read_weights
-from lic_bench.errors import BitstreamError, UnavailableError
+from lic_bench.errors import BitstreamError
 from lic_bench.learned.bitplanes import PlaneCoder
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
 from lic_bench.learned.lapped import STRIDE
 from lic_bench.learned.parts import cut
+from lic_bench.learned.safe_weights import loading
+from lic_bench.learned.tiles import tiles
 
 if TYPE_CHECKING:
     from lic_bench.images.image import Image
@@ -84,20 +86,11 @@ def latents(net: CaeNet, image: Image) -> NDArray[np.int16]:
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     with torch.inference_mode(), exact:
         for plane in range(PLANES):
-            for top in range(0, rows, _TILE):
-                for left in range(0, columns, _TILE):
-                    bottom, right = min(top + _TILE, rows), min(left + _TILE, columns)
-                    above, before = max(top - _MARGIN, 0), max(left - _MARGIN, 0)
-                    part = planes[
-                        plane : plane + 1, :,
-                        STRIDE * above : STRIDE * (bottom + _MARGIN),
-                        STRIDE * before : STRIDE * (right + _MARGIN),
-                    ]  # fmt: skip
-                    y = net.encode(part, torch.tensor([plane], device=device))[0]
-                    y = (y * most).round().clamp(1 - most, most - 1).cpu()
-                    found[plane, :, top:bottom, left:right] = y[
-                        :, top - above : bottom - above, left - before : right - before
-                    ].numpy()
+            for tile in tiles(rows, columns, _TILE, _MARGIN):
+                part = planes[plane : plane + 1, :, *tile.outer(STRIDE)]
+                y = net.encode(part, torch.tensor([plane], device=device))[0]
+                y = (y * most).round().clamp(1 - most, most - 1).cpu()
+                found[plane, :, *tile.own()] = y[:, *tile.within()].numpy()
     return found.reshape(-1, rows, columns)
 
 
@@ -110,12 +103,5 @@ def load_model(path: Path, device: str) -> Model:
     UnavailableError
         Where the file does not hold a network of this codec.
     """
-    try:
+    with loading("cae-pca", path):
         return Model(path, device)
-    except UnavailableError:
-        raise
-    except Exception as error:  # of safetensors, of sums that would not be exact
-        raise UnavailableError(
-            f"weights={path} hold no network of the codec cae-pca; give a file that "
-            f"lic-bench train wrote ({' '.join(str(error).split())[:100]})"
-        ) from error

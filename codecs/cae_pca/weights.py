@@ -11,19 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lic_bench.codecs.cae_pca.model import LATENTS, PLANES, CaeNet, Settings
-from lic_bench.errors import UnavailableError
 from lic_bench.learned.bitplanes import Form
-from lic_bench.learned.safe_weights import (
-    check_finite,
-    check_shapes,
-    read_header,
-    shapes_alone,
-)
+from lic_bench.learned.safe_weights import described, read_tensors, shapes_alone
 
 _METADATA = "cae-pca"
 
@@ -51,8 +44,8 @@ def read_settings(path: Path) -> Settings:
     UnavailableError
         Where it is no file of this codec's weights.
     """
-    try:
-        stored = json.loads(read_header(path).metadata[_METADATA])["settings"]
+    with described(path, _METADATA) as about:
+        stored = about["settings"]
         settings = Settings(**{**stored, "filters": tuple(stored["filters"])})
         small = [*settings.filters, settings.bits, settings.points, settings.finest]
         if len(settings.filters) != 6 or settings.filters[-1] != LATENTS:
@@ -61,8 +54,6 @@ def read_settings(path: Path) -> Settings:
             raise ValueError("settings out of range")
         if not 2 <= settings.bits <= 12 or not 0 < settings.finest <= 2 * (settings.bits - 1):
             raise ValueError(f"{settings.bits} bits, point {settings.finest}")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UnavailableError(f"{path} holds no weights of the codec cae-pca") from error
     return settings
 
 
@@ -78,9 +69,6 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], NDArray[np.uint16], Set
     with shapes_alone():
         wanted = {f"net.{k}": tuple(x.shape) for k, x in CaeNet(settings).state_dict().items()}
     wanted["chances"] = form(settings).chances
-    check_shapes(path, read_header(path).shapes, wanted)
-    with safe_open(path, "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    tensors = read_tensors(path, wanted)
     chances = tensors.pop("chances").numpy().view(np.uint16)
-    check_finite(path, tensors)
     return {key.removeprefix("net."): x.float() for key, x in tensors.items()}, chances, settings

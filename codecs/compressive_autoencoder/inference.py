@@ -17,9 +17,9 @@ from torch.nn.functional import pad
 from lic_bench.codecs.compressive_autoencoder.exact import ExactDecoder
 from lic_bench.codecs.compressive_autoencoder.model import LATENTS
 from lic_bench.codecs.compressive_autoencoder.weights import read_histograms, read_network
-from lic_bench.errors import UnavailableError
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
 from lic_bench.learned.lapped import STRIDE
+from lic_bench.learned.safe_weights import loading
 from lic_bench.learned.tables import TableDecoder, TableEncoder, cost, costs
 from lic_bench.learned.tiles import Tile, tiles
 
@@ -151,12 +151,5 @@ def load_model(path: Path, device: str) -> Model:
     UnavailableError
         Where the file does not hold a network of this codec.
     """
-    try:
+    with loading("compressive-autoencoder", path):
         return Model(path, device)
-    except UnavailableError:
-        raise
-    except Exception as error:  # of safetensors, of sums that would not be exact
-        raise UnavailableError(
-            f"weights={path} hold no network of the codec compressive-autoencoder; "
-            f"give a file that lic-bench train wrote ({' '.join(str(error).split())[:100]})"
-        ) from error

@@ -22,14 +22,8 @@ from lic_bench.codecs.compressive_autoencoder.model import (
     Mixtures,
     Settings,
 )
-from lic_bench.errors import UnavailableError
 from lic_bench.learned.prior_tables import REACH
-from lic_bench.learned.safe_weights import (
-    check_finite,
-    check_shapes,
-    read_header,
-    shapes_alone,
-)
+from lic_bench.learned.safe_weights import described, read_tensors, shapes_alone
 from lic_bench.learned.tables import Tables, read_tables, stored, tables_of
 
 METADATA = "compressive-autoencoder"
@@ -104,17 +98,13 @@ def settings_of(path: Path) -> Settings:
     UnavailableError
         Where it is no file of this codec's weights.
     """
-    try:
-        settings = Settings(**json.loads(read_header(path).metadata[METADATA])["settings"])
+    with described(path, METADATA) as about:
+        settings = Settings(**about["settings"])
         for value, most in ((settings.rates, _MOST_RATES), (settings.width, _MOST_WIDTH)):
             if type(value) is not int or not 1 <= value <= most:
                 raise ValueError("settings out of range")
         if type(settings.linear) is not bool:
             raise ValueError("linear is neither true nor false")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UnavailableError(
-            f"{path} holds no weights of the codec compressive-autoencoder"
-        ) from error
     return settings
 
 
@@ -130,11 +120,8 @@ def read_network(path: Path) -> CompressiveAutoencoder:
     with shapes_alone():
         state = CompressiveAutoencoder(settings).state_dict()
     wanted = {f"net.{key}": tuple(x.shape) for key, x in state.items()}
-    found = {key: x for key, x in read_header(path).shapes.items() if key.startswith("net.")}
-    check_shapes(path, found, wanted)
-    with safe_open(path, "pt") as file:
-        tensors = {key.removeprefix("net."): file.get_tensor(key).float() for key in wanted}
-    check_finite(path, tensors)
+    found = read_tensors(path, wanted, "net.")
+    tensors = {key.removeprefix("net."): x.float() for key, x in found.items()}
     net = CompressiveAutoencoder(settings).eval()
     net.load_state_dict(tensors)
     return net

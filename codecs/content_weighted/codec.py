@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lic_bench import Codec, Point, SpecError
+from lic_bench import Point, SpecError
+from lic_bench.learned.codec import TrainedCodec
 
 if TYPE_CHECKING:
     from lic_bench import Image
@@ -24,13 +23,10 @@ WEIGHTS: dict[Metric, Path] = {
 """Those that come along, by what they were trained for."""
 _USUAL: Metric = "ms-ssim"
 _MOST_POINTS = 256  # a stream has a byte for its point
-_INSTALL = "pip install 'lic-bench[learned]'"
 
 
 def _levels(path: Path) -> tuple[int, ...]:
     """The operating points of a file of weights, read from its header alone."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise SpecError(f"weights={path} is no file")
     try:
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
@@ -46,7 +42,7 @@ def _levels(path: Path) -> tuple[int, ...]:
         raise SpecError(f"weights={path} is no file of content-weighted weights") from error
 
 
-class ContentWeighted(Codec):
+class ContentWeighted(TrainedCodec):
     """The content-weighted codec, with weights that come along or others.
 
     Parameters
@@ -64,29 +60,13 @@ class ContentWeighted(Codec):
     name = "content-weighted"
     points: Sequence[Point] = _levels(WEIGHTS[_USUAL]) if WEIGHTS[_USUAL].exists() else ()
     point_unit = "rate level"
-    requires = dict.fromkeys(("torch", "safetensors", "numba"), _INSTALL)
+    files = tuple(WEIGHTS.values())
 
     def __init__(self, metric: Metric = _USUAL, weights: str = "", device: str = "cpu") -> None:
-        self._weights = Path(weights).resolve() if weights else WEIGHTS[metric]
-        self.device = device
+        super().__init__(weights or str(WEIGHTS[metric]), device)
         self.batch_size = 1 if device == "cpu" else 8
         self.points = _levels(self._weights)
         self.point_range = 1, len(self.points)
-
-    @classmethod
-    def unavailable(cls) -> str | None:
-        for path in WEIGHTS.values():
-            if not path.exists():
-                return f"{path} is missing; reinstall lic-bench"
-        return super().unavailable()
-
-    def versions(self) -> Mapping[str, str]:
-        return {
-            "weights": hashlib.sha256(self._weights.read_bytes()).hexdigest()[:16],
-            # Another order of floating-point sums can tip a number of the code. (The decoder's
-            # sums are exact.)
-            "torch": version("torch"),
-        }
 
     def encode(self, image: Image, point: Point) -> bytes:
         return self.encode_batch([image], point)[0]

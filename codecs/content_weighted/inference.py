@@ -22,10 +22,9 @@ from lic_bench.codecs.content_weighted.weights import (
     read_weights,
     structure,
 )
-from lic_bench.errors import UnavailableError
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
 from lic_bench.learned.entropy import ValueCoder
-from lic_bench.learned.safe_weights import check_shapes, read_header
+from lic_bench.learned.safe_weights import check_shapes, loading, read_header
 
 if TYPE_CHECKING:
     from lic_bench.images.image import Image
@@ -140,15 +139,8 @@ def load_model(path: Path, device: str) -> Model:
     UnavailableError
         Where the file does not hold a network and a context model of this codec.
     """
-    try:
+    with loading("content-weighted", path):
         return Model(path, device)
-    except UnavailableError:
-        raise
-    except Exception as error:  # of safetensors, of JSON, of shapes that do not fit
-        raise UnavailableError(
-            f"weights={path} hold no network of the codec content-weighted; "
-            f"give a file that lic-bench train wrote ({' '.join(str(error).split())[:100]})"
-        ) from error
 
 
 def _tiled(run: Callable[[Tensor], Tensor], x: Tensor, device: torch.device) -> Tensor:

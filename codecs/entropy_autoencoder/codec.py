@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
-from lic_bench import Codec, Point, SpecError
+from lic_bench import Point
 from lic_bench.codecs.compressive_autoencoder.codec import WEIGHTS as TRANSFORM
+from lic_bench.learned.codec import TrainedCodec, digest, given_file
 
 if TYPE_CHECKING:
-    from lic_bench import Image
     from lic_bench.codecs.entropy_autoencoder.inference import Model
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 """Those of the coders that come along."""
 
 
-class EntropyAutoencoder(Codec):
+class EntropyAutoencoder(TrainedCodec):
     """The numbers of compressive-autoencoder, by a static, a factorised or a paired coder.
 
     The pictures are those of compressive-autoencoder, whatever the coder; the bytes differ.
@@ -45,7 +43,7 @@ class EntropyAutoencoder(Codec):
     points: Sequence[Point] = (0, 1, 2, 3, 4, 5, 6, 7)
     point_unit = "rate"
     point_range = 0, 7
-    requires = dict.fromkeys(("torch", "safetensors", "numba"), "pip install 'lic-bench[learned]'")
+    files = (WEIGHTS, TRANSFORM)
 
     def __init__(
         self,
@@ -54,40 +52,14 @@ class EntropyAutoencoder(Codec):
         transform: str = "",
         device: str = "cpu",
     ) -> None:
-        self.coder, self.device = coder, device
-        self._weights = _file("weights", weights, WEIGHTS)
-        self._transform = _file("transform", transform, TRANSFORM)
-
-    @classmethod
-    def unavailable(cls) -> str | None:
-        for path in (WEIGHTS, TRANSFORM):
-            if not path.exists():
-                return f"{path} is missing; reinstall lic-bench"
-        return super().unavailable()
+        super().__init__(weights, device)
+        self.coder = coder
+        self._transform = given_file("transform", transform, TRANSFORM)
 
     def versions(self) -> Mapping[str, str]:
-        return {
-            "weights": hashlib.sha256(self._weights.read_bytes()).hexdigest()[:16],
-            "transform": hashlib.sha256(self._transform.read_bytes()).hexdigest()[:16],
-            # Another order of floating-point sums can tip a number. (The decoder's are exact.)
-            "torch": version("torch"),
-        }
-
-    def encode(self, image: Image, point: Point) -> bytes:
-        self.check_point(point)
-        return self._model().encode(image, cast(int, point))
-
-    def decode(self, stream: bytes) -> Image:
-        return self._model().decode(stream)
+        return {**super().versions(), "transform": digest(self._transform)}
 
     def _model(self) -> Model:
         from lic_bench.codecs.entropy_autoencoder.inference import load_model
 
         return load_model(self._transform, self._weights, self.coder, self.device)
-
-
-def _file(name: str, given: str, own: Path) -> Path:
-    path = Path(given).resolve() if given else own
-    if given and not path.is_file():  # a pipe would be waited for
-        raise SpecError(f"{name}={given}: there is no such file")
-    return path

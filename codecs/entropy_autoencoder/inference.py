@@ -29,6 +29,7 @@ from lic_bench.codecs.entropy_autoencoder.weights import (
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
 from lic_bench.learned.lapped import STRIDE
+from lic_bench.learned.safe_weights import loading
 from lic_bench.learned.subpixel import ACTIVATION_BITS, WholeLayers
 from lic_bench.learned.tables import TableDecoder, TableEncoder, cost
 from lic_bench.learned.tiles import tiles
@@ -159,12 +160,5 @@ def load_model(transform: Path, coders: Path, coder: Coder, device: str) -> Mode
     UnavailableError
         Where a file does not hold what it should.
     """
-    try:
+    with loading("entropy-autoencoder", transform, coders):
         return Model(transform, coders, coder, device)
-    except UnavailableError:
-        raise
-    except Exception as error:  # of safetensors, of sums that would not be exact
-        raise UnavailableError(
-            f"{coders} or {transform} hold no weights of the codec entropy-autoencoder; "
-            f"give files that lic-bench train wrote ({' '.join(str(error).split())[:100]})"
-        ) from error

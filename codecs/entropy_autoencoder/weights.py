@@ -16,15 +16,9 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lic_bench.codecs.entropy_autoencoder.model import EntropyModels, Settings, table_of
-from lic_bench.errors import UnavailableError
 from lic_bench.learned.prior_tables import REACH, factorised_tables, laplace_tables
 from lic_bench.learned.priors import SCALES
-from lic_bench.learned.safe_weights import (
-    check_finite,
-    check_shapes,
-    read_header,
-    shapes_alone,
-)
+from lic_bench.learned.safe_weights import described, read_tensors, shapes_alone
 from lic_bench.learned.tables import Tables, read_tables, stored
 
 METADATA = "entropy-autoencoder"
@@ -81,18 +75,13 @@ def weights_file(
 
 
 def _about(path: Path) -> tuple[Settings, str]:
-    try:
-        about = json.loads(read_header(path).metadata[METADATA])
+    with described(path, METADATA) as about:
         settings, transform = Settings(**about["settings"]), about["transform"]
         for value, most in ((settings.rates, _MOST_RATES), (settings.width, _MOST_WIDTH)):
             if type(value) is not int or not 1 <= value <= most:
                 raise ValueError("settings out of range")
         if type(transform) is not str:
             raise TypeError("the name of the autoencoder is no text")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UnavailableError(
-            f"{path} holds no weights of the codec entropy-autoencoder"
-        ) from error
     return settings, transform
 
 
@@ -108,11 +97,8 @@ def read_models(path: Path) -> EntropyModels:
     with shapes_alone():
         state = EntropyModels(settings).state_dict()
     wanted = {f"net.{key}": tuple(x.shape) for key, x in state.items()}
-    found = {key: x for key, x in read_header(path).shapes.items() if key.startswith("net.")}
-    check_shapes(path, found, wanted)
-    with safe_open(path, "pt") as file:
-        tensors = {key.removeprefix("net."): file.get_tensor(key).float() for key in wanted}
-    check_finite(path, tensors)
+    found = read_tensors(path, wanted, "net.")
+    tensors = {key.removeprefix("net."): x.float() for key, x in found.items()}
     models = EntropyModels(settings).eval()
     models.load_state_dict(tensors)
     return models

@@ -32,6 +32,7 @@ from lic_bench.codecs.modulated_autoencoder.weights import (
 )
 from lic_bench.errors import UnavailableError
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
+from lic_bench.learned.safe_weights import loading
 from lic_bench.learned.tables import LARGEST, TableDecoder, TableEncoder, cost
 from lic_bench.learned.tiles import tiles
 
@@ -193,12 +194,5 @@ def load_model(path: Path, prior: Prior, device: str) -> Model:
     UnavailableError
         Where the file does not hold a network of this codec.
     """
-    try:
+    with loading("modulated-autoencoder", path):
         return Model(path, prior, device)
-    except UnavailableError:
-        raise
-    except Exception as error:  # of safetensors, of JSON, of shapes that do not fit
-        raise UnavailableError(
-            f"weights={path} hold no network of the codec modulated-autoencoder; "
-            f"give a file that lic-bench train wrote ({' '.join(str(error).split())[:100]})"
-        ) from error

@@ -14,14 +14,8 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lic_bench.codecs.modulated_autoencoder.model import ModulatedAutoencoder, Settings
-from lic_bench.errors import UnavailableError
 from lic_bench.learned.prior_tables import factorised_tables, gaussian_tables
-from lic_bench.learned.safe_weights import (
-    check_finite,
-    check_shapes,
-    read_header,
-    shapes_alone,
-)
+from lic_bench.learned.safe_weights import described, read_tensors, shapes_alone
 from lic_bench.learned.tables import Tables, read_tables, stored
 
 METADATA = "modulated-autoencoder"
@@ -51,12 +45,8 @@ def settings_of(path: Path) -> Settings:
     UnavailableError
         Where it is no file of this codec's weights.
     """
-    try:
-        return Settings(**json.loads(read_header(path).metadata[METADATA])["settings"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnavailableError(
-            f"{path} holds no weights of the codec modulated-autoencoder"
-        ) from error
+    with described(path, METADATA) as about:
+        return Settings(**about["settings"])
 
 
 def read_network(path: Path) -> dict[str, Tensor]:
@@ -70,12 +60,8 @@ def read_network(path: Path) -> dict[str, Tensor]:
     with shapes_alone():
         state = ModulatedAutoencoder(settings_of(path)).state_dict()
     wanted = {f"net.{key}": tuple(x.shape) for key, x in state.items()}
-    found = {key: x for key, x in read_header(path).shapes.items() if key.startswith("net.")}
-    check_shapes(path, found, wanted)
-    with safe_open(path, "pt") as file:
-        tensors = {key.removeprefix("net."): file.get_tensor(key).float() for key in wanted}
-    check_finite(path, tensors)
-    return tensors
+    found = read_tensors(path, wanted, "net.")
+    return {key.removeprefix("net."): x.float() for key, x in found.items()}
 
 
 def read_all_tables(path: Path) -> dict[str, Tables]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from lic_bench import Codec, Point, SpecError
+from lic_bench import Point
+from lic_bench.learned.codec import TrainedCodec
 
 if TYPE_CHECKING:
     from lic_bench import Image
@@ -18,7 +17,7 @@ WEIGHTS = Path(__file__).with_name("weights.safetensors")
 """Those that come along."""
 
 
-class Nctu(Codec):
+class Nctu(TrainedCodec):
     """NCTU's entry to CLIC 2018: residual autoencoder, an importance map for each channel.
 
     Parameters
@@ -34,33 +33,11 @@ class Nctu(Codec):
     points: Sequence[Point] = (1, 2, 3, 4, 5, 6)
     point_unit = "step"
     point_range = 1, 6
-    requires = dict.fromkeys(("torch", "safetensors", "numba"), "pip install 'lic-bench[learned]'")
-
-    def __init__(self, weights: str = "", device: str = "cpu") -> None:
-        self._weights = Path(weights).resolve() if weights else WEIGHTS
-        if weights and not self._weights.is_file():  # a pipe would be waited for
-            raise SpecError(f"weights={weights}: there is no such file")
-        self.device = device
-
-    @classmethod
-    def unavailable(cls) -> str | None:
-        if not WEIGHTS.exists():
-            return f"{WEIGHTS} is missing; reinstall lic-bench"
-        return super().unavailable()
-
-    def versions(self) -> Mapping[str, str]:
-        return {
-            "weights": hashlib.sha256(self._weights.read_bytes()).hexdigest()[:16],
-            # Another order of floating-point sums can tip a number. (The decoder's are exact.)
-            "torch": version("torch"),
-        }
+    files = (WEIGHTS,)
 
     def encode(self, image: Image, point: Point) -> bytes:
         self.check_point(point)
         return self._model().encode(image, cast(int, point) - 1)
-
-    def decode(self, stream: bytes) -> Image:
-        return self._model().decode(stream)
 
     def _model(self) -> Model:
         from lic_bench.codecs.nctu.inference import load_model

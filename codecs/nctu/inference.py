@@ -17,10 +17,11 @@ from lic_bench.codecs.nctu.exact import ExactDecoder
 from lic_bench.codecs.nctu.model import CHANNELS, NctuNet
 from lic_bench.codecs.nctu.quantiser import BITS, kept
 from lic_bench.codecs.nctu.weights import form, read_weights
-from lic_bench.errors import SpecError, UnavailableError
+from lic_bench.errors import SpecError
 from lic_bench.learned.bitplanes import PlaneCoder
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
 from lic_bench.learned.lapped import STRIDE
+from lic_bench.learned.safe_weights import loading
 from lic_bench.learned.tiles import tiles
 
 if TYPE_CHECKING:
@@ -113,12 +114,5 @@ def load_model(path: Path, device: str) -> Model:
     UnavailableError
         Where the file does not hold a network of this codec.
     """
-    try:
+    with loading("nctu", path):
         return Model(path, device)
-    except UnavailableError:
-        raise
-    except Exception as error:  # of safetensors, of sums that would not be exact
-        raise UnavailableError(
-            f"weights={path} hold no network of the codec nctu; give a file that "
-            f"lic-bench train wrote ({' '.join(str(error).split())[:100]})"
-        ) from error

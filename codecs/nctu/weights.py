@@ -11,21 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lic_bench.codecs.nctu.model import CHANNELS, NctuNet, Settings
 from lic_bench.codecs.nctu.quantiser import BITS
 from lic_bench.codecs.nctu.start import GROUPS, MEANS
-from lic_bench.errors import UnavailableError
 from lic_bench.learned.bitplanes import Form
-from lic_bench.learned.safe_weights import (
-    check_finite,
-    check_shapes,
-    read_header,
-    shapes_alone,
-)
+from lic_bench.learned.safe_weights import described, read_tensors, shapes_alone
 
 _METADATA = "nctu"
 _MOST = {"filters": 512, "groups": 16, "importance": 16, "points": 64}
@@ -63,17 +56,14 @@ def read_settings(path: Path) -> Settings:
     UnavailableError
         Where it is no file of this codec's weights.
     """
-    try:
-        stored = json.loads(read_header(path).metadata[_METADATA])["settings"]
-        settings = Settings(**stored)
+    with described(path, _METADATA) as about:
+        settings = Settings(**about["settings"])
         for name, most in _MOST.items():
             value = getattr(settings, name)
             if type(value) is not int or not (name in ("groups", "importance")) <= value <= most:
                 raise ValueError(f"{name} {value}")
         if not all(type(x) is bool for x in (settings.normalised, settings.linear)):
             raise ValueError("settings that are neither true nor false")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UnavailableError(f"{path} holds no weights of the codec nctu") from error
     return settings
 
 
@@ -89,9 +79,6 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], NDArray[np.uint16], Set
     with shapes_alone():
         wanted = {f"net.{k}": tuple(x.shape) for k, x in NctuNet(settings).state_dict().items()}
     wanted["chances"] = (settings.points, *form(settings).chances)
-    check_shapes(path, read_header(path).shapes, wanted)
-    with safe_open(path, "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    tensors = read_tensors(path, wanted)
     chances = tensors.pop("chances").numpy().view(np.uint16)
-    check_finite(path, tensors)
     return {key.removeprefix("net."): x.float() for key, x in tensors.items()}, chances, settings

@@ -18,9 +18,10 @@ from lic_bench.codecs.recurrent.context import Table
 from lic_bench.codecs.recurrent.exact import PIXEL_BITS, ExactDecoder, Picture
 from lic_bench.codecs.recurrent.model import STRIDE, RecurrentNet, ycbcr
 from lic_bench.codecs.recurrent.weights import read_weights
-from lic_bench.errors import BitstreamError, UnavailableError
+from lic_bench.errors import BitstreamError
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
 from lic_bench.learned.parts import cut, joined, separated
+from lic_bench.learned.safe_weights import loading
 
 if TYPE_CHECKING:
     from lic_bench.images.image import Image
@@ -102,12 +103,5 @@ def load_model(path: Path, device: str) -> Model:
     UnavailableError
         Where the file does not hold a network of this codec.
     """
-    try:
+    with loading("recurrent", path):
         return Model(path, device)
-    except UnavailableError:
-        raise
-    except Exception as error:  # of safetensors, of sums that would not be exact
-        raise UnavailableError(
-            f"weights={path} hold no network of the codec recurrent; give a file that "
-            f"lic-bench train wrote ({' '.join(str(error).split())[:100]})"
-        ) from error

@@ -8,19 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lic_bench.codecs.recurrent.context import ContextModel
 from lic_bench.codecs.recurrent.model import COEFFICIENTS, RecurrentNet, Settings
 from lic_bench.errors import UnavailableError
-from lic_bench.learned.safe_weights import (
-    check_finite,
-    check_shapes,
-    read_header,
-    shapes_alone,
-)
+from lic_bench.learned.safe_weights import described, read_tensors, shapes_alone
 
 _METADATA = "recurrent"
 MOST_ITERATIONS = 254
@@ -48,8 +42,8 @@ def read_settings(path: Path) -> Settings:
     UnavailableError
         Where it is no file of weights that this codec can code with.
     """
-    try:
-        stored = json.loads(read_header(path).metadata[_METADATA])["settings"]
+    with described(path, _METADATA) as about:
+        stored = about["settings"]
         sides = {key: tuple(stored[key]) for key in ("encoder", "decoder")}
         settings = Settings(**{**stored, **sides})
         numbers = [*settings.encoder, *settings.decoder, settings.bits, settings.iterations]
@@ -61,8 +55,6 @@ def read_settings(path: Path) -> Settings:
             raise ValueError(f"unit {settings.unit}, {settings.iterations} iterations")
         if type(settings.pairs) is not int or not 0 <= settings.pairs <= COEFFICIENTS:
             raise ValueError(f"{settings.pairs} pairs")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UnavailableError(f"{path} holds no weights of the codec recurrent") from error
     if not settings.pairs or not settings.hard or settings.unit != "gru" or not settings.additive:
         raise UnavailableError(
             f"{path} holds a network without a linear path, which has no coder of its bits; give "
@@ -90,10 +82,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Sett
         for part, state in states.items()
         for key, x in state.items()
     }
-    check_shapes(path, read_header(path).shapes, wanted)
-    with safe_open(path, "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in wanted}
-    check_finite(path, tensors)
+    tensors = read_tensors(path, wanted)
     net, context = (
         {
             key: x.float() if x.is_floating_point() else x

@@ -1,5 +1,5 @@
 """What trained codecs share: quantisers, entropy coding, bitstreams, data, training.
 
-Nothing here is imported by the bench itself, and torch is needed by most of it: codecs import from
-here inside their methods, so that listing them stays quick.
+Nothing here is imported by the bench itself, and torch is needed by all but `codec`: codecs import
+the rest inside their methods, so that listing them stays quick.
 """

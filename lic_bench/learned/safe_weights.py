@@ -14,11 +14,14 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lic_bench.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MOST_METADATA = 1 << 20
 _LARGEST_HEADER = 1 << 24
@@ -150,3 +153,68 @@ def check_finite(path: Path, tensors: Mapping[str, Any]) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise UnavailableError(f"{path} holds a weight that is no number, in {name[:100]}")
+
+
+@contextmanager
+def described(path: Path, codec: str) -> Iterator[dict[str, Any]]:
+    """What a file of weights says of itself, while it is looked at.
+
+    Whatever does not fit, here or in what is made of it, makes it no file of this codec.
+
+    Raises
+    ------
+    UnavailableError
+        Where a KeyError, TypeError, ValueError, OverflowError or RecursionError comes up.
+    """
+    header = read_header(path)
+    try:
+        yield json.loads(header.metadata[codec])
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UnavailableError(f"{path} holds no weights of the codec {codec}") from error
+
+
+def read_tensors(
+    path: Path, wanted: Mapping[str, tuple[int, ...]], prefix: str = ""
+) -> dict[str, Tensor]:
+    """Read the tensors of a file, where they are those that its settings describe.
+
+    Parameters
+    ----------
+    wanted
+        Their shapes.
+    prefix
+        What the names begin with that are looked at; others are left alone.
+
+    Raises
+    ------
+    UnavailableError
+        Where one is missing, too many, of another shape, or no number.
+    """
+    from safetensors import safe_open
+
+    shapes = read_header(path).shapes
+    check_shapes(path, {k: x for k, x in shapes.items() if k.startswith(prefix)}, wanted)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in wanted}
+    check_finite(path, tensors)
+    return tensors
+
+
+@contextmanager
+def loading(codec: str, *paths: Path) -> Iterator[None]:
+    """Make one error of whatever goes wrong while the weights of a codec are loaded.
+
+    Raises
+    ------
+    UnavailableError
+        In place of any exception.
+    """
+    try:
+        yield
+    except UnavailableError:
+        raise
+    except Exception as error:  # of safetensors, of JSON, of sums that would not be exact
+        raise UnavailableError(
+            f"weights={' and '.join(map(str, paths))} hold no network of the codec {codec}; give "
+            f"what lic-bench train wrote ({' '.join(str(error).split())[:100]})"
+        ) from error

@@ -186,7 +186,7 @@ def test_forged_streams_are_refused(small):
 
 
 def test_other_files_are_no_weights(tmp_path, small):
-    with pytest.raises(SpecError, match="is no file"):
+    with pytest.raises(SpecError, match="there is no such file"):
         CaePca(weights=str(tmp_path / "none"))
     (tmp_path / "text").write_text("no weights")
     tensors, start_chances, settings = read_weights(small)

@@ -18,7 +18,6 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal  # noqa: 
 from torch.nn.functional import pad  # noqa: E402
 
 from lic_bench import BitstreamError, SpecError, UnavailableError  # noqa: E402
-from lic_bench.codecs.compressive_autoencoder import codec as codec_module  # noqa: E402
 from lic_bench.codecs.compressive_autoencoder import inference, training  # noqa: E402
 from lic_bench.codecs.compressive_autoencoder.codec import CompressiveAutoencoder  # noqa: E402
 from lic_bench.codecs.compressive_autoencoder.inference import Model  # noqa: E402
@@ -400,7 +399,7 @@ def test_weights_of_others_are_refused(tmp_path, weights, monkeypatch):
     path.write_bytes(weights_file(net, np.ones((8 * LATENTS, 2401), np.int64), {}))
     with pytest.raises(UnavailableError, match="too large to be exact"):
         CompressiveAutoencoder(weights=str(path)).encode(picture(16, 16), 0)
-    monkeypatch.setattr(codec_module, "WEIGHTS", tmp_path / "none.safetensors")
+    monkeypatch.setattr(CompressiveAutoencoder, "files", (tmp_path / "none.safetensors",))
     assert "reinstall lic-bench" in CompressiveAutoencoder.unavailable()
 
 

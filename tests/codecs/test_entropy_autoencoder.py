@@ -30,9 +30,8 @@ from lic_bench.codecs.compressive_autoencoder.weights import counted as histogra
 from lic_bench.codecs.compressive_autoencoder.weights import (  # noqa: E402
     weights_file as transform_file,
 )
-from lic_bench.codecs.entropy_autoencoder import codec as codec_module  # noqa: E402
 from lic_bench.codecs.entropy_autoencoder import inference  # noqa: E402
-from lic_bench.codecs.entropy_autoencoder.codec import EntropyAutoencoder  # noqa: E402
+from lic_bench.codecs.entropy_autoencoder.codec import WEIGHTS, EntropyAutoencoder  # noqa: E402
 from lic_bench.codecs.entropy_autoencoder.inference import Model, load_model  # noqa: E402
 from lic_bench.codecs.entropy_autoencoder.model import EntropyModels, Settings  # noqa: E402
 from lic_bench.codecs.entropy_autoencoder.training import Plan, Session, plan_for  # noqa: E402
@@ -245,7 +244,7 @@ def test_weights_of_others_are_refused(tmp_path, weights, transform, monkeypatch
     other.write_bytes(transform_file(net, counts, {}))
     with pytest.raises(UnavailableError, match="belongs to other weights"):
         codec("pair", weights, other).encode(picture(16, 16), 0)
-    monkeypatch.setattr(codec_module, "WEIGHTS", tmp_path / "none.safetensors")
+    monkeypatch.setattr(EntropyAutoencoder, "files", (WEIGHTS, tmp_path / "none.safetensors"))
     assert "reinstall lic-bench" in EntropyAutoencoder.unavailable()
 
 

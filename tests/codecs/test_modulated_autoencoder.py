@@ -17,7 +17,6 @@ from safetensors import safe_open  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
 from lic_bench import BitstreamError, SpecError, UnavailableError  # noqa: E402
-from lic_bench.codecs.modulated_autoencoder import codec as codec_module  # noqa: E402
 from lic_bench.codecs.modulated_autoencoder.codec import ModulatedAutoencoder  # noqa: E402
 from lic_bench.codecs.modulated_autoencoder.exact import (  # noqa: E402
     MOST_STEPS,
@@ -284,7 +283,7 @@ def test_lambdas_outside_the_range_are_refused(weights):
 
 
 def test_without_weights_it_is_not_ready(monkeypatch, tmp_path):
-    monkeypatch.setattr(codec_module, "WEIGHTS", tmp_path / "none.safetensors")
+    monkeypatch.setattr(ModulatedAutoencoder, "files", (tmp_path / "none.safetensors",))
     assert "reinstall lic-bench" in ModulatedAutoencoder.unavailable()
 
 
