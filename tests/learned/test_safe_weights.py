@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lic_bench import Image, Registry, SpecError, UnavailableError
-from lic_bench.learned.safe_weights import check_shapes, read_header
+from lic_bench.learned.safe_weights import check_shapes, described, read_header, read_tensors
 
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
@@ -200,3 +200,43 @@ for name in ours:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert {"content-weighted", "recurrent"} <= set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("tensors", "problem"),
+    [
+        ({"net.a": torch.ones(2, 3)}, None),
+        ({"net.a": torch.ones(2, 3), "table.b": torch.ones(7)}, None),  # of no concern
+        ({"net.a": torch.ones(3, 2)}, r"net\.a is \(3, 2\), and would be \(2, 3\)"),
+        ({"net.a": torch.ones(2, 3), "net.b": torch.ones(1)}, r"net\.b is .* not there"),
+        ({"table.b": torch.ones(7)}, r"net\.a is missing"),
+        ({"net.a": torch.full((2, 3), torch.nan)}, r"no number, in net\.a"),
+        ({"net.a": torch.full((2, 3), torch.inf)}, r"no number, in net\.a"),
+    ],
+)
+def test_tensors_are_those_that_settings_describe(tensors, problem, tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(safetensors.save(tensors))
+    if problem is None:
+        assert list(read_tensors(path, {"net.a": (2, 3)}, "net.")) == ["net.a"]
+    else:
+        with pytest.raises(UnavailableError, match=problem):
+            read_tensors(path, {"net.a": (2, 3)}, "net.")
+
+
+@pytest.mark.parametrize(
+    "about", ["", "[]", "{}", '{"width": "3"}', '{"width": Infinity}', "[" * 100_000]
+)
+def test_what_makes_no_network_is_no_file_of_the_codec(about: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(safetensors.save({"a": torch.ones(1)}, {"mine": about}))
+    with (
+        pytest.raises(UnavailableError, match="holds no weights of the codec mine"),
+        described(path, "mine") as found,
+    ):
+        int(found["width"] + 0)
+    with (
+        pytest.raises(UnavailableError, match="holds no weights of the codec other"),
+        described(path, "other"),
+    ):
+        pass
