@@ -1,7 +1,5 @@
 """The codec cae-pca: network, quantiser, bitstream, training."""
 
-import struct
-import zlib
 from contextlib import suppress
 from functools import partial
 
@@ -11,6 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 pytest.importorskip("numba")
+
+from forgery import forged  # noqa: E402
 
 from lic_bench import BitstreamError, SpecError, UnavailableError  # noqa: E402
 from lic_bench.codecs.cae_pca import training  # noqa: E402
@@ -152,14 +152,6 @@ def test_tiles_leave_no_seams(small, monkeypatch):
     tiled = latents(net, image)
     monkeypatch.setattr(inference, "_TILE", 64)
     assert np.abs(tiled - latents(net, image)).max() <= 1  # sums in another order
-
-
-def forged(stream, **fields):
-    names = ("magic", "version", "weights", "width", "height", "point")
-    found = dict(zip(names, struct.unpack_from("<4sB4sHHB", stream), strict=True))
-    payload = fields.pop("payload", stream[18:])
-    head = struct.pack("<4sB4sHHB", *{**found, **fields}.values())
-    return head + struct.pack("<I", zlib.crc32(head + payload)) + payload
 
 
 def test_forged_streams_are_refused(small):

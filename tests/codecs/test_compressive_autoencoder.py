@@ -1,8 +1,6 @@
 """The compressive autoencoder against its paper, and its training and streams on a small scale."""
 
 import random
-import struct
-import zlib
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 pytest.importorskip("numba")
 
+from forgery import forged  # noqa: E402
 from torch.distributions import Categorical, MixtureSameFamily, Normal  # noqa: E402
 from torch.nn.functional import pad  # noqa: E402
 
@@ -347,15 +346,6 @@ def test_tiles_and_threads_leave_no_trace(weights, monkeypatch):
     # Sums in another order.
     assert np.abs(transform.coefficients(image, 4) - z).max() <= 1
     assert (transform.coefficients(image, 4) != z).mean() < 1e-3
-
-
-def forged(stream, payload, **fields):
-    """A stream with another payload and other fields, and a checksum that is right."""
-    found = dict(
-        zip(("width", "height", "point"), struct.unpack_from("<HHB", stream, 9), strict=True)
-    )
-    head = stream[:9] + struct.pack("<HHB", *{**found, **fields}.values())
-    return head + struct.pack("<I", zlib.crc32(head + payload)) + payload
 
 
 def test_made_up_streams_are_refused_or_decoded(weights):

@@ -1,8 +1,6 @@
 """The three coders of one autoencoder's numbers: the same pictures, and bytes as they say."""
 
 import random
-import struct
-import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +10,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 pytest.importorskip("numba")
+
+from forgery import forged  # noqa: E402
 
 from lic_bench import BitstreamError, SpecError, UnavailableError  # noqa: E402
 from lic_bench.codecs.compressive_autoencoder.codec import CompressiveAutoencoder  # noqa: E402
@@ -194,15 +194,6 @@ def test_tiles_and_threads_leave_no_trace(weights, transform, monkeypatch):
     monkeypatch.setattr(inference, "_TILE", 3)
     assert np.array_equal(tables(), whole)
     assert np.abs(model._side(z, 4) - side).max() <= 1  # sums in another order
-
-
-def forged(stream, payload, **fields):
-    """A stream with another payload and other fields, and a checksum that is right."""
-    found = dict(
-        zip(("width", "height", "point"), struct.unpack_from("<HHB", stream, 9), strict=True)
-    )
-    head = stream[:9] + struct.pack("<HHB", *{**found, **fields}.values())
-    return head + struct.pack("<I", zlib.crc32(head + payload)) + payload
 
 
 @pytest.mark.parametrize("coder", CODERS)

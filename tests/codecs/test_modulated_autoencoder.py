@@ -1,8 +1,6 @@
 """The modulated autoencoder against its paper, and its training and streams on a small scale."""
 
 import random
-import struct
-import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 pytest.importorskip("numba")
 
+from forgery import forged  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
@@ -241,15 +240,6 @@ def test_a_modulation_beyond_all_floats_is_refused_or_coded(weights, tmp_path, n
     else:
         with pytest.raises(UnavailableError, match="too strong"):
             codec.encode(image, 512.0)
-
-
-def forged(stream, payload, **fields):
-    """A stream with another payload and other fields, and a checksum that is right."""
-    found = dict(
-        zip(("width", "height", "point"), struct.unpack_from("<HHB", stream, 9), strict=True)
-    )
-    head = stream[:9] + struct.pack("<HHB", *{**found, **fields}.values())
-    return head + struct.pack("<I", zlib.crc32(head + payload)) + payload
 
 
 @pytest.mark.parametrize("prior", ["hyperprior", "factorised"])

@@ -1,7 +1,5 @@
 """The codec nctu: network, quantisers, importance, bitstream, training."""
 
-import struct
-import zlib
 from contextlib import suppress
 from functools import partial
 from itertools import product
@@ -12,6 +10,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 pytest.importorskip("numba")
+
+from forgery import forged  # noqa: E402
 
 from lic_bench import BitstreamError, SpecError, UnavailableError  # noqa: E402
 from lic_bench.codecs.nctu import training  # noqa: E402
@@ -270,14 +270,6 @@ def test_the_papers_network_is_a_codec(tmp_path):
     assert codec.decode(codec.encode(image, 1)).shape == image.shape
     with pytest.raises(SpecError, match="point 2"):
         codec.encode(image, 2)
-
-
-def forged(stream, **fields):
-    names = ("magic", "version", "weights", "width", "height", "point")
-    found = dict(zip(names, struct.unpack_from("<4sB4sHHB", stream), strict=True))
-    payload = fields.pop("payload", stream[18:])
-    head = struct.pack("<4sB4sHHB", *{**found, **fields}.values())
-    return head + struct.pack("<I", zlib.crc32(head + payload)) + payload
 
 
 def test_truncated_and_altered_streams_are_refused(small):

@@ -1,7 +1,5 @@
 """The codec recurrent: network, binariser, coder, bitstream, training."""
 
-import struct
-import zlib
 from contextlib import suppress
 from functools import partial
 
@@ -11,6 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 pytest.importorskip("numba")
+
+from forgery import forged  # noqa: E402
 
 from lic_bench import BitstreamError, SpecError, UnavailableError  # noqa: E402
 from lic_bench.codecs.recurrent import training  # noqa: E402
@@ -313,14 +313,6 @@ def test_symbols_come_back_and_what_adapts_helps():
     assert np.array_equal(coder.decode(adapted[:4], 12, 9), drawn[:4])
     coder.speed = 0
     assert sum(map(len, adapted)) < 0.8 * sum(map(len, coder.encode(drawn)))
-
-
-def forged(stream, **fields):
-    names = ("magic", "version", "weights", "width", "height", "point")
-    found = dict(zip(names, struct.unpack_from("<4sB4sHHB", stream), strict=True))
-    payload = fields.pop("payload", stream[18:])
-    head = struct.pack("<4sB4sHHB", *{**found, **fields}.values())
-    return head + struct.pack("<I", zlib.crc32(head + payload)) + payload
 
 
 def test_forged_streams_are_refused(small):
