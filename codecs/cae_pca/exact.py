@@ -15,6 +15,7 @@ from torch import Tensor
 from lic_bench.codecs.cae_pca.model import LATENTS, PLANES, Settings
 from lic_bench.learned.exact import MOST, UNIT_BITS, exponentials, layer, proven, sums
 from lic_bench.learned.lapped import STRIDE, added_up_exactly
+from lic_bench.learned.tiles import tiles
 
 _VALUE_BITS = 8  # binary places of latents, in 8-bit steps
 _MATRIX_BITS = 14  # of the rotation and of the windows
@@ -125,17 +126,10 @@ class ExactDecoder:
         """The network's part: 1 x 32 x H x W, in units, to 8H x 8W, in 2^-12."""
         rows, columns = x.shape[2:]
         image = np.zeros((STRIDE * rows, STRIDE * columns))
-        for top in range(0, rows, _TILE):
-            for left in range(0, columns, _TILE):
-                bottom, right = min(top + _TILE, rows), min(left + _TILE, columns)
-                above, before = max(top - _MARGIN, 0), max(left - _MARGIN, 0)
-                part = x[..., above : bottom + _MARGIN, before : right + _MARGIN]
-                with torch.inference_mode():
-                    z = self._run(part.to(self._device)).cpu().numpy()[0, 0]
-                image[STRIDE * top : STRIDE * bottom, STRIDE * left : STRIDE * right] = z[
-                    STRIDE * (top - above) : STRIDE * (bottom - above),
-                    STRIDE * (left - before) : STRIDE * (right - before),
-                ]
+        for tile in tiles(rows, columns, _TILE, _MARGIN):
+            with torch.inference_mode():
+                z = self._run(x[..., *tile.outer()].to(self._device)).cpu().numpy()[0, 0]
+            image[tile.own(STRIDE)] = z[tile.within(STRIDE)]
         return image
 
     def _run(self, x: Tensor) -> Tensor:

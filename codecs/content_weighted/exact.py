@@ -26,6 +26,7 @@ from lic_bench.learned.exact import MOST as _MOST
 from lic_bench.learned.exact import UNIT_BITS as _UNIT_BITS
 from lic_bench.learned.exact import exponentials, layer, proven, sums
 from lic_bench.learned.pyramid import FRACTION_BITS, rebuild
+from lic_bench.learned.tiles import tiles
 
 _FIRST_BITS = 16  # binary places of the sums of the first layer
 _PIXEL_BITS = 12  # and of those that make a pixel, in 8-bit steps
@@ -116,20 +117,10 @@ class ExactDecoder:
             v[:MEANS] = (planes + (1 << FRACTION_BITS >> 1)) >> FRACTION_BITS
             fraction = planes - (v[:MEANS].astype(np.int32) << FRACTION_BITS)
         image = np.empty((rows * STRIDE, columns * STRIDE, 3), np.uint8)
-        for top in range(0, rows, _TILE):
-            for left in range(0, columns, _TILE):
-                bottom, right = min(top + _TILE, rows), min(left + _TILE, columns)
-                above, before = max(top - _MARGIN, 0), max(left - _MARGIN, 0)
-                part = (
-                    slice(None),
-                    slice(above, bottom + _MARGIN),
-                    slice(before, right + _MARGIN),
-                )
-                tile = self._tile(v[part], fraction[part], point)
-                image[top * STRIDE : bottom * STRIDE, left * STRIDE : right * STRIDE] = tile[
-                    (top - above) * STRIDE : (bottom - above) * STRIDE,
-                    (left - before) * STRIDE : (right - before) * STRIDE,
-                ]
+        for tile in tiles(rows, columns, _TILE, _MARGIN):
+            part = (slice(None), *tile.outer())
+            made = self._tile(v[part], fraction[part], point)
+            image[tile.own(STRIDE)] = made[tile.within(STRIDE)]
         return image
 
     def _tile(

@@ -25,6 +25,7 @@ from lic_bench.codecs.content_weighted.weights import (
 from lic_bench.learned.bitstream import Format, Header, pack, unpack
 from lic_bench.learned.entropy import ValueCoder
 from lic_bench.learned.safe_weights import check_shapes, loading, read_header
+from lic_bench.learned.tiles import tiles
 
 if TYPE_CHECKING:
     from lic_bench.images.image import Image
@@ -160,18 +161,11 @@ def _tiled(run: Callable[[Tensor], Tensor], x: Tensor, device: torch.device) -> 
     # Full float32 on a GPU too, and the same from run to run.
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     with torch.inference_mode(), exact:
-        for top in range(0, rows, _TILE):
-            for left in range(0, columns, _TILE):
-                bottom, right = min(top + _TILE, rows), min(left + _TILE, columns)
-                above, before = max(top - _MARGIN, 0), max(left - _MARGIN, 0)
-                below, after = (bottom + _MARGIN) * STRIDE, (right + _MARGIN) * STRIDE
-                part = x[..., above * STRIDE : below, before * STRIDE : after]
-                tile = run(part.to(device))
-                if joined is None:
-                    joined = torch.empty((*tile.shape[:2], rows, columns), dtype=tile.dtype)
-                joined[..., top:bottom, left:right] = tile[
-                    ..., top - above : bottom - above, left - before : right - before
-                ]
+        for tile in tiles(rows, columns, _TILE, _MARGIN):
+            made = run(x[..., *tile.outer(STRIDE)].to(device))
+            if joined is None:
+                joined = torch.empty((*made.shape[:2], rows, columns), dtype=made.dtype)
+            joined[..., *tile.own()] = made[..., *tile.within()]
     if joined is None:
         raise ValueError("there is nothing to run on")
     return joined
