@@ -155,7 +155,7 @@ Metrics = Annotated[
     typer.Option(
         "--metrics",
         metavar="SPECS",
-        help="What is measured, separated by commas; `lic-bench metrics` lists what there is.",
+        help="Further metrics, separated by commas; `lic-bench metrics` lists what there is.",
         autocompletion=complete_metrics,
     ),
 ]

@@ -53,7 +53,7 @@ def run(
             help="Search the point of each image that meets this rate or quality, too.",
         ),
     ] = [],
-    metrics: Metrics = ["default"],
+    metrics: Metrics = [],
     profile: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +109,7 @@ def run(
     - `lic-bench run -c jpeg:subsampling=4:4:4 -d "~/my photos" --points 5:95:5`
     - `lic-bench run -c jpeg,jpeg2000 -p jpeg=10,50,90 -p jpeg2000=96,48,24 -o results/three`
     - `lic-bench run -c jpeg,jpeg2000 -d kodak --match bpp=0.25 --match psnr_rgb=32`
-    - `lic-bench run -c jpeg,webp -d kodak --metrics default,ssimulacra2`
+    - `lic-bench run -c jpeg,webp -d kodak --metrics ssimulacra2,vif`
     - `lic-bench run --profile jpeg-ai -c jpegxl,avif -d kodak`
     - `lic-bench run --plugin my_codec.py --codecs my-codec,jpeg`
     """
@@ -183,7 +183,7 @@ def run(
             show.conditions(measurements, conditions, anchor, out, Path(profile or "").stem)
         else:
             show.summary(measurements, against)
-            show.too_small(measurements)
+            show.too_small(measurements, planned)
         if targets and conditions is None:
             show.matches(measurements, targets, anchor)
         for path in paths:

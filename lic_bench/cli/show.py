@@ -46,13 +46,16 @@ def images_left_out(planned: Plan) -> None:
                 console.note(f"{dataset.name}: {len(lines) - _LISTED} more images are {what}")
 
 
-def too_small(table: pd.DataFrame) -> None:
-    """Say on which images a metric is not defined: its curve lacks all points, for their sake."""
+def too_small(table: pd.DataFrame, planned: Plan) -> None:
+    """Say on which images a metric is not defined: its curve lacks all points, for their sake.
+
+    The table may have figures that this run was not asked for, of some codecs alone.
+    """
     from lic_bench.metric.quality import qualities_in
 
-    fine = table[table["error"].isna() & table["metric_errors"].isna() & table["image"].notna()]
+    fine = table[table["error"].isna() & table["metric_errors"].isna() & ~table["imported"]]
     of_images: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for one in qualities_in(fine):
+    for one in qualities_in(score.column for score, _ in planned.scores):
         lacking = fine[fine[one.images].isna()].drop_duplicates(["dataset", "image"])
         for name, rows in lacking.groupby("dataset"):
             images = tuple(f"{row.image} ({row.width}x{row.height})" for row in rows.itertuples())

@@ -147,11 +147,12 @@ def plan(
     points: Mapping[str, Sequence[str]] | None = None,
     device: str = "cpu",
     plugins: Iterable[str | Path] = (),
-    metrics: Sequence[str] = (DEFAULT,),
+    metrics: Sequence[str] = (),
     images: int | None = None,
 ) -> Plan:
     """Check what is asked for, before any work is done; see `lic_bench.run` for the rest.
 
+    The default metrics are of every run: by its squared error a picture is known again.
     Whether there are the devices is left to `workers_for`: they may be elsewhere.
     """
     if not codecs or not datasets:
@@ -169,7 +170,7 @@ def plan(
     for name in names:
         if names.count(name) > 1:
             raise SpecError(f"two data sets are called {name!r}; call one otherwise: NAME=PATH")
-    measured_by = metric_registry.metrics(metrics, files)
+    measured_by = metric_registry.metrics([DEFAULT, *metrics], files)
     return Plan(loaded, by_spec, _points(by_spec, points), device, files, measured_by)
 
 

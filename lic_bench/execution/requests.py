@@ -6,6 +6,7 @@ wanted. What a codec gives is checked there, before it goes anywhere.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -76,6 +77,26 @@ class MapImportance(Request[Image]):
         if not isinstance(codec, ShowsImportance):
             raise SpecError(f"{codec.name} has no importance map to show")
         return codec.importance_map(self.image, self.point)
+
+
+def another_picture(codec: str, picture: Image, original: Image, measured: float) -> str | None:
+    """Say that a codec decodes another picture here than was measured.
+
+    Parameters
+    ----------
+    measured
+        The mean squared error; NaN where it was not, as of what comes from elsewhere.
+    """
+    if picture.shape != original.shape:
+        (height, width, _), (tall, wide, _) = picture.shape, original.shape
+        return f"{codec} here decodes a picture of {width}x{height}, not {wide}x{tall}"
+    mse = float(((picture.astype(np.float32) - original) ** 2).mean(dtype=np.float64))
+    if math.isnan(measured) or math.isclose(mse, measured, rel_tol=0.01, abs_tol=1e-3):
+        return None
+    return (
+        f"{codec} here decodes another picture than was measured: a mean squared error of "
+        f"{mse:.4g} instead of {measured:.4g}; repeat the run"
+    )
 
 
 def codec_of(spec: str, plugins: tuple[Path, ...]) -> Codec:

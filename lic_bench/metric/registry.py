@@ -13,7 +13,7 @@ from lic_bench.plugins.registry import Entry, PluginRegistry
 from lic_bench.plugins.spec import parse_spec
 
 DEFAULT = "default"
-"""The metric of the figures that every run gives unless it is told otherwise."""
+"""The metric of the figures of every run."""
 
 
 class MetricRegistry(PluginRegistry[Metric]):

@@ -13,7 +13,6 @@ import pandas as pd
 from lic_bench.execution import run as running
 from lic_bench.execution.plan import plan
 from lic_bench.execution.runner import USUAL_LIMITS
-from lic_bench.metric.registry import DEFAULT
 from lic_bench.python.codecs import Named, listed, named
 from lic_bench.python.points import Points, as_numbers, typed
 
@@ -30,7 +29,7 @@ def run(
     points: Points | None = None,
     match: str | Iterable[str] = (),
     images: int | None = None,
-    metrics: str | Iterable[str] = DEFAULT,
+    metrics: str | Iterable[str] = (),
     plugins: Iterable[str | Path] = (),
     jobs: int | None = None,
     device: str = "cpu",
@@ -64,7 +63,8 @@ def run(
     images
         Only so many of each data set, evenly chosen; the data set is then called ``kodak-4of24``.
     metrics
-        Specs of metrics, such as ``("default", "ssimulacra2")``; ``lic-bench metrics`` lists them.
+        Specs of metrics beside the default ones, such as ``("ssimulacra2", "vif")``; ``lic-bench
+        metrics`` lists them.
     plugins
         Python or TOML files that hold further codecs and metrics.
     jobs

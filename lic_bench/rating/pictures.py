@@ -7,15 +7,13 @@ themselves, which browsers could decode in part, would.
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import PIL.Image
 
 from lic_bench.errors import ImageError
-from lic_bench.execution.requests import checked_image, codec_of
+from lic_bench.execution.requests import another_picture, checked_image, codec_of
 from lic_bench.execution.runner import Request
 from lic_bench.images.dataset import ImageFile
 from lic_bench.images.image import Image
@@ -46,13 +44,8 @@ class ShowDecoded(Request[bytes]):
 
     def execute(self) -> bytes:
         image = checked_image(codec_of(self.codec, self.plugins).decode(self.stream))
-        difference = image.astype(np.float64) - self.original.read()
-        mse = float((difference**2).mean())
-        if not math.isclose(mse, self.mse, rel_tol=0.01, abs_tol=1e-3):
-            raise ImageError(
-                f"{self.codec} here decodes another picture than was measured: a mean squared "
-                f"error of {mse:.4g} instead of {self.mse:.4g}; repeat the run"
-            )
+        if problem := another_picture(self.codec, image, self.original.read(), self.mse):
+            raise ImageError(problem)
         return png(image)
 
 

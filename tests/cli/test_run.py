@@ -8,7 +8,15 @@ import PIL.Image
 import pytest
 from command import command
 
-from lic_bench import DatasetError, Image, ImageError, load_dataset, read_image, write_image
+from lic_bench import (
+    DatasetError,
+    Image,
+    ImageError,
+    load,
+    load_dataset,
+    read_image,
+    write_image,
+)
 from lic_bench.images.dataset import some_of
 
 
@@ -66,6 +74,18 @@ def test_images_that_are_left_out_are_named_with_the_reason(photos: Path, tmp_pa
     assert "photos: left out: moving.gif: .gif is not read; convert it to PNG" in done.stderr
     assert "cut.jpg: is empty" in done.stderr
     assert "photos: too small for ms_ssim_rgb, ms_ssim_y: 0.png (40x40)" in done.stderr
+
+
+def test_what_other_metrics_are_asked_for_every_run_has_the_default_ones(
+    photos: Path, tmp_path: Path
+) -> None:
+    run = ("run", "-d", photos, "--images", 1, "-p", "50", "-j", 1)
+    command(*run, "-c", "jpeg", "--metrics", "gmsd", cwd=tmp_path)
+    said = command(*run, "-c", "webp,jpeg", cwd=tmp_path).stderr
+    assert "too small for ms_ssim_rgb, ms_ssim_y: 0.png" in said  # not for GMSD of webp
+    rows = load(tmp_path / "results" / "mine").set_index("codec")
+    assert rows["psnr_rgb_db"].min() > 20
+    assert rows["gmsd"].notna().to_dict() == {"jpeg": True, "webp": False}
 
 
 def test_heic_is_read_where_its_library_is_installed(

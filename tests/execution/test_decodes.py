@@ -10,6 +10,7 @@ from lic_bench import write_image
 from lic_bench.execution import decodes
 from lic_bench.execution.decodes import Verdict
 from lic_bench.execution.plan import plan
+from lic_bench.execution.requests import another_picture
 from lic_bench.execution.run import execute
 from lic_bench.execution.workers import Processes
 
@@ -118,3 +119,13 @@ def test_the_command_line_tells_which_codec_differs(plugin: Path) -> None:
     told = done.stderr.splitlines()
     assert "jpeg: 2 streams decoded again (2 threads): all gave the same picture" in told
     assert any(line.startswith("toy: 4 streams") and "2 differ" in line for line in told)
+
+
+def test_a_picture_is_known_again_by_its_squared_error_where_that_was_measured() -> None:
+    original = np.full((8, 16, 3), 100, np.uint8)
+    picture = original + np.uint8(3)
+    assert another_picture("toy", picture, original, 9.0) is None
+    assert another_picture("toy", picture, original, float("nan")) is None
+    assert "squared error of 9 instead of 4" in str(another_picture("toy", picture, original, 4.0))
+    cut = another_picture("toy", picture[:, :8], original, float("nan"))
+    assert cut == "toy here decodes a picture of 8x8, not 16x8"

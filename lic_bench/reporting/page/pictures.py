@@ -29,7 +29,7 @@ import PIL.Image
 from lic_bench.codec.base import Codec, ShowsImportance
 from lic_bench.codec.points import parse_points
 from lic_bench.errors import ImageError, SpecError
-from lic_bench.execution.requests import checked_image, codec_of
+from lic_bench.execution.requests import another_picture, checked_image, codec_of
 from lic_bench.execution.runner import Request
 from lic_bench.images.dataset import ImageFile
 from lic_bench.images.image import Image, read_image
@@ -155,14 +155,9 @@ def _compared(picture: Picture, measured: float, image: Image, original: Image |
     """The picture with its errors, or why it must not be shown."""
     if original is None:
         return picture
-    squares = (image.astype(np.float32) - original) ** 2
-    mse = float(squares.mean(dtype=np.float64))
-    if not math.isclose(mse, measured, rel_tol=0.01, abs_tol=1e-3):
-        problem = (
-            f"{picture.codec} here decodes another picture than was measured: a mean squared error "
-            f"of {mse:.4g} instead of {measured:.4g}; repeat the run"
-        )
+    if problem := another_picture(picture.codec, image, original, measured):
         return replace(picture, data=None, exact=False, problem=problem)
+    squares = (image.astype(np.float32) - original) ** 2
     return replace(picture, error=_webp(_block_errors(squares), quality=QUALITY))
 
 
