@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 
@@ -188,11 +189,13 @@ def matches(table: pd.DataFrame, targets: Sequence[Target], anchor: str | None) 
 
 def _print(paper: PaperTable, output: Console) -> None:
     printed = console.PlainTable(box=None, padding=(0, 2, 0, 0))
-    for column in paper.columns:
+    rows = list(paper.cells())
+    for column, *cells in zip(paper.columns, *rows, strict=True):
         justify: Literal["left", "right"] = "left" if column.digits is None else "right"
-        printed.add_column(escape(column.title), justify=justify, no_wrap=True)
-    for cells in paper.cells():
-        printed.add_row(*map(escape, cells))
+        least = max(map(cell_len, [*column.title.split(), *cells]))  # titles take several lines
+        printed.add_column(escape(column.title), justify=justify, min_width=least)
+    for row in rows:
+        printed.add_row(*map(escape, row))
     output.print(f"\n{paper.caption}", markup=False)
     console.show(printed)
     for note in paper.notes:

@@ -46,6 +46,8 @@ _TRIES = 12
 _INTERPOLATED = 3
 """So many tries trust in straight lines. Then intervals are halved, which always ends soon; among
 numbers with fractions every second time, because there is no end but the tolerance."""
+_FAILURES = 3
+"""So many points may fail before a search is given up."""
 _FINEST = 1e-3
 """The interval that is not divided any further, as a share of the range: what lies in it is a step
 of the codec."""
@@ -55,7 +57,8 @@ class Search:
     """The search for the operating point of one image and one codec that is nearest a target.
 
     Rate and quality are taken to rise along the codec's range. Where they do not, the search ends
-    all the same, at the nearest of the points that it tried.
+    all the same, at the nearest of the points that it tried. Where a point fails, as it may at an
+    end of the range, the range ends before it.
 
     Parameters
     ----------
@@ -65,6 +68,9 @@ class Search:
         The deviation at which a search among numbers with fractions may rest.
     known
         How far each point that was measured is over the target; negative: below it.
+    usual
+        Two points between which most targets lie: what is beyond is tried only where it must be.
+        By default the ends of the range.
     """
 
     def __init__(
@@ -72,9 +78,12 @@ class Search:
         point_range: tuple[float, float] | None,
         within: float,
         known: Mapping[Point, float] | None = None,
+        usual: tuple[float, float] | None = None,
     ) -> None:
         self._range, self._within = point_range, within
+        self._usual = usual or point_range
         self._known = dict(known or {})
+        self._failed: set[Point] = set()
         self._tried = 0
 
     def learn(self, point: Point, over: float) -> None:
@@ -85,6 +94,12 @@ class Search:
         """The known point nearest the target; None where nothing is known."""
         return min(self._known, key=lambda point: abs(self._known[point]), default=None)
 
+    def fail(self, point: Point) -> None:
+        """Take into account that nothing came of a point."""
+        self._failed.add(point)
+        if len(self._failed) == _FAILURES:
+            self.give_up()
+
     def give_up(self) -> None:
         """Try nothing any more."""
         self._range = None
@@ -94,7 +109,7 @@ class Search:
         if self._range is None or self._tried == _TRIES:
             return None
         point = self._wanted(*self._range)
-        if point is None or point in self._known:
+        if point is None or point in self._known or point in self._failed:
             return None
         self._tried += 1
         return point
@@ -113,10 +128,20 @@ class Search:
             for point, over in self._known.items()
             if isinstance(point, int | float) and min(low, high) <= point <= max(low, high)
         )
+        first, last = self._usual or (low, high)
+        if not known:
+            return next((p for p in (first, last, low, high) if p not in self._failed), None)
+        lowest, highest = known[0][0], known[-1][0]
+        failed = [place(point) for point in self._failed if isinstance(point, int | float)]
+        known = [
+            *((at, -math.inf) for at in sorted(failed) if at < lowest),
+            *known,
+            *((at, math.inf) for at in sorted(failed) if at > highest),
+        ]
         if all(over > 0 for _, over in known):
-            return low
+            return first if place(first) < lowest else low
         if all(over < 0 for _, over in known):
-            return high
+            return last if place(last) > highest else high
         if min(abs(over) for _, over in known) <= (0 if whole else self._within):
             return None
         # The interval that holds the target; of several, where the rate does not rise, the nearest.
@@ -225,9 +250,12 @@ class _Case:
         return list(dict.fromkeys(point for point in points if point is not None))
 
     def learn(self, point: Point, measurement: Measurement) -> None:
-        """Take what came of a try into account: a codec that failed is not tried any further."""
+        """Take what came of a try into account."""
         for target, search in self.searches.items():
-            over = math.nan if measurement.error else float(target.over(_values(measurement)))
+            if measurement.error:
+                search.fail(point)
+                continue
+            over = float(target.over(_values(measurement)))
             if over == over:
                 search.learn(point, over)
             else:
@@ -266,10 +294,20 @@ def _searches(
             if target.images in values
         }
         defined = {point: value for point, value in over.items() if value == value}
-        searches[target] = Search(codec.point_range, target.within, defined)
+        searches[target] = Search(codec.point_range, target.within, defined, _usual(codec))
         if len(defined) < len(over):  # the image is too small for the metric
             searches[target].give_up()
     return searches
+
+
+def _usual(codec: Codec) -> tuple[float, float] | None:
+    """The ends of the operating points that the codec names itself."""
+    if codec.point_range is None:
+        return None
+    low, high = sorted(codec.point_range)
+    number = type(low)
+    inside = [number(p) for p in codec.points if isinstance(p, int | float) and low <= p <= high]
+    return (inside[0], inside[-1]) if inside else None
 
 
 def _typed(text: str, codec: Codec) -> Point:

@@ -35,23 +35,20 @@ def profile_tables(
     codecs = list(averages["codec"].unique())
     check_known("codec matched", anchor, codecs)
     kinds = [measured_quality(name, averages) for name in profile.figures]
-    names, notes = display_names(rows), dict.fromkeys(profile.notes)
-    for target in profile.targets:
-        at_rate = averages[averages["point"] == str(target)]
-        for _, row in at_rate.iterrows():
-            off = row["bpp"] / target.value - 1
-            if abs(np.log1p(off)) > target.tolerance:
-                notes[f"{row['codec']}: {row['bpp']:.3f} bpp in place of {target.value:g}"] = None
+    names, notes = display_names(rows), [*profile.notes, *_missed(averages, profile)]
     tables = []
     if len(profile.targets) >= _LEAST:
         cells: dict[str, list[object]] = {"codec": [names[codec] for codec in codecs]}
         columns = [Column("codec", "Codec")]
+        # A codec that misses several rates by its end has one point for them.
+        distinct = averages.drop_duplicates(["codec", "bpp", *(kind.value for kind in kinds)])
+        undefined: dict[str, list[str]] = {}
         for kind in kinds:
-            rates = bd_rates(averages, anchor, kind.name).set_index("codec").loc[codecs]
+            rates = bd_rates(distinct, anchor, kind.name).set_index("codec").loc[codecs]
             cells[kind.name] = list(rates["bd_rate_percent"])
             columns.append(Column(kind.name, f"{kind.label} [%]", 1, signed=True))
             for codec, why in rates["undefined"].dropna().items():
-                notes[f"{codec}: BD-rate in {kind.name} undefined: {why}"] = None
+                undefined.setdefault(f"{codec}: BD-rate undefined: {why}", []).append(kind.name)
         every = np.array([cells[kind.name] for kind in kinds], dtype=np.float64)
         cells["mean"] = list(every.mean(axis=0))  # undefined where one is
         columns.append(Column("mean", "Mean [%]", 1, signed=True))
@@ -60,7 +57,14 @@ def profile_tables(
             f"{_listed(profile)} bpp; negative: fewer bits at equal quality."
         )
         label = f"tab:{slug(profile.title)}-{slug(dataset)}"
-        tables.append(PaperTable(caption, tuple(columns), pd.DataFrame(cells), label, tuple(notes)))
+        for text, lacking in undefined.items():
+            everywhere = len(lacking) == len(kinds)
+            notes.append(text if everywhere else f"{text} (in {', '.join(lacking)})")
+        tables.append(
+            PaperTable(
+                caption, tuple(columns), pd.DataFrame(cells), label, tuple(notes), names[anchor]
+            )
+        )
     table = averages.assign(target=averages["point"].map(lambda text: float(text[4:])))
     rate = "bpp_pooled" if any(kind.pooled for kind in kinds) else "bpp"
     columns = [Column("codec", "Codec"), Column("target", "Target [bpp]", 3)]
@@ -72,6 +76,17 @@ def profile_tables(
     label = f"tab:{slug(profile.title)}-rates-{slug(dataset)}"
     more = () if tables else tuple(notes)
     return [*tables, PaperTable(caption, tuple(columns), frame, label, more)]
+
+
+def _missed(averages: pd.DataFrame, profile: Profile) -> list[str]:
+    """Say of each codec which rates it misses."""
+    missed: dict[str, list[str]] = {}
+    for target in profile.targets:
+        for _, row in averages[averages["point"] == str(target)].iterrows():
+            if abs(np.log(row["bpp"] / target.value)) > target.tolerance:
+                text = f"{row['bpp']:.3f} in place of {target.value:g}"
+                missed.setdefault(row["codec"], []).append(text)
+    return [f"{codec}: {', '.join(texts)} bpp" for codec, texts in missed.items()]
 
 
 def _at_rates(rows: pd.DataFrame, profile: Profile) -> pd.DataFrame:

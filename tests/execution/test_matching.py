@@ -92,6 +92,39 @@ def test_a_search_begins_with_what_is_known() -> None:
     assert searched(Search((0, 99), 0.005, {40: 1.0}), {0: 0.5}) == [0]
 
 
+@given(st.integers(0, 10_000), st.sets(st.sampled_from([0, 99]), min_size=1), st.booleans())
+def test_where_an_end_of_the_range_fails_the_rest_is_searched(
+    target: int, failing: set[int], falling: bool
+) -> None:
+    over = {p: (99 - p if falling else p) ** 2 - target for p in range(100) if p not in failing}
+    ends, usual = ((99, 0), (70, 20)) if falling else ((0, 99), (20, 70))
+    search = Search(ends, 0.005, usual=usual)
+    while (point := search.next()) is not None:
+        if point in failing:
+            failing.remove(point)  # once
+            search.fail(point)
+        else:
+            search.learn(point, over[point])
+    assert abs(over[search.nearest()]) == min(map(abs, over.values()))
+
+
+def test_a_codec_that_always_fails_is_given_up() -> None:
+    search, tried = Search((63, 0), 0.005, usual=(50, 22)), []
+    while (point := search.next()) is not None:
+        tried.append(point)
+        search.fail(point)
+    assert tried == [50, 22, 63]
+
+
+def test_beyond_the_usual_points_only_what_must_be_is_tried() -> None:
+    over = {qp: 40.3 - qp for qp in range(64)}
+    assert {63, 0}.isdisjoint(searched(Search((63, 0), 0.005, usual=(50, 22)), over))
+    beyond = {qp: 10.3 - qp for qp in range(64)}
+    search = Search((63, 0), 0.005, usual=(50, 22))
+    assert searched(search, beyond)[:3] == [50, 22, 0]
+    assert search.nearest() == 10
+
+
 def test_without_a_range_nothing_is_tried() -> None:
     search = Search(None, 0.005, {"low": -0.4, "high": 0.3})
     assert search.next() is None

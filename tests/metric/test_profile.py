@@ -1,5 +1,6 @@
 """Test conditions as data: JPEG AI's, CLIC's and a laboratory's own."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from lic_bench.metric.registry import MetricRegistry, metrics
 
 OWN = """
 title = "Ours"
-rates = [0.5, 1, 1.5, 2]
+rates = [0.01, 0.02, 0.5, 1, 1.5, 2]
 metrics = ["default", "gmsd"]
 figures = ["psnr_rgb", "gmsd"]
 anchor = "webp"
@@ -51,11 +52,14 @@ def test_one_of_ones_own_gives_bd_rates_and_their_mean(photo: Image, tmp_path: P
     psnr, gmsd, mean = (float(cell) for cell in row.strip("| ").split("|")[1:])
     assert mean == pytest.approx((psnr + gmsd) / 2, abs=0.1)
     assert "A note of ours." in text
+    # Neither gets so low: their last points stand for two rates, and once on the curves.
+    assert re.search(r"jpeg: 0\.(\d+) in place of 0\.01, 0\.\1 in place of 0\.02 bpp", text)
     table = lic_bench.load(tmp_path / "out")
     found = table[table["matches"] != ""]
     assert found["gmsd"].notna().all()
     # What the search tried besides has none of the metrics that only the results need.
     assert table.loc[table["matches"] == "", "gmsd"].isna().all()
+    assert "webp (anchor)" in told.stdout
     again = command(*words, cwd=tmp_path)
     assert again.stdout == told.stdout
 
@@ -63,7 +67,7 @@ def test_one_of_ones_own_gives_bd_rates_and_their_mean(photo: Image, tmp_path: P
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (OWN.replace("rates = [0.5, 1, 1.5, 2]", ""), "rates"),
+        (OWN.replace("rates = [0.01, 0.02, 0.5, 1, 1.5, 2]", ""), "rates"),
         (OWN.replace("0.5,", "-1,"), "rates"),
         (OWN + "more = 1", "more"),
         ("title =", "ours.toml"),

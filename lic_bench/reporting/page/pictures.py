@@ -155,7 +155,7 @@ def _compared(picture: Picture, measured: float, image: Image, original: Image |
     """The picture with its errors, or why it must not be shown."""
     if original is None:
         return picture
-    if problem := another_picture(picture.codec, image, original, measured):
+    if problem := another_picture(str(picture.codec), image, original, measured):
         return replace(picture, data=None, exact=False, problem=problem)
     squares = (image.astype(np.float32) - original) ** 2
     return replace(picture, error=_webp(_block_errors(squares), quality=QUALITY))
