@@ -72,7 +72,7 @@ def check_known(kind: str, name: str, known: Iterable[str]) -> None:
     if name not in known:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        listed = ", ".join(known)
+        listed = ", ".join(known) or "none"
         if len(listed) > _LISTED:  # names may be anybody's
             listed = f"{listed[:_LISTED]} ... ({len(known)} in all)"
         raise SpecError(f"There is no {kind} {name!r} here: {hint}There are {listed}.")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 USUAL = "jpeg"
 
@@ -11,3 +15,9 @@ def usual_anchor(codecs: Iterable[str]) -> str:
     """JPEG where it is among them, or there is none; otherwise the first."""
     there = list(codecs)
     return USUAL if USUAL in there or not there else str(there[0])
+
+
+def anchor_of_curves(measurements: pd.DataFrame) -> str:
+    """The usual one of those that have curves, where there are any."""
+    drawn = measurements.loc[~measurements["searched"], "codec"].unique()
+    return usual_anchor(drawn if len(drawn) else measurements["codec"].unique())

@@ -418,7 +418,7 @@ def _curve(side: Side, table: pd.DataFrame | None, dataset: str, metric: str) ->
     if table is None:
         curve: Curve = published.curve(side.codec, dataset, metric)
     else:
-        curve = curves.curve(curves.aggregate(table), dataset, side.codec, metric)
+        curve = curves.curve(curves.averages_of_curves(table), dataset, side.codec, metric)
     return replace(curve, codec=side.label)
 
 

@@ -113,6 +113,25 @@ def aggregate(measurements: pd.DataFrame) -> pd.DataFrame:
     return ordered
 
 
+def averages_of_curves(measurements: pd.DataFrame) -> pd.DataFrame:
+    """Average as `aggregate` does, where there is a curve.
+
+    Raises
+    ------
+    UndefinedError
+        Where a search alone tried every point, as `run --profile` has it.
+    """
+    averages = aggregate(measurements)
+    if averages.empty and not measurements.empty:
+        targets = sorted({target for text in measurements["matches"] for target in text.split()})
+        shown = f"; table --match {targets[0]} compares what was found" if targets else ""
+        raise UndefinedError(
+            "There are no curves here: all points are of a search, as run --profile makes it"
+            f"{shown}. A run without --profile measures curves."
+        )
+    return averages
+
+
 def _sizes(measurements: pd.DataFrame) -> dict[str, int]:
     """How many images of each data set there are, less those on which everything failed."""
     sizes = {}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lic_bench.analysis.anchor import usual_anchor
+from lic_bench.analysis.anchor import anchor_of_curves
 from lic_bench.cli import console
 from lic_bench.cli.options import (
     RESULTS,
@@ -84,9 +84,9 @@ def measure(
         )
     shown = table[table["codec"].isin(chosen)] if chosen else table
     if json:
-        show.summary_as_json(shown, usual_anchor(shown["codec"].unique()), [])
+        show.summary_as_json(shown, anchor_of_curves(shown), [])
     elif not quiet:
         for _, own in shown.groupby("dataset", sort=False):
-            show.summary(own, usual_anchor(own["codec"].unique()))
+            show.summary(own, anchor_of_curves(own))
     if show.failures(table):
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lic_bench.analysis.anchor import usual_anchor
+from lic_bench.analysis.anchor import anchor_of_curves
 from lic_bench.cli.arguments import points_by_spec, specs
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Reading:
     @property
     def any_anchor(self) -> str:
         """The anchor, by default jpeg, or else the first codec; nothing where there is none."""
-        return self.anchor or usual_anchor(self.table["codec"].unique())
+        return self.anchor or anchor_of_curves(self.table)
 
 
 def read(

@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from lic_bench.analysis.anchor import usual_anchor
 from lic_bench.cli import console
-from lic_bench.errors import LicBenchError
+from lic_bench.errors import LicBenchError, UndefinedError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +115,7 @@ def summary_as_json(table: pd.DataFrame, anchor: str, paths: Sequence[Path]) -> 
     averages = curves.aggregate(table)
     rows = [
         {"metric": metric, **row}
-        for metric in _chosen(table)
+        for metric in ([] if averages.empty else _chosen(table))
         for row in curves.bd_rates(averages, anchor, metric).to_dict("records")
     ]
     failed = int(table["error"].notna().sum())
@@ -141,7 +141,11 @@ def summary(table: pd.DataFrame, anchor: str) -> None:
     from lic_bench.analysis import curves
     from lic_bench.reporting.tables import counted
 
-    averages = curves.aggregate(table)
+    try:
+        averages = curves.averages_of_curves(table)
+    except UndefinedError as error:
+        console.note(error)
+        return
     chosen = _chosen(table)
     by_metric = [curves.bd_rates(averages, anchor, metric) for metric in chosen]
     output = console.output(40 + 16 * len(chosen))

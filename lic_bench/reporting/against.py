@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from lic_bench.analysis.curves import aggregate
+from lic_bench.analysis.curves import averages_of_curves
 from lic_bench.errors import UndefinedError, check_known
 from lic_bench.store.selection import only_dataset
 
@@ -24,7 +24,7 @@ class Against:
     rows: pd.DataFrame
     """The measurements on the data set."""
     averages: pd.DataFrame
-    """See `curves.aggregate`."""
+    """See `curves.averages_of_curves`."""
     dataset: str
     anchor: str
     codecs: tuple[str, ...]
@@ -47,7 +47,7 @@ def against(
         raise UndefinedError("There are no measurements to draw.")
     dataset = only_dataset(measurements, dataset)
     rows = measurements[measurements["dataset"] == dataset]
-    averages = aggregate(rows)
+    averages = averages_of_curves(rows)
     everyone = list(averages["codec"].unique())
     for codec in (anchor, *(codecs or ())):
         check_known(f"codec measured on {dataset}", codec, everyone)

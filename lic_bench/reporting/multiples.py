@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lic_bench.analysis.bootstrap import image_curves
-from lic_bench.analysis.curves import aggregate, curve
+from lic_bench.analysis.curves import averages_of_curves, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.metric.quality import measured_quality
 from lic_bench.reporting.plots import (
@@ -75,7 +75,7 @@ def plot_multiples(
         raise UndefinedError("There are no measurements to draw.")
     dataset = only_dataset(measurements, dataset)
     rows = measurements[measurements["dataset"] == dataset]
-    averages = aggregate(rows)
+    averages = averages_of_curves(rows)
     kind = measured_quality(metric, averages)
     everyone = list(averages["codec"].unique())
     for codec in codecs or ():

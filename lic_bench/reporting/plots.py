@@ -20,7 +20,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from lic_bench.analysis import published_curves
-from lic_bench.analysis.curves import aggregate, curve
+from lic_bench.analysis.curves import averages_of_curves, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.files import atomic_write
 from lic_bench.metric.quality import metric_named
@@ -144,7 +144,7 @@ def plot(
     """
     if measurements.empty:
         raise UndefinedError("There are no measurements to draw.")
-    aggregated = aggregate(measurements)
+    aggregated = averages_of_curves(measurements)
     dataset = only_dataset(aggregated, dataset)
     if published:
         published_curves.check_images(measurements, dataset)

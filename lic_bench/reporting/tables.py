@@ -13,7 +13,7 @@ import pandas as pd
 
 from lic_bench.analysis.anchor import usual_anchor
 from lic_bench.analysis.comparison import compare_codecs
-from lic_bench.analysis.curves import aggregate, bd_rates, curve
+from lic_bench.analysis.curves import aggregate, averages_of_curves, bd_rates, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.files import as_json
 from lic_bench.metric.quality import Quality, measured_quality, qualities_in
@@ -335,8 +335,14 @@ def match_table(
 
     See `bd_rate_table` for the other parameters and the errors.
     """
-    _, dataset, codecs = _chosen(measurements, dataset, codecs)
+    if measurements.empty:
+        raise UndefinedError("There are no measurements to make a table of.")
+    dataset = only_dataset(measurements, dataset)
     rows = measurements[(measurements["dataset"] == dataset) & measurements["error"].isna()]
+    measured = list(rows["codec"].unique())
+    for codec in codecs or ():
+        check_known(f"codec measured on {dataset}", codec, measured)
+    codecs = list(codecs or measured)
     matched, notes = _matched(rows[rows["codec"].isin(codecs)], target)
     shown = [codec for codec in codecs if codec in set(matched["codec"])]
     anchor = anchor or usual_anchor(shown)
@@ -458,7 +464,7 @@ def _chosen(
     if measurements.empty:
         raise UndefinedError("There are no measurements to make a table of.")
     dataset = only_dataset(measurements, dataset)
-    averages = aggregate(measurements[measurements["dataset"] == dataset])
+    averages = averages_of_curves(measurements[measurements["dataset"] == dataset])
     measured = list(averages["codec"].unique())
     for codec in codecs or ():
         check_known(f"codec measured on {dataset}", codec, measured)

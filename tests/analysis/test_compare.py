@@ -301,7 +301,7 @@ class TestCondition:
             ("bd_rate_psnr > x", "is no condition"),
             ("bd_rate_psnr > 1.2.3", "is no condition"),
             ("__import__('os') > 1", "is no condition"),
-            ("bd_rate_vmaf > 1", "nothing called 'bd_rate_vmaf'"),
+            ("bd_rate_beauty > 1", "nothing called 'bd_rate_beauty'"),
             ("bd_rate_psnr_best > 1", "nothing called 'bd_rate_psnr_best'"),
         ],
     )

@@ -62,6 +62,15 @@ def test_one_of_ones_own_gives_bd_rates_and_their_mean(photo: Image, tmp_path: P
     assert "webp (anchor)" in told.stdout
     again = command(*words, cwd=tmp_path)
     assert again.stdout == told.stdout
+    for words in (("plot", "out"), ("table", "out"), ("compare", "jpeg", "webp", "out")):
+        refused = command(*words, cwd=tmp_path, code=2).stderr
+        assert "There are no curves here" in refused
+        assert "table --match bpp=0.01" in refused
+    matched = command("table", "out", "--match", "bpp=1", cwd=tmp_path).stdout
+    assert re.search(r"\| jpeg \|.* [01]\.\d+ \|", matched)
+    # Where one codec has a curve by now, it is the anchor.
+    command("run", "-c", "webp", "-p", "20,40,60,80", "-d", "photos", "-o", "out", cwd=tmp_path)
+    assert "webp (anchor)" in command("table", "out", cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize(

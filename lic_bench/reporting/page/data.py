@@ -18,6 +18,7 @@ from lic_bench.analysis.bootstrap import ImageCurves, image_curves, interval, re
 from lic_bench.analysis.curves import (
     Curve,
     aggregate,
+    averages_of_curves,
     bd_rate,
     bd_rate_percents_of,
     curve,
@@ -66,7 +67,7 @@ def gather(
     """
     if measurements.empty:
         raise UndefinedError("There are no measurements to report.")
-    aggregated = aggregate(measurements)
+    aggregated = averages_of_curves(measurements)
     datasets = list(aggregated["dataset"].unique())
     for dataset in datasets if published else ():
         published_curves.check_images(measurements, dataset)
