@@ -26,7 +26,10 @@ _LEAST = 1e-6  # c1 and c2
 
 
 class Dists(NetworkMetric):
-    """DISTS.
+    """DISTS: structure and texture in the features of VGG16.
+
+    Its weights are torchvision's (553 MB), fetched into torch's cache at first use; or a file is
+    named.
 
     Parameters
     ----------

@@ -56,6 +56,9 @@ class _Lpips(NetworkMetric):
 class Lpips(_Lpips):
     """LPIPS of AlexNet, which its authors advise to measure with.
 
+    Its weights are torchvision's (244 MB), fetched into torch's cache at first use; or a file is
+    named.
+
     Parameters
     ----------
     weights
@@ -71,6 +74,9 @@ class Lpips(_Lpips):
 
 class LpipsVgg(_Lpips):
     """LPIPS of VGG16.
+
+    Its weights are torchvision's (553 MB), fetched into torch's cache at first use; or a file is
+    named.
 
     Parameters
     ----------
