@@ -130,6 +130,12 @@ def words_table(*titles: str) -> Table:
 def show(table: Table) -> None:
     """Print a table, as wide as it must be for no name and no figure in it to be cut."""
     endless = Console(width=_ENDLESS)
+    for column in table.columns:
+        parts = [
+            Measurement.get(endless, endless.options, x) for x in (column.header, *column.cells)
+        ]
+        least = (part.maximum if column.no_wrap else part.minimum for part in parts)
+        column.min_width = max(column.min_width or 0, *least)
     output(Measurement.get(endless, endless.options, table).minimum).print(table)
 
 

@@ -50,14 +50,15 @@ def images_left_out(planned: Plan) -> None:
 def too_small(table: pd.DataFrame, planned: Plan) -> None:
     """Say on which images a metric is not defined: its curve lacks all points, for their sake.
 
-    The table may have figures that this run was not asked for, of some codecs alone.
+    The table may have more than this run was asked for, which was measured with other metrics.
     """
     from lic_bench.metric.quality import qualities_in
 
     fine = table[table["error"].isna() & table["metric_errors"].isna() & ~table["imported"]]
     of_images: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for one in qualities_in(score.column for score, _ in planned.scores):
-        lacking = fine[fine[one.images].isna()].drop_duplicates(["dataset", "image"])
+        of_image = fine.groupby(["dataset", "image"])[one.images]
+        lacking = fine[of_image.transform("count") == 0].drop_duplicates(["dataset", "image"])
         for name, rows in lacking.groupby("dataset"):
             images = tuple(f"{row.image} ({row.width}x{row.height})" for row in rows.itertuples())
             of_images.setdefault((str(name), images), []).append(one.name)

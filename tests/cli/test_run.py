@@ -81,8 +81,9 @@ def test_what_other_metrics_are_asked_for_every_run_has_the_default_ones(
 ) -> None:
     run = ("run", "-d", photos, "--images", 1, "-p", "50", "-j", 1)
     command(*run, "-c", "jpeg", "--metrics", "gmsd", cwd=tmp_path)
-    said = command(*run, "-c", "webp,jpeg", cwd=tmp_path).stderr
-    assert "too small for ms_ssim_rgb, ms_ssim_y: 0.png" in said  # not for GMSD of webp
+    for arguments in (("webp,jpeg",), ("jpeg", "--metrics", "gmsd", "--match", "bpp=1")):
+        said = command(*run, "-c", *arguments, cwd=tmp_path).stderr
+        assert "too small for ms_ssim_rgb, ms_ssim_y: 0.png" in said  # and for no other metric
     rows = load(tmp_path / "results" / "mine").set_index("codec")
     assert rows["psnr_rgb_db"].min() > 20
     assert rows["gmsd"].notna().to_dict() == {"jpeg": True, "webp": False}

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
 
 from hostile_stores import altered, good_store
 
+from lic_bench.cli import console
 from lic_bench.printable import printable_json, printable_lines
 
 LIC_BENCH = [sys.executable, "-m", "lic_bench"]
@@ -95,3 +96,17 @@ def test_printable_lines_and_json() -> None:
     import json
 
     assert json.loads(text) == value
+
+
+def test_a_table_is_shown_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    names = ["points", "bpp", "psnr_rgb", "ms_ssim_rgb", "butteraugli", "butteraugli_3norm", "nlpd"]
+    table = console.plain_table("codec", *names)
+    cells = ["content-weighted:metric=mse", "12", "0.145 to 0.723", *5 * ["-12.3 %"]]
+    table.add_row(*cells)
+    console.show(table)
+    titles, row = capsys.readouterr().out.splitlines()
+    assert titles.split() == ["codec", *names]
+    assert row.split() == " ".join(cells).split()
