@@ -85,6 +85,8 @@ def time(
 
     if out is not None and out.suffix not in (".csv", ".json"):
         raise SpecError(f"{out}: times are written as .csv or .json")
+    if plot is None and folder != RESULTS:
+        raise SpecError(f"{folder}: DIR is read for --plot alone; --dataset names the images")
     request = _request(codecs, dataset, points, match, images, plugin)
     rates = None if plot is None else _rates(folder, request.dataset, anchor, metric)
     _warn_if_busy()

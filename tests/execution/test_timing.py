@@ -326,6 +326,7 @@ def test_times_of_a_codec_without_errors_are_json_for_every_reader(folder: Path)
     [
         (["--match", "psnr_rgb"], "a metric and its value"),
         (["--match", "psnt=3"], "no metric 'psnt'"),
+        (["photos"], "--dataset names the images"),
         (["--match", "psnr_rgb=x"], "numbers are wanted"),
         (["--out", "x.xls"], "written as .csv or .json"),
         (["-p", "webp=3"], "none of the codecs"),
