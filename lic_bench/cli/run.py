@@ -190,7 +190,9 @@ def run(
         for path in paths:
             console.say(path)
     differ = show.differences(verdicts)
-    if show.failures(measurements, tracebacks=out if debug else None) or differ:
+    figures = {score.name for score, _ in (more or planned).scores}
+    tracebacks = out if debug else None
+    if show.failures(measurements, figures=figures, tracebacks=tracebacks) or differ:
         raise typer.Exit(1)
 
 

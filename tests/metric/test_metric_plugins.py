@@ -233,6 +233,12 @@ def test_a_metric_that_fails_costs_its_own_figures_alone(
                     "16,8", "--metrics", "default,distance", cwd=folder, code=1)  # fmt: skip
     assert "4 measurements, 2 known" in again.stderr
     assert "no figure: 1.png, steps 16 and 1 more: distance: " in again.stderr
+    # Nothing of it concerns a command that does not ask for it.
+    for others in (
+        ("run", "-c", "steps", "-d", "photos", "-p", "16,8", "-o", "out"),
+        ("measure", "out", "-d", "photos", "--metrics", "nlpd"),
+    ):
+        assert "no figure" not in command(*others, *PLUGINS, cwd=folder).stderr
 
 
 def test_a_metric_is_named_by_a_figure_and_asked_for_once(folder: Path) -> None:
