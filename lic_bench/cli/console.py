@@ -18,6 +18,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -45,11 +46,14 @@ class _Terminal(Console):
 
 
 class PlainTable(Table):
-    """A table whose cells steer no terminal."""
+    """A table whose cells steer no terminal, and whose figures keep their width."""
 
     def add_row(self, *cells: Any, **options: Any) -> None:
-        shown = (printable_lines(x) if isinstance(x, str) else x for x in cells)
+        shown = [printable_lines(x) if isinstance(x, str) else x for x in cells]
         super().add_row(*shown, **options)
+        for column, cell in zip(self.columns, shown, strict=False):
+            if column.no_wrap and isinstance(cell, str):  # it is measured by its longest word
+                column.min_width = max(column.min_width or 0, cell_len(cell))
 
 
 def output(width: int = 0) -> Console:

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))
 
 from hostile_stores import altered, good_store
 
+from lic_bench.cli import console
 from lic_bench.printable import printable_json, printable_lines
 
 LIC_BENCH = [sys.executable, "-m", "lic_bench"]
@@ -95,3 +96,12 @@ def test_printable_lines_and_json() -> None:
     import json
 
     assert json.loads(text) == value
+
+
+def test_a_table_of_many_figures_keeps_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    table = console.plain_table("codec", "bpp", *(f"metric{i}" for i in range(12)))
+    table.add_row("jpeg:subsampling=4:4:4", "0.242 to 3.289", *["undefined", "+0.0 %"] * 6)
+    console.show(table)
+    _, line = capsys.readouterr().out.splitlines()
+    figures = ["undefined", "+0.0", "%"] * 6
+    assert line.split() == ["jpeg:subsampling=4:4:4", "0.242", "to", "3.289", *figures]
