@@ -186,7 +186,7 @@ def time(
         for spec, codec in made.items()
         if (own := texts.get(spec, texts.get(""))) is not None
     }
-    files_of = [image for image in load_dataset(dataset).images if image.error is None]
+    files_of = [image for image in load_dataset(str(dataset)).images if image.error is None]
     return time_codecs(
         made,
         files_of[:images],
