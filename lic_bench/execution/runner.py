@@ -192,7 +192,7 @@ class Runner:
             self._process.join(_DYING_S)
             died = True
         if died:
-            raise DiedError(f"the process {self._end()}: a fault in the codec, or out of memory")
+            raise DiedError(f"the process {self._end()}: a fault in its code, or out of memory")
         if self._given:
             self._check_limits()
         return None
