@@ -59,8 +59,24 @@ def _spec(codec: Codec) -> str:
 
 
 def listed(names: str | Path | Iterable[str | Path] | None) -> Sequence[str]:
-    """One name or path, or several, as several texts."""
+    """One name or path, or several, as several texts.
+
+    Raises
+    ------
+    SpecError
+        Where one is neither.
+    """
     if names is None:
         return []
-    several = [names] if isinstance(names, str | Path) else names
-    return [str(name) if isinstance(name, Path) else name for name in several]
+    several: Iterable[object] = [names]
+    if isinstance(names, Iterable) and not isinstance(names, str | type):
+        several = names
+    texts = []
+    for name in several:
+        if not isinstance(name, str | Path):
+            raise SpecError(
+                f"{name!r:.80} is no name, which is a text; a metric of your own comes in a file: "
+                "plugins=['my_metric.py']"
+            )
+        texts.append(str(name))
+    return texts

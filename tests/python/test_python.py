@@ -97,6 +97,15 @@ def test_a_method_that_there_is_not_is_refused(table: pd.DataFrame) -> None:
         lic_bench.bd_rates(table, method="PCHIP")
 
 
+@pytest.mark.parametrize(
+    "named",
+    [{"metrics": Shifted}, {"metrics": [Shifted]}, {"match": 0.5}, {"points": {Shifted: [1]}}],
+)
+def test_what_is_no_name_is_told(named: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="is no name, which is a text"):
+        lic_bench.run("jpeg", "sample", out=tmp_path, **named)
+
+
 def test_paths_stand_alone_too(table: pd.DataFrame, tmp_path: Path) -> None:
     photos, plugin = tmp_path / "photos", tmp_path / "mae.toml"
     photos.mkdir()
