@@ -7,10 +7,11 @@ in each row, and SciPy's interpolators, which take one set of knots each, are no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from lic_bench.errors import check_known
 from lic_bench.metric.quality import Array
 
 Method = Literal["pchip", "akima", "cubic"]
@@ -84,7 +85,13 @@ def mean_difference(x_a: Array, y_a: Array, x_b: Array, y_b: Array, method: Meth
     Returns
     -------
     Shape (n,); NaN where the two share no interval.
+
+    Raises
+    ------
+    SpecError
+        Where there is no such method.
     """
+    check_known("method", method, get_args(Method))
     if method != "cubic":
         return mean_difference_of(
             Pieces.through(x_a, y_a, method), Pieces.through(x_b, y_b, method)

@@ -35,6 +35,7 @@ from lic_bench.execution.runner import Limits, Request, Runner, Value
 from lic_bench.images.dataset import load_dataset
 from lic_bench.images.image import Image, read_image
 from lic_bench.metrics.builtin import image_metrics
+from lic_bench.plugins.identity import changes, identity
 
 CHECKED_SIZES = ((1, 1), (1, 7), (7, 1), (17, 31), (64, 64), (257, 129))
 """Width and height of the images whose size a codec must keep, or refuse."""
@@ -140,15 +141,20 @@ def leaves_the_image_alone(subject: Subject) -> str:
     image = _photo(64, 48)
     with _process(subject) as process:
         for point in _ends(subject):
-            if process.try_to_encode("encoding", image, point).altered:
+            if process.encoded(image, point).altered:
                 raise ContractError("the image has other samples after it was encoded")
     return ""
 
 
 def is_deterministic(subject: Subject) -> str:
-    """The same image gives the same bytes, in another process too."""
+    """The same image gives the same bytes, in another process too.
+
+    The codec has the same identity there: a run refuses one that has not.
+    """
     image = _photo(128, 112)
     with _process(subject) as first, closing(_Process(subject)) as second:
+        if (one := first.identity()) != (other := second.identity()):
+            raise ContractError(f"two processes tell of different versions: {changes(one, other)}")
         for point in _ends(subject):
             stream = first.encode(image, point)
             if first.encode(image, point) != stream:
@@ -302,6 +308,16 @@ def _survives(
     return f"{note}, {others} decoded to another size" if others else note
 
 
+@dataclass(frozen=True)
+class _Identify(Request[str]):
+    """Tell what decides on the codec's results."""
+
+    subject: Subject
+
+    def execute(self) -> str:
+        return identity(self.subject.codec())
+
+
 class _Process:
     """A process that the codec runs in."""
 
@@ -321,6 +337,13 @@ class _Process:
     def try_to_decode(self, what: str, stream: bytes) -> Image:
         """Decode a stream that may be refused; see `_ask`."""
         return self._ask(what, Decode(self._subject.spec, self._subject.plugins, stream))
+
+    def identity(self) -> str:
+        """What decides on the codec's results, as this process has it."""
+        try:
+            return self._ask("its versions", _Identify(self._subject))
+        except RefusedError as error:
+            raise ContractError(f"its versions are not to be had: {error}") from error
 
     def _ask(self, what: str, request: Request[Value]) -> Value:
         """What the codec gives.
@@ -348,8 +371,12 @@ class _Process:
 
     def encode(self, image: Image, point: Point) -> bytes:
         """Encode an image that must not be refused."""
+        return self.encoded(image, point).stream
+
+    def encoded(self, image: Image, point: Point) -> Encoded:
+        """The same, with whether the image was written into."""
         try:
-            return self.try_to_encode(f"encoding{_at(point)}", image, point).stream
+            return self.try_to_encode(f"encoding{_at(point)}", image, point)
         except RefusedError as error:
             raise ContractError(f"encoding{_at(point)} is refused: {error}") from error
 

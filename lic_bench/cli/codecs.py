@@ -70,7 +70,7 @@ def _about(cls: type[Codec] | None) -> Iterator[str]:
 
     if cls is not None and cls.points != (None,):
         values = ", ".join(map(point_text, cls.points))
-        yield f"operating points: {cls.point_unit} {values}"
+        yield " ".join(filter(None, ["operating points:", cls.point_unit, values]))
     if cls is not None and cls.point_range is not None:
         low, high = map(point_text, cls.point_range)
         yield f"from {low} (lowest rate) to {high}"

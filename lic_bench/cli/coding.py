@@ -143,6 +143,6 @@ def _point(codec: base.Codec, text: str | None) -> base.Point:
     if text is not None:
         return parse_points(codec, [text])[0]
     if len(codec.points) > 1:
-        points = ", ".join(map(point_text, codec.points))
-        raise SpecError(f"{codec.name} needs a --point: {codec.point_unit} such as {points}")
+        points, unit = ", ".join(map(point_text, codec.points)), codec.point_unit or "one"
+        raise SpecError(f"{codec.name} needs a --point: {unit} such as {points}")
     return codec.points[0]

@@ -50,7 +50,7 @@ def tell(entry: Entry[Kind], about: Iterable[str]) -> None:
     if entry.problem is not None:
         console.say(f"  cannot be used here: {entry.problem}")
     if entry.cls is not None:
-        text = inspect.getdoc(entry.cls) or ""
+        text = (inspect.getdoc(entry.cls) or "") if entry.summary else ""  # its own alone
         options = (f"option {option}" for option in option_texts(entry.cls))
         for line in (*text.partition("\nParameters\n")[0].splitlines(), *about, *options):
             console.say(f"  {line}".rstrip())

@@ -56,7 +56,9 @@ def measure(
     from lic_bench.execution.memory import most_memory_gb
     from lic_bench.execution.runner import Limits, cores
     from lic_bench.execution.workers import Processes
+    from lic_bench.metric.base import scores_of
     from lic_bench.metric.device import check_device
+    from lic_bench.metric.registry import MetricRegistry
     from lic_bench.store.database import Store
 
     check_device(device)
@@ -88,5 +90,8 @@ def measure(
     elif not quiet:
         for _, own in shown.groupby("dataset", sort=False):
             show.summary(own, anchor_of_curves(own))
-    if show.failures(table):
+    registry = MetricRegistry(plugin)
+    figures = {score.name for spec in specs(metrics) for score in scores_of(registry.metric(spec))}
+    # What was never encoded has no stream to measure: `run` tells of it.
+    if show.failures(shown[shown["error"].isna()], figures=figures):
         raise typer.Exit(1)

@@ -119,6 +119,7 @@ def run(
     from lic_bench.execution.plan import plan
     from lic_bench.execution.run import TABLES, execute, workers_for
     from lic_bench.metric.profile import load as load_profile
+    from lic_bench.metric.quality import metrics_of_targets
 
     specs = expand(codecs, plugin)
     conditions = None if profile is None else load_profile(profile)
@@ -135,7 +136,7 @@ def run(
         points=points_by_spec(points),
         device=device,
         plugins=plugin,
-        metrics=[*split(metrics), *_of_targets(match)],
+        metrics=[*split(metrics), *metrics_of_targets(match)],
         images=images,
     )
     if not (quiet or json):
@@ -189,7 +190,9 @@ def run(
         for path in paths:
             console.say(path)
     differ = show.differences(verdicts)
-    if show.failures(measurements, tracebacks=out if debug else None) or differ:
+    figures = {score.name for score, _ in (more or planned).scores}
+    tracebacks = out if debug else None
+    if show.failures(measurements, figures=figures, tracebacks=tracebacks) or differ:
         raise typer.Exit(1)
 
 
@@ -216,14 +219,6 @@ def _targets(texts: Sequence[str]) -> list[Target]:
     from lic_bench.metric.targets import parse_target  # brings pandas
 
     return list(dict.fromkeys(map(parse_target, texts)))
-
-
-def _of_targets(texts: Sequence[str]) -> list[str]:
-    """The metrics that targets are given in, those of every run aside."""
-    from lic_bench.metric.quality import QUALITIES, full_name
-
-    named = [full_name(text.partition("=")[0]) for text in texts]
-    return [name for name in named if name not in QUALITIES and name != "bpp"]
 
 
 def _draw(table: pd.DataFrame, out: Path) -> list[Path]:

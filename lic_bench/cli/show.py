@@ -6,7 +6,8 @@ meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -249,11 +250,19 @@ def differences(verdicts: Sequence[Verdict]) -> bool:
     return any(verdict.differing for verdict in verdicts)
 
 
-def failures(table: pd.DataFrame, *, tracebacks: Path | None = None) -> bool:
+def failures(
+    table: pd.DataFrame,
+    *,
+    figures: Collection[str] | None = None,
+    tracebacks: Path | None = None,
+) -> bool:
     """Print why measurements failed, once for each reason; say whether any did.
 
     Parameters
     ----------
+    figures
+        Those that the command was asked for: others that a store lacks are none of its business.
+        None: all.
     tracebacks
         The folder of a store, to print the traceback that it keeps of the first of each reason.
     """
@@ -267,6 +276,9 @@ def failures(table: pd.DataFrame, *, tracebacks: Path | None = None) -> bool:
         if tracebacks is not None and (text := _traceback(first, tracebacks)):
             messages.print(text.rstrip(), markup=False)
     lacking = table[table["metric_errors"].notna()]
+    if figures is not None:
+        own = lacking["metric_errors"].map(lambda text: _of_figures(text, figures))
+        lacking = lacking.assign(metric_errors=own)[own != ""]
     for error, rows in lacking.groupby("metric_errors", sort=False):
         first = rows.iloc[0]
         where = f"{first['image']}, {first['codec']} {first['point'] or ''}".strip()
@@ -276,6 +288,15 @@ def failures(table: pd.DataFrame, *, tracebacks: Path | None = None) -> bool:
     if wrong:
         messages.print("The same command tries what failed again.", markup=False)
     return wrong
+
+
+def _of_figures(errors: str, figures: Collection[str]) -> str:
+    """Those of the errors of metrics, as a table has them, that are of these figures."""
+    from lic_bench.metric.quality import known_scores
+
+    known = "|".join(score.name for score in known_scores().values())
+    each = re.split(rf"; (?=(?:{known}): )", errors)
+    return "; ".join(one for one in each if one.partition(":")[0] in figures)
 
 
 def _traceback(row: pd.Series, folder: Path) -> str | None:

@@ -74,6 +74,10 @@ class Codec(Plugin):
         """
         known = self.point_range or self.points
         types = tuple(type(value) for value in known)
+        if wrong := [one.__name__ for one in types if one not in _KINDS]:
+            raise SpecError(
+                f"{self.name}: its operating points are int, float or str, not {wrong[0]}"
+            )
         kind = float if float in types else types[0]
         possible = isinstance(point, (*types, int) if kind is float else types)
         if isinstance(point, int | float):

@@ -183,6 +183,11 @@ def _points(
     points = {}
     for spec, codec in codecs.items():
         chosen = texts.get(spec, texts.get(""))
+        own: object = codec.points
+        if isinstance(own, str) or not (isinstance(own, Sequence) and own):
+            raise SpecError(
+                f"{spec}: its points are no tuple such as (10, 50, 90), but {own!r:.60}"
+            )
         points[spec] = tuple(codec.points if chosen is None else parse_points(codec, chosen))
         if chosen is None:  # those that were typed are checked where they are read
             for point in codec.points:

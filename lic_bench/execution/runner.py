@@ -9,6 +9,7 @@ time left, or it died) it is of no further use.
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -192,7 +193,7 @@ class Runner:
             self._process.join(_DYING_S)
             died = True
         if died:
-            raise DiedError(f"the process {self._end()}: a fault in the codec, or out of memory")
+            raise DiedError(f"the process {self._end()}: a fault in its code, or out of memory")
         if self._given:
             self._check_limits()
         return None
@@ -369,6 +370,9 @@ def _executed(request: Request[Any]) -> Reply:
 def _begin(parent: int) -> None:
     """Prepare a process: Ctrl-C is the parent's business, and it ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A codec's own processes and locks (tqdm has one) are made as anywhere: by loky's way, a lock
+    # outlives a process that is killed, and the terminal is told.
+    multiprocessing.set_start_method(None, force=True)
     if sys.platform == "linux":  # what its programs leave stays among what it started
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 

@@ -168,10 +168,12 @@ class Comparison:
         if self._compare is None:
             return {score.column: None for score in self._scores}
         found = self._compare(distorted)
+        wanted = ", ".join(score.name for score in self._scores)
         if not isinstance(found, Mapping):
+            if len(self._scores) > 1:
+                raise TypeError(f"it gave {type(found).__name__}, not a value by name: {wanted}")
             found = {self._scores[0].name: found}
         if set(found) != {score.name for score in self._scores}:
-            wanted = ", ".join(score.name for score in self._scores)
             raise ValueError(f"it gave {', '.join(map(str, found))}, not {wanted}")
         return {score.column: _checked(found[score.name]) for score in self._scores}
 

@@ -109,6 +109,7 @@ class ProgramMetric(OfPrograms, Metric):
                     said = self.call("compare", {**paths, "width": width, "height": height}, folder)
                 except ProgramError as error:
                     raise MetricError(f"{self.name} gave no figure: {error}") from error
+            said = re.sub(r"\r\n?", "\n", said)  # however the program ends its lines
             return {name: self._number(name, said) for name in self.places}
 
         return compare

@@ -139,6 +139,12 @@ def full_name(text: str) -> str:
     return name if name in known else columns.get(name, name)
 
 
+def metrics_of_targets(texts: Iterable[str]) -> list[str]:
+    """The metrics that targets such as ``ssimulacra2=70`` are given in, but those of every run."""
+    named = [full_name(text.partition("=")[0]) for text in texts]
+    return [name for name in named if name not in QUALITIES and name != "bpp"]
+
+
 def known_scores() -> dict[str, Score]:
     """All figures that are known in this process, by column."""
     return {score.column: score for score in (*DEFAULT_SCORES, *_learned.values())}

@@ -17,6 +17,7 @@ import builtins
 import hashlib
 import importlib
 import sys
+from contextlib import AbstractContextManager, redirect_stdout
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.metadata import packages_distributions
@@ -47,8 +48,14 @@ def load_plugin(path: Path) -> ModuleType:
     module = module_from_spec(ModuleSpec(name, loader, origin=str(path)))
     module.__file__ = str(path)
     sys.modules[name] = module
-    loader.exec_module(module)
+    with aside():
+        loader.exec_module(module)
     return module
+
+
+def aside() -> AbstractContextManager[object]:
+    """Lead what the code of a plugin prints past our own output, which a program may read."""
+    return redirect_stdout(sys.stderr)
 
 
 class _Loader(SourceFileLoader):

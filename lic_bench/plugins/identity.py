@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+from lic_bench.errors import LicBenchError, SpecError, told
 from lic_bench.plugins.base import Plugin
+from lic_bench.plugins.files import aside
 from lic_bench.plugins.programs import OfPrograms
 from lic_bench.plugins.sources import sources
 
@@ -36,7 +38,7 @@ def identity(plugin: Plugin) -> str:
     Raises
     ------
     SpecError
-        Where it is not defined in a file.
+        Where it is not defined in a file, or does not say its versions.
     """
     cls = type(plugin)
     options, files = {}, {}
@@ -48,6 +50,15 @@ def identity(plugin: Plugin) -> str:
                 # Wherever they lie.
                 options[name] = os.pathsep.join(Path(t).name for t in text.split(os.pathsep))
                 files[name] = contents
+    try:
+        with aside():
+            versions = dict(plugin.versions())
+        json.dumps(versions)
+    except (LicBenchError, MemoryError):
+        raise
+    except Exception as error:
+        why = f"no versions, each a text by its name: {told(error)}"
+        raise SpecError(f"{plugin.name} gives {why}") from error
     modules = dict(sources(cls))
     if issubclass(cls, OfPrograms):
         modules |= _programs(cls)
@@ -56,7 +67,7 @@ def identity(plugin: Plugin) -> str:
             plugin.kind: plugin.name,
             "options": options,
             "files": files,
-            "versions": dict(plugin.versions()),
+            "versions": versions,
             "sources": modules,
         },
         sort_keys=True,

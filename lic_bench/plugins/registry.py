@@ -143,8 +143,14 @@ class PluginRegistry(Generic[Kind]):
             classes = [self._described(path)] if self._is_described(path) else []
         else:
             classes = [cls for cls in _classes(path) if issubclass(cls, self.base)]
+        bases = {base for cls in classes for base in cls.__mro__[1:]}
+        classes = [cls for cls in classes if hasattr(cls, "name") or cls not in bases]
         for cls in classes:
             name = getattr(cls, "name", None)
+            if name is None:
+                raise SpecError(
+                    f"{path}: {cls.__name__} has no name; give it one, as in name = 'my-{cls.kind}'"
+                )
             if not (isinstance(name, str) and re.fullmatch(r"[^\W_][\w.+-]*", name)):
                 raise SpecError(
                     f"{path}: {name!r} is no name for a {cls.kind}; it needs one of letters, "

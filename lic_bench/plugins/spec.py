@@ -15,8 +15,9 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from lic_bench.errors import SpecError
+from lic_bench.errors import LicBenchError, SpecError, told
 from lic_bench.plugins.base import Plugin
+from lic_bench.plugins.files import aside
 
 Made = TypeVar("Made", bound=Plugin)
 
@@ -91,9 +92,14 @@ def build(cls: type[Made], spec: Spec) -> Made:
             f"{spec.name} needs the option {missing[0]!r}; {_describe(cls, parameters)}"
         )
     try:
-        return cls(**arguments)
+        with aside():
+            return cls(**arguments)
     except ValueError as error:
         raise SpecError(f"{spec.text}: {error}") from error
+    except (LicBenchError, MemoryError):
+        raise
+    except Exception as error:
+        raise SpecError(f"{spec.text} cannot be made: {told(error)}") from error
 
 
 def option_texts(cls: type[Plugin]) -> list[str]:

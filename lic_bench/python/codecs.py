@@ -15,7 +15,7 @@ Named = str | Codec | type[Codec]
 
 
 def named(
-    codecs: Named | Iterable[Named], plugins: Iterable[str | Path] = ()
+    codecs: Named | Iterable[Named], plugins: str | Path | Iterable[str | Path] = ()
 ) -> tuple[list[str], list[Path]]:
     """The specs of codecs, and the plugin files that these need.
 
@@ -25,7 +25,7 @@ def named(
         Where a class cannot be given to a worker.
     """
     several = [codecs] if isinstance(codecs, str | Codec | type) else list(codecs)
-    files = [Path(plugin).resolve() for plugin in plugins]
+    files = [Path(plugin).resolve() for plugin in listed(plugins)]
     specs = []
     for one in several:
         if isinstance(one, str):
@@ -58,8 +58,25 @@ def _spec(codec: Codec) -> str:
     return f"{codec.name}:{','.join(given)}" if given else codec.name
 
 
-def listed(names: str | Iterable[str] | None) -> Sequence[str]:
-    """One name or several, as several."""
+def listed(names: str | Path | Iterable[str | Path] | None) -> Sequence[str]:
+    """One name or path, or several, as several texts.
+
+    Raises
+    ------
+    SpecError
+        Where one is neither.
+    """
     if names is None:
         return []
-    return [names] if isinstance(names, str) else list(names)
+    several: Iterable[object] = [names]
+    if isinstance(names, Iterable) and not isinstance(names, str | type):
+        several = names
+    texts = []
+    for name in several:
+        if not isinstance(name, str | Path):
+            raise SpecError(
+                f"{name!r:.80} is no name, which is a text; a metric of your own comes in a file: "
+                "plugins=['my_metric.py']"
+            )
+        texts.append(str(name))
+    return texts

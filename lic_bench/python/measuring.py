@@ -13,6 +13,7 @@ import pandas as pd
 from lic_bench.execution import run as running
 from lic_bench.execution.plan import plan
 from lic_bench.execution.runner import USUAL_LIMITS
+from lic_bench.metric.quality import metrics_of_targets
 from lic_bench.python.codecs import Named, listed, named
 from lic_bench.python.points import Points, as_numbers, typed
 
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 
 def run(
     codecs: Named | Iterable[Named],
-    datasets: str | Iterable[str] = "sample",
+    datasets: str | Path | Iterable[str | Path] = "sample",
     *,
     out: str | Path = "results/mine",
     points: Points | None = None,
     match: str | Iterable[str] = (),
     images: int | None = None,
     metrics: str | Iterable[str] = (),
-    plugins: Iterable[str | Path] = (),
+    plugins: str | Path | Iterable[str | Path] = (),
     jobs: int | None = None,
     device: str = "cpu",
     timeout_s: float = USUAL_LIMITS.timeout_s,
@@ -59,7 +60,7 @@ def run(
         By default each codec's own.
     match
         Targets, such as ``"bpp=0.25"`` or ``"psnr_rgb=32"``: the operating point of each image
-        that meets one is searched, too.
+        that meets one is searched, too. A metric that one names is computed.
     images
         Only so many of each data set, evenly chosen; the data set is then called ``kodak-4of24``.
     metrics
@@ -94,13 +95,14 @@ def run(
         Where something does not exist or cannot be used here, or the store cannot be written.
     """
     specs, files = named(codecs, plugins)
+    targets = listed(match)
     planned = plan(
         specs,
         listed(datasets),
         points=typed(points),
         device=device,
         plugins=files,
-        metrics=listed(metrics),
+        metrics=[*listed(metrics), *metrics_of_targets(targets)],
         images=images,
     )
     workers = running.workers_for(
@@ -112,7 +114,7 @@ def run(
         insecure_scheduler=insecure_scheduler,
     )
     with _shown(progress) as report:
-        if targets := listed(match):
+        if targets:
             from lic_bench.execution.matching import match as search
             from lic_bench.metric.targets import parse_target
 
@@ -137,14 +139,14 @@ def _shown(progress: bool | None) -> Iterator[Callable[[Progress], None]]:
 
 def time(
     codecs: Named | Iterable[Named],
-    dataset: str = "sample",
+    dataset: str | Path = "sample",
     *,
     points: Points | None = None,
     match: str = "psnr_rgb=32",
     repeats: int = 5,
     threads: int = 1,
     images: int | None = None,
-    plugins: Iterable[str | Path] = (),
+    plugins: str | Path | Iterable[str | Path] = (),
 ) -> Timing:
     """Measure speed: alone, warmed up, repeated, codecs in turns; see `lic-bench time`.
 
@@ -184,7 +186,7 @@ def time(
         for spec, codec in made.items()
         if (own := texts.get(spec, texts.get(""))) is not None
     }
-    files_of = [image for image in load_dataset(dataset).images if image.error is None]
+    files_of = [image for image in load_dataset(str(dataset)).images if image.error is None]
     return time_codecs(
         made,
         files_of[:images],

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lic_bench.codec.base import Point, point_text
+from lic_bench.python.codecs import listed
 
 Points = Mapping[str, Iterable[Point]] | Iterable[Point]
 """By codec, under ``""`` those of all others; or those of all."""
@@ -41,6 +42,7 @@ def typed(points: Points | None) -> dict[str, Sequence[str]]:
     if points is None:
         return {}
     by_codec = points if isinstance(points, Mapping) else {"": points}
+    listed(by_codec)  # each by its name
     return {codec: [_text(point) for point in _listed(own)] for codec, own in by_codec.items()}
 
 

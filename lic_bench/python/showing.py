@@ -191,9 +191,11 @@ def compare(
         Where the two have no image in common.
     """
     from lic_bench.analysis.comparison import PUBLISHED, Side, compare_sides
-    from lic_bench.errors import find_known
+    from lic_bench.errors import SpecError, find_known
     from lic_bench.store.table import load as load_texts
 
+    if not 0 < level < 1:
+        raise SpecError(f"level={level!r} is no share: an interval of 95 % is level=0.95")
     if not isinstance(measurements, pd.DataFrame):
         measurements = load_texts(measurements, (anchor, test))
     rows, sides = as_texts(measurements), []
@@ -294,7 +296,7 @@ def report(
     *folders: str | Path,
     out: str | Path | None = None,
     codecs: str | Iterable[str] = (),
-    datasets: str | Iterable[str] = (),
+    datasets: str | Path | Iterable[str | Path] = (),
     points: Points | None = None,
     published: str | Iterable[str] = (),
     viewer: bool = True,

@@ -155,7 +155,17 @@ def test_a_good_codec_passes(check: Check, tmp_path: Path) -> None:
             "def encode(self, image, point): image[0, 0] ^= 1; return pack(image, point)",
             "other samples after",
         ),
+        (
+            contract.leaves_the_image_alone,
+            "def encode(self, image, point): raise SpecError('not this one')",
+            "encoding at 64 is refused: not this one",
+        ),
         # Determinism.
+        (
+            contract.is_deterministic,
+            "def versions(self): return {'process': str(os.getpid())}",
+            "two processes tell of different versions: process [0-9]+ -> [0-9]+",
+        ),
         (
             contract.is_deterministic,
             """

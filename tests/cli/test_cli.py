@@ -204,6 +204,8 @@ def test_listings_show_what_there_is_and_why_a_codec_cannot_be_used(tmp_path: Pa
     told = command("codecs", "JPEG", "JPEG-2000", "--plugin", "plugin.py", cwd=tmp_path).stdout
     assert re.search(r"operating points: quality 5, 10.*\n.*\n +option subsampling=4:2:0", told)
     assert "compression ratio 192, 128" in told
+    own = command("codecs", "fails", "--plugin", "plugin.py", cwd=tmp_path).stdout
+    assert "An image codec" not in own  # what its base class says of all codecs
     listed = json.loads(command("codecs", "jpeg", "--json", cwd=tmp_path).stdout)
     assert [(one["name"], one["ready"], one["points"][0]) for one in listed] == [
         ("jpeg", True, "5")

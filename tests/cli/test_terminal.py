@@ -110,3 +110,12 @@ def test_a_table_is_shown_whole_on_a_narrow_terminal(
     titles, row = capsys.readouterr().out.splitlines()
     assert titles.split() == ["codec", *names]
     assert row.split() == " ".join(cells).split()
+
+
+def test_a_table_of_many_figures_keeps_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    table = console.plain_table("codec", "bpp", *(f"metric{i}" for i in range(12)))
+    table.add_row("jpeg:subsampling=4:4:4", "0.242 to 3.289", *["undefined", "+0.0 %"] * 6)
+    console.show(table)
+    _, line = capsys.readouterr().out.splitlines()
+    figures = ["undefined", "+0.0", "%"] * 6
+    assert line.split() == ["jpeg:subsampling=4:4:4", "0.242", "to", "3.289", *figures]

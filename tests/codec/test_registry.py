@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lic_bench import Registry, SpecError, UnavailableError
+from lic_bench.execution.plan import plan
 from lic_bench.plugins.identity import identity
 
 PLUGIN = """
@@ -40,6 +41,17 @@ def test_a_plugin_file_adds_its_codecs(tmp_path: Path) -> None:
     assert registry.codec("mine").name == "mine"
 
 
+def test_a_base_class_without_a_name_is_no_codec(tmp_path: Path) -> None:
+    path = plugin(tmp_path)
+    text = path.read_text().replace("class Mine(Codec):", "class Base(Codec):")
+    path.write_text(
+        text.replace('    name = "mine"\n', "") + "\nclass One(Base):\n    name = 'one'\n"
+        "class Two(Base):\n    name = 'two'\n"
+    )
+    registry = Registry([path])
+    assert set(registry.names()) - set(Registry().names()) == {"one", "two"}
+
+
 def test_a_codec_that_is_not_there_is_named_with_a_near_one() -> None:
     with pytest.raises(SpecError, match="no codec 'jepg'; did you mean 'jpeg'"):
         Registry().codec("jepg")
@@ -67,7 +79,7 @@ def test_a_check_that_fails_makes_the_codec_unavailable(tmp_path: Path) -> None:
         ("from lic_bench import Codec", "holds neither codec nor metric"),
         (PLUGIN.format(name="jpeg", more=""), "name 'jpeg' is taken"),
         (PLUGIN.format(name="a:b", more=""), "'a:b' is no name for a codec"),
-        (PLUGIN.format(name="", more="").replace('name = ""', ""), "is no name for a codec"),
+        (PLUGIN.format(name="", more="").replace('name = ""', ""), "Mine has no name; give it"),
     ],
 )
 def test_a_wrong_plugin_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -83,6 +95,37 @@ def test_a_plugin_file_that_is_none_is_refused(tmp_path: Path, name: str) -> Non
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(SpecError, match=name):
         Registry([tmp_path / name])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("def __init__(self): open('nowhere')", "cannot be made: FileNotFoundError: .*mine.py:8, "),
+        ("def versions(self): return 1 // 0", "gives no versions.*ZeroDivisionError.*mine.py:8"),
+        ("def versions(self): return {'a': b''}", "gives no versions.*bytes is not JSON"),
+        ("points = 'low'", r"no tuple such as \(10, 50, 90\), but 'low'"),
+        ("points = ()", r"no tuple such as \(10, 50, 90\), but \(\)"),
+        ("import numpy; points = numpy.arange(3)", "no tuple such as"),
+        ("import numpy; points = tuple(numpy.arange(3))", "int, float or str, not int64"),
+        ("points = (False, True)", "int, float or str, not bool"),
+    ],
+)
+def test_what_a_codec_says_of_itself_wrongly_is_told(
+    tmp_path: Path, more: str, message: str
+) -> None:
+    file = plugin(tmp_path, more=more)
+    with pytest.raises(SpecError, match=message):
+        assert plan(["mine"], ["sample"], plugins=[file]).identities
+
+
+def test_what_a_plugin_prints_is_not_among_our_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = "print('loaded')\n    def __init__(self): print('made')\n"
+    more += "    def versions(self): print('asked'); return {}"
+    identity(Registry([plugin(tmp_path, more=more)]).codec("mine"))
+    out, err = capsys.readouterr()
+    assert (out, err.split()) == ("", ["loaded", "made", "asked"])
 
 
 def test_two_plugin_files_may_not_share_a_name(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ BAD = {
     "array": "TypeError: encode returned bytearray, not bytes",
     "nothing": "TypeError: encode returned NoneType, not bytes",
     "too-large": "ValueError: encode returned 1000000001 bytes, of at most 999000000",
-    "exits": "the process ended with exit code 7: a fault in the codec",
+    "exits": "the process ended with exit code 7: a fault in its code",
     "segfaults": "the process died of SIGSEGV",
     "aborts": "the process died of SIGABRT",
     "starts-and-dies": "the process died of SIGABRT",

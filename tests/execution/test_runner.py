@@ -1,6 +1,7 @@
 """The one runner: what a request comes back as, whatever the codec does."""
 
 import ast
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -25,7 +26,7 @@ HOUSE = Path(__file__).parents[2]
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
 
 PLUGIN = """
-import os, sys, time
+import multiprocessing, os, sys, time
 import numpy as np
 from lic_bench import BitstreamError, Codec, CodecError, SpecError
 
@@ -43,6 +44,9 @@ class Talks(Codec):
             case "chained":
                 try: np.ones(1 << 50)
                 except MemoryError as error: raise BitstreamError("it does not decode") from error
+            case "pool":
+                with multiprocessing.Pool(2) as pool: return bytes(pool.map(double, b"ab"))
+            case "lock": return str(multiprocessing.RLock()._semlock.name).encode()
             case "threads": return os.environ["OMP_NUM_THREADS"].encode()
         return bytes(image.tobytes())
     def decode(self, stream):
@@ -56,6 +60,8 @@ class Talks(Codec):
             case b"list": return [1, 2]
             case b"flat": return np.zeros((3, 3), np.uint8)
         return np.zeros((1, 1, 3), np.uint8)
+
+def double(number): return 2 * number
 
 def deep(level):
     if not level: raise KeyError("at the bottom")
@@ -94,6 +100,16 @@ def test_every_fault_has_its_type(
         execute(Decode("talks", (plugin,), stream), limits)
     assert type(caught.value) is kind
     assert str(caught.value).startswith(text)
+
+
+@ON_LINUX
+def test_a_codec_may_have_processes_and_locks_of_its_own(plugin: Path) -> None:
+    pooled = execute(Encode("talks", (plugin,), IMAGE, "pool"), Limits(timeout_s=60))
+    assert pooled.stream == bytes(2 * number for number in b"ab")
+    # One with a name would outlive the process, and be complained of at the terminal.
+    if multiprocessing.get_start_method() == "fork":
+        lock = execute(Encode("talks", (plugin,), IMAGE, "lock"))
+        assert lock.stream == b"None"
 
 
 def test_an_error_keeps_its_whole_traceback(plugin: Path) -> None:

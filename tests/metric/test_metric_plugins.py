@@ -9,7 +9,8 @@ import pytest
 from command import command
 
 import lic_bench
-from lic_bench import Image, UnavailableError, aggregate, bd_rate, curve, write_image
+from lic_bench import Image, Metric, UnavailableError, aggregate, bd_rate, curve, write_image
+from lic_bench.metric.base import Comparison, Score
 from lic_bench.metric.registry import MetricRegistry
 
 # A metric that does as its reference's first sample says.
@@ -233,6 +234,24 @@ def test_a_metric_that_fails_costs_its_own_figures_alone(
                     "16,8", "--metrics", "default,distance", cwd=folder, code=1)  # fmt: skip
     assert "4 measurements, 2 known" in again.stderr
     assert "no figure: 1.png, steps 16 and 1 more: distance: " in again.stderr
+    # Nothing of it concerns a command that does not ask for it.
+    for others in (
+        ("run", "-c", "steps", "-d", "photos", "-p", "16,8", "-o", "out"),
+        ("measure", "out", "-d", "photos", "--metrics", "nlpd"),
+    ):
+        assert "no figure" not in command(*others, *PLUGINS, cwd=folder).stderr
+
+
+def test_a_pair_of_figures_without_names_is_told_as_such(noise: Image) -> None:
+    class Pair(Metric):
+        name = "pair"
+        scores = (Score("first", "First"), Score("second", "Second"))
+
+        def prepare(self, reference: Image) -> object:
+            return lambda distorted: (1, 2)
+
+    with pytest.raises(TypeError, match="it gave tuple, not a value by name: first, second"):
+        Comparison(Pair(), noise).compare(noise)
 
 
 def test_a_metric_is_named_by_a_figure_and_asked_for_once(folder: Path) -> None:

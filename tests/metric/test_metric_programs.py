@@ -99,6 +99,13 @@ print("difference:", sys.argv[3])
     assert (read_image(kept) == changed(noise)).all()
 
 
+@pytest.mark.parametrize("end", [r"\n", r"\r\n", r"\r"])
+def test_lines_end_as_they_like(end: str, noise: Image, tmp_path: Path) -> None:
+    code = f"#!{PYTHON} -S\nimport os\nos.write(1, b'first{end}4.5{end}last{end}')\n"
+    mine = metric(tmp_path, code, figure="^([0-9.]+)$")
+    assert Comparison(mine, noise).compare(noise) == {"mine": 4.5}
+
+
 FAILING = {
     "exit": ("sys.exit('no licence')", "ended with exit code 1: no licence"),
     "signal": ("os.kill(os.getpid(), 11)", "died of SIGSEGV"),

@@ -88,6 +88,43 @@ def test_a_comparison_has_its_interval_and_shows_itself(table: pd.DataFrame) -> 
     assert "0.png" in found._repr_html_()
     with pytest.raises(SpecError, match="did you mean webp"):
         lic_bench.compare(table, "jpeg", "wepb")
+    with pytest.raises(SpecError, match=r"an interval of 95 % is level=0\.95"):
+        lic_bench.compare(table, "jpeg", "webp", level=95)
+
+
+def test_a_method_that_there_is_not_is_refused(table: pd.DataFrame) -> None:
+    with pytest.raises(SpecError, match=r"no method .PCHIP. here: .*pchip, akima, cubic"):
+        lic_bench.bd_rates(table, method="PCHIP")
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"metrics": Shifted}, {"metrics": [Shifted]}, {"match": 0.5}, {"points": {Shifted: [1]}}],
+)
+def test_what_is_no_name_is_told(named: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="is no name, which is a text"):
+        lic_bench.run("jpeg", "sample", out=tmp_path, **named)
+
+
+def test_paths_stand_alone_too(table: pd.DataFrame, tmp_path: Path) -> None:
+    photos, plugin = tmp_path / "photos", tmp_path / "mae.toml"
+    photos.mkdir()
+    write_image(photos / "0.png", np.zeros((16, 16, 3), np.uint8))
+    plugin.write_text('name = "mae"\ncompare = "cmp {reference} {distorted}"\nfigure = "(.)"\n')
+    for file in (plugin, str(plugin)):
+        found = lic_bench.run("jpeg", photos, points=[50], plugins=file, out=tmp_path, jobs=1)
+        assert found["image"].tolist() == ["0.png"]
+    lic_bench.report(tmp_path, datasets=photos, out=tmp_path / "page.html")
+    assert (tmp_path / "page.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_target_brings_its_metric(table: pd.DataFrame, tmp_path: Path) -> None:
+    found = lic_bench.run(
+        "jpeg", "sample", images=1, points=[50, 60], match="gmsd=0.01", out=tmp_path, jobs=1
+    )
+    assert list(found["matches"]).count("gmsd=0.01") == 1
+    assert found["gmsd"].notna().all()
 
 
 def test_tables_and_plots(table: pd.DataFrame, tmp_path: Path) -> None:
