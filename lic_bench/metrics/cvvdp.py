@@ -17,7 +17,6 @@ from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from threading import RLock
 from typing import Any, ClassVar
 
 from lic_bench.errors import check_known
@@ -85,6 +84,4 @@ def _model(display: str, device: str) -> Any:
     from lic_bench.plugins.torchvision import import_with_torchvision
 
     package = import_with_torchvision("pycvvdp")
-    # The lock of its progress bars is otherwise of all processes, and outlives one that is killed.
-    package.cvvdp_metric.tqdm.set_lock(RLock())
     return package.cvvdp(display_name=display, device=torch.device(device), quiet=True)
