@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from lic_bench.printable import printable, printable_lines
 
@@ -48,8 +49,12 @@ class PlainTable(Table):
     """A table whose cells steer no terminal."""
 
     def add_row(self, *cells: Any, **options: Any) -> None:
-        shown = (printable_lines(x) if isinstance(x, str) else x for x in cells)
+        shown = [printable_lines(x) if isinstance(x, str) else x for x in cells]
         super().add_row(*shown, **options)
+        for column, cell in zip(self.columns, shown, strict=False):
+            if column.no_wrap and isinstance(cell, str):  # rich would measure its longest word
+                width = Text.from_markup(cell).cell_len
+                column.min_width = max(column.min_width or 0, width)
 
 
 def output(width: int = 0) -> Console:

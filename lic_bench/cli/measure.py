@@ -80,7 +80,7 @@ def measure(
             device=device,
             workers=Processes(jobs or cores(), limits),
             report=report,
-            note=console.note,
+            note=lambda text: console.say(f"Note: {text}", err=True),
         )
     shown = table[table["codec"].isin(chosen)] if chosen else table
     if json:
@@ -88,5 +88,5 @@ def measure(
     elif not quiet:
         for _, own in shown.groupby("dataset", sort=False):
             show.summary(own, anchor_of_curves(own))
-    if show.failures(table):
+    if show.failures(shown[shown["error"].isna()]):  # the others are for run to try again
         raise typer.Exit(1)

@@ -1,0 +1,72 @@
+"""What commands say of unusual results: lossless, failed, imported, moved, or not there."""
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from command import command
+
+from lic_bench import Image, write_image
+from lic_bench.cli import console
+
+
+@pytest.fixture
+def photos(photo: Image, tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    write_image(tmp_path / "photos" / "a.png", np.ascontiguousarray(photo[:40, :40]))
+    return tmp_path / "photos"
+
+
+def test_a_wide_table_keeps_its_first_column(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"a_metric_{number}" for number in range(5)]
+    table = console.plain_table("codec", "points", "bpp", *names)
+    table.add_row("jpeg:subsampling=4:4:4", "4", "0.502 to 2.776", *["+0.0 %"] * 5)
+    table.add_row("none", "0", "", *["undefined"] * 5)
+    console.show(table)
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("jpeg:subsampling=4:4:4 ") and "0.502 to 2.776" in first
+    assert second.startswith("none ")
+
+
+def test_a_note_of_some_metrics_names_them(photos: Path, tmp_path: Path) -> None:
+    said = command("run", "-c", "none", "-d", photos, "--metrics", "gmsd", "-j", 1, cwd=tmp_path)
+    assert "none: BD-rate in psnr_rgb undefined: fewer than four points (none has 0)" in said.stdout
+    assert "none: BD-rate in gmsd undefined: fewer than four points (none has 1)" in said.stdout
+
+
+def test_measure_promises_nothing_of_what_run_failed_at(photos: Path, tmp_path: Path) -> None:
+    (photos / "cut.png").write_bytes(b"")
+    ran = command("run", "-c", "none", "-d", photos, "-j", 1, cwd=tmp_path, code=1)
+    assert "photos: cannot be measured: " in ran.stderr
+    assert "The same command tries" in ran.stderr
+    again = command("measure", "--metrics", "gmsd", "-d", photos, cwd=tmp_path)
+    assert "1 of 1" in again.stderr and "failed: " not in again.stderr
+
+
+def test_what_is_not_at_hand_is_said_to_the_quiet_too(photos: Path, tmp_path: Path) -> None:
+    command("run", "-c", "none", "-d", photos, "-j", 1, "-q", cwd=tmp_path)
+    photos.rename(tmp_path / "moved")
+    said = command("measure", "--metrics", "gmsd", "-q", cwd=tmp_path).stderr
+    assert "1 measurement left out: 'photos' is neither" in said
+    assert "Without the originals of photos" in command("extract", "-q", cwd=tmp_path).stderr
+
+
+def test_measure_says_nothing_of_data_sets_that_are_not_wanted(
+    photos: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    PIL.Image.new("RGB", (20, 20)).save(other / "b.png")
+    command("run", "-c", "none", "-d", photos, "-d", other, "-j", 1, "-q", cwd=tmp_path)
+    assert "left out" not in command("measure", "-m", "gmsd", "-d", photos, cwd=tmp_path).stderr
+
+
+def test_what_failed_elsewhere_is_not_tried_again(photos: Path, tmp_path: Path) -> None:
+    rows = "codec,dataset,image,point,bpp,psnr_rgb,error\nx,photos,a.png,1,,,it broke\n"
+    (tmp_path / "points.csv").write_text(rows + "x,photos,a.png,2,1.2,30,\n")
+    said = command("import", "points.csv", "-d", photos, cwd=tmp_path, code=1).stderr
+    assert "failed: a.png, x 1: it broke" in said and "tries" not in said
