@@ -7,8 +7,17 @@ import PIL.Image
 import pytest
 from command import command
 
-from lic_bench import Image, write_image
+from lic_bench import Image, load, write_image
 from lic_bench.cli import console
+from lic_bench.reporting.page.data import gather
+
+CSV = """codec,dataset,point,bpp,psnr_rgb,ssim_rgb_db,gmsd
+theirs,photos,1,0.3,30,10,0.1
+theirs,photos,2,0.5,32,12,0.08
+theirs,photos,3,0.9,34,14,0.05
+theirs,photos,4,1.5,37,17,0.03
+lossless,photos,1,9,inf,inf,0
+"""
 
 
 @pytest.fixture
@@ -16,6 +25,13 @@ def photos(photo: Image, tmp_path: Path) -> Path:
     (tmp_path / "photos").mkdir()
     write_image(tmp_path / "photos" / "a.png", np.ascontiguousarray(photo[:40, :40]))
     return tmp_path / "photos"
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> Path:
+    (tmp_path / "points.csv").write_text(CSV)
+    command("import", "points.csv", "-o", "theirs", cwd=tmp_path)
+    return tmp_path / "theirs"
 
 
 def test_a_wide_table_keeps_its_first_column(
@@ -65,8 +81,29 @@ def test_measure_says_nothing_of_data_sets_that_are_not_wanted(
     assert "left out" not in command("measure", "-m", "gmsd", "-d", photos, cwd=tmp_path).stderr
 
 
+def test_what_is_lossless_may_be_imported(imported: Path, tmp_path: Path) -> None:
+    by_point = ("table", imported, "--by-point", "--metric", "all", "-q")
+    table = command(*by_point, "-o", "again.csv", cwd=tmp_path)
+    assert not table.stderr
+    header, first, *_ = (tmp_path / "again.csv").read_text().splitlines()
+    assert header.startswith("codec,point,bpp,psnr_rgb") and ",9.0,inf," in first
+    assert "gmsd" in header and "butteraugli" not in header  # of which there is no figure
+    command("import", "again.csv", "-d", "photos", "-o", "third", cwd=tmp_path)
+    assert command("table", "third", *by_point[2:], cwd=tmp_path).stdout.count("| lossless") == 1
+
+
 def test_what_failed_elsewhere_is_not_tried_again(photos: Path, tmp_path: Path) -> None:
     rows = "codec,dataset,image,point,bpp,psnr_rgb,error\nx,photos,a.png,1,,,it broke\n"
     (tmp_path / "points.csv").write_text(rows + "x,photos,a.png,2,1.2,30,\n")
     said = command("import", "points.csv", "-d", photos, cwd=tmp_path, code=1).stderr
     assert "failed: a.png, x 1: it broke" in said and "tries" not in said
+
+
+def test_a_report_lists_metrics_that_it_has_figures_of(imported: Path) -> None:
+    listed = [one["name"] for one in gather(load(imported), [])["metrics"]]
+    assert listed == ["psnr_rgb", "ssim_rgb", "gmsd"]
+
+
+def test_averages_lack_a_metric_and_no_image(imported: Path, tmp_path: Path) -> None:
+    said = command("table", imported, "-m", "ms_ssim_rgb", cwd=tmp_path).stderr
+    assert "theirs: left out: no ms_ssim_rgb: 1, 2, 3, 4" in said
