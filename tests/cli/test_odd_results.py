@@ -107,3 +107,41 @@ def test_a_report_lists_metrics_that_it_has_figures_of(imported: Path) -> None:
 def test_averages_lack_a_metric_and_no_image(imported: Path, tmp_path: Path) -> None:
     said = command("table", imported, "-m", "ms_ssim_rgb", cwd=tmp_path).stderr
     assert "theirs: left out: no ms_ssim_rgb: 1, 2, 3, 4" in said
+
+
+def test_images_without_a_curve_are_no_averages(photos: Path, tmp_path: Path) -> None:
+    command("run", "-c", "none", "-d", photos, "-j", 1, "-q", cwd=tmp_path)
+    said = command("compare", "none", "none", cwd=tmp_path).stdout
+    assert "averages" not in said and "none: left out: lossless on an image" in said
+
+
+def test_a_figure_says_which_codecs_it_lacks(imported: Path, tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text(CSV.replace("theirs", "better").replace(",0.3,", ",0.29,"))
+    command("import", "points.csv", "-c", "better", "-o", imported, cwd=tmp_path)
+    said = command("plot", imported, "--by-metric", "--anchor", "theirs", cwd=tmp_path).stderr
+    assert "Left out of the plot: lossless (no BD-rate)." in said
+
+
+def test_a_warning_is_shown_without_a_line_of_code(imported: Path, tmp_path: Path) -> None:
+    said = command("plot", imported, "--title", "\u56fe", cwd=tmp_path).stderr
+    assert "Warning: Glyph 22270" in said
+    assert "UserWarning" not in said and ".py" not in said
+
+
+def test_a_wrong_word_is_told_for_what_it_is(imported: Path, tmp_path: Path) -> None:
+    said = command("plot", imported, "--by-complexity", "foo", cwd=tmp_path, code=2).stderr
+    assert "There are time, kmacs" in said
+    said = command("published", "webpp", cwd=tmp_path, code=2).stderr
+    assert "no published curve is called 'webpp'; did you mean webp?" in said
+    label = ("table", imported, "--label", "theirs=lossless (imported)")
+    assert "two codecs would be called" in command(*label, cwd=tmp_path, code=2).stderr
+
+
+def test_folders_that_do_not_go_together(imported: Path, photos: Path, tmp_path: Path) -> None:
+    command("merge", imported, "nowhere", "-o", "merged", cwd=tmp_path, code=2)
+    assert not (tmp_path / "merged").exists()
+    (tmp_path / "points.csv").write_text(CSV.replace("lossless", "none"))
+    command("import", "points.csv", "-o", imported, cwd=tmp_path)
+    command("run", "-c", "none", "-d", photos, "-j", 1, "-q", "-o", "ours", cwd=tmp_path)
+    said = command("report", "ours", imported, cwd=tmp_path, code=2).stderr
+    assert "measured in another of the folders and imported in" in said
