@@ -179,8 +179,18 @@ def curve(aggregated: pd.DataFrame, dataset: str, codec: str, metric: str = "psn
     rows = rows[rows["codec"] == codec]
     points = spelled(rows["point"])
     reason = np.select(
-        [~rows["complete"], rows[kind.value].isna(), np.isinf(rows[kind.value])],
-        ["not measured on every image", f"{metric} missing on an image", "lossless on an image"],
+        [
+            ~rows["complete"],
+            rows[kind.value].isna() & (rows["images"] == 0),
+            rows[kind.value].isna(),
+            np.isinf(rows[kind.value]),
+        ],
+        [
+            "not measured on every image",
+            f"no {metric}",  # of averages
+            f"{metric} missing on an image",
+            "lossless on an image",
+        ],
         default="",
     )
     drawn = reason == ""

@@ -109,13 +109,14 @@ def _show(comparisons: Sequence[Comparison], level: float) -> None:
     interval = f"{level:g} % interval"
     for pair in dict.fromkeys((each.anchor, each.test) for each in comparisons):
         rows = [each for each in comparisons if (each.anchor, each.test) == pair]
-        images = (
-            f"{rows[0].images} image{'s'[: rows[0].images > 1]}, paired"
-            if rows[0].images
-            else "of averages"
-        )
+        images = max(row.images for row in rows)
+        of = ""  # unknown where no metric has two curves
+        if images:
+            of = f", {images} image{'s'[: images > 1]}, paired"
+        elif any(row.rate.reason is None or row.quality.reason is None for row in rows):
+            of = ", of averages"
         output.print(
-            f"{rows[0].test} against {rows[0].anchor}: {rows[0].dataset}, {images}", markup=False
+            f"{rows[0].test} against {rows[0].anchor}: {rows[0].dataset}{of}", markup=False
         )
         table = console.plain_table("", "BD-rate %", interval, "images", "Akima", "BD", interval)
         for row in rows:

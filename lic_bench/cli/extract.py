@@ -105,7 +105,7 @@ def extract(
     found = originals(dataset, sorted(set(table["dataset"])))
     for name, one in found.items():
         if isinstance(one, str):
-            console.note(f"without the originals of {name}: {one.splitlines()[0]}")
+            console.say(f"Without the originals of {name}: {one.splitlines()[0]}", err=True)
     files = {
         image.key: image
         for one in found.values()

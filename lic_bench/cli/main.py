@@ -9,8 +9,9 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -124,6 +125,7 @@ _Refusal = typer.BadParameter.__mro__[2]
 def main() -> None:
     """Run the command line."""
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # nor do workers import from the current folder
+    warnings.showwarning = _warn
     try:
         code = app(standalone_mode=False)
     except typer.Abort:
@@ -134,6 +136,21 @@ def main() -> None:
         console.messages().print(f"lic-bench: {_in_a_line(error)}", markup=False)
         code = 2
     sys.exit(code)
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show what a user must know without the line of code that says it."""
+    if issubclass(category, UserWarning):
+        console.messages().print(f"Warning: {message}", markup=False)
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr)
 
 
 def _in_a_line(error: Any) -> str:

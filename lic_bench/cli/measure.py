@@ -82,7 +82,7 @@ def measure(
             device=device,
             workers=Processes(jobs or cores(), limits),
             report=report,
-            note=console.note,
+            note=lambda text: console.say(f"Note: {text}", err=True),
         )
     shown = table[table["codec"].isin(chosen)] if chosen else table
     if json:

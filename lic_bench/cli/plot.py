@@ -20,7 +20,7 @@ from lic_bench.cli.options import (
     Published,
     Quiet,
 )
-from lic_bench.errors import SpecError
+from lic_bench.errors import SpecError, check_known
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -202,6 +202,7 @@ def _drawn(kind: str, found: Reading, options: dict[str, Any]) -> Axes | Figure:
 def _complexity(found: Reading, of: str, times: Path | None, options: dict[str, Any]) -> Figure:
     from lic_bench.reporting import complexity, timings
 
+    check_known("cost of codecs", of, ("time", "kmacs"))
     costs = None
     if times is not None:
         costs = complexity.costs_timed(*timings.read(times), of)

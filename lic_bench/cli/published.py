@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,8 +40,13 @@ def published(
         entries = [entry for entry in entries if entry.dataset == dataset]
     for name in names:
         if not any(name in (entry.codec, entry.name) for entry in entries):
-            published_curves.curve(name, dataset or entries[0].dataset)  # says what is wrong
-            raise SpecError(f"no curve is called {name!r}")
+            if dataset is not None:
+                published_curves.curve(name, dataset)  # says what is wrong
+            near = get_close_matches(name, [entry.codec for entry in entries], n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise SpecError(
+                f"no published curve is called {name!r}; {hint}lic-bench published lists them"
+            )
     wanted = [entry for entry in entries if {entry.codec, entry.name} & {*names} or not names]
     if json:
         console.give(as_json([{"name": entry.name, **asdict(entry)} for entry in wanted]))

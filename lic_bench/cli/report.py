@@ -28,7 +28,7 @@ from lic_bench.cli.options import (
     Quiet,
     Timeout,
 )
-from lic_bench.errors import SpecError
+from lic_bench.errors import SpecError, StoreError
 from lic_bench.files import as_json as text_of
 
 if TYPE_CHECKING:
@@ -143,10 +143,16 @@ def _one_store(folders: list[Path]) -> Iterator[Path]:
     if len(folders) == 1:
         yield folders[0]
         return
+    from lic_bench.store.database import FILE_NAME
     from lic_bench.store.merging import merge
 
     with TemporaryDirectory(prefix="lic-bench-") as together:
-        yield merge(folders, Path(together)).parent
+        try:
+            path = merge(folders, Path(together))
+        except StoreError as error:
+            ours = str(Path(together) / FILE_NAME)
+            raise StoreError(str(error).replace(ours, "another of the folders")) from error
+        yield path.parent
 
 
 def _read(store: Store, stores: dict[str, Path], typed: list[str]) -> pd.DataFrame:

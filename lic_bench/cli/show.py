@@ -35,17 +35,18 @@ _LISTED = 5  # images that are named
 _MATCH_METRICS = ("psnr_rgb", "ssim_rgb", "ms_ssim_rgb")
 _MATCH_WIDTH = 140  # rather a wrapped line than a figure that is cut
 _PROFILE_WIDTH = 220
+_AGAIN = "The same command tries what failed again."
 
 
 def images_left_out(planned: Plan) -> None:
     """Say which images cannot be read, and of which some metrics are not defined."""
     for dataset in planned.datasets:
         damaged = [image.error for image in dataset.images if image.error is not None]
-        for what, lines in (("not read", dataset.unread), ("damaged", damaged)):
+        for what, lines in (("left out", dataset.unread), ("cannot be measured", damaged)):
             for line in lines[:_LISTED]:
-                console.note(f"{dataset.name}: left out: {line}")
+                console.note(f"{dataset.name}: {what}: {line}")
             if len(lines) > _LISTED:
-                console.note(f"{dataset.name}: {len(lines) - _LISTED} more images are {what}")
+                console.note(f"{dataset.name}: {what}: {len(lines) - _LISTED} more images")
 
 
 def too_small(table: pd.DataFrame, planned: Plan) -> None:
@@ -161,11 +162,16 @@ def summary(table: pd.DataFrame, anchor: str) -> None:
                 bd[(bd["dataset"] == name) & (bd["codec"] == codec)].iloc[0] for bd in by_metric
             ]
             cells = []
+            undefined: dict[str, list[str]] = {}
             for metric, row in zip(chosen, rates, strict=True):
                 defined = row["bd_rate_percent"] == row["bd_rate_percent"]
                 cells.append(f"{row['bd_rate_percent']:+.1f} %" if defined else "undefined")
                 if not defined:
-                    notes[f"{codec}: BD-rate undefined: {row['undefined']}"] = None
+                    undefined.setdefault(row["undefined"], []).append(metric)
+            for why, of in undefined.items():
+                where = "" if len(of) == len(chosen) else f" in {', '.join(of)}"
+                notes[f"{codec}: BD-rate{where} undefined: {why}"] = None
+            for metric, row in zip(chosen, rates, strict=True):
                 if row["left_out"]:
                     notes[f"{codec}: left out: {row['left_out']}"] = None
                 if row["warnings"]:
@@ -255,6 +261,7 @@ def failures(
     *,
     figures: Collection[str] | None = None,
     tracebacks: Path | None = None,
+    remedy: str = _AGAIN,
 ) -> bool:
     """Print why measurements failed, once for each reason; say whether any did.
 
@@ -263,6 +270,8 @@ def failures(
     figures
         Those that the command was asked for: others that a store lacks are none of its business.
         None: all.
+    remedy
+        What is said at the end; nothing where it is empty.
     tracebacks
         The folder of a store, to print the traceback that it keeps of the first of each reason.
     """
@@ -285,8 +294,8 @@ def failures(
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
         messages.print(f"no figure: {where}{more}: {error}", markup=False)
     wrong = not (failed.empty and lacking.empty)
-    if wrong:
-        messages.print("The same command tries what failed again.", markup=False)
+    if wrong and remedy:
+        messages.print(remedy, markup=False)
     return wrong
 
 

@@ -81,7 +81,7 @@ def table(
     from lic_bench.cli.arguments import labelled, names, numbers
     from lic_bench.cli.reading import read
     from lic_bench.errors import check_known
-    from lic_bench.metric.quality import qualities_in
+    from lic_bench.metric.quality import qualities_with_figures
     from lic_bench.metric.targets import parse_target
     from lic_bench.reporting import tables
 
@@ -99,7 +99,7 @@ def table(
     found = read(folders, codecs=codecs, datasets=of, points=points, anchor=anchor)
     measurements = found.table
     shared: dict[str, Any] = {
-        "metrics": [one.name for one in qualities_in(measurements)]
+        "metrics": [one.name for one in qualities_with_figures(measurements)]
         if metrics == ["all"]
         else metrics,
         "codecs": found.codecs,

@@ -93,7 +93,7 @@ def measure_again(
             try:
                 file, codec = at_hand.image(dataset, image, key), at_hand.codec(spec, key)
             except LicBenchError as error:
-                left_out[str(error)] += 1
+                left_out[str(error)] += dataset in datasets  # others are not wanted
                 continue
             task = Task(
                 image=file,
@@ -106,7 +106,7 @@ def measure_again(
                 on_gpu={codec.device, device} != {"cpu"},
             )
             wanted.append((key, task))
-        for why, number in left_out.items():
+        for why, number in (+left_out).items():
             note(f"{number} measurement{'s'[: number > 1]} left out: {why}")
         progress = Progress(known + len(wanted), known)
         report(progress)

@@ -252,7 +252,7 @@ def rate(numbers: Mapping[str, float], where: str) -> tuple[float | None, int | 
 
 
 def number(text: str, name: str, where: str) -> float:
-    """The number that a text is; only a PSNR may be infinite."""
+    """The number that a text is; only what is in dB may be infinite."""
     if re.fullmatch(r"[-+]?\d*,\d+", text):
         raise ImportedResultsError(
             f"{where}: {name} is {text[:60]!r}, with a decimal comma; "
@@ -262,7 +262,8 @@ def number(text: str, name: str, where: str) -> float:
         value = math.nan if "_" in text else float(text)
     except ValueError:
         value = math.nan
-    if math.isnan(value) or (math.isinf(value) and not name.startswith(("psnr", "jpegai_psnr"))):
+    in_db = name.startswith(("psnr", "jpegai_psnr")) or name.endswith("_db")
+    if math.isnan(value) or (math.isinf(value) and not in_db):
         raise ImportedResultsError(f"{where}: {name} is {text[:60]!r}, which is no number here")
     return value
 

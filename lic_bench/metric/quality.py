@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lic_bench.errors import SpecError, check_known
 from lic_bench.metric.base import Better, Score
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[np.float64]
 
@@ -159,6 +162,15 @@ def qualities_in(columns: Iterable[object]) -> list[Quality]:
     """Those of the known qualities that a table of measurements has the columns of."""
     there = set(columns)
     return [quality for quality in known_qualities().values() if quality.images in there]
+
+
+def qualities_with_figures(measurements: pd.DataFrame) -> list[Quality]:
+    """Those that a table has figures of; where it has none at all, as `qualities_in`.
+
+    A store that figures were imported into has columns of every metric that is known.
+    """
+    there = qualities_in(measurements)
+    return [one for one in there if measurements[one.images].notna().any()] or there
 
 
 def metric_named(name: str) -> Quality:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -47,6 +48,11 @@ def plot_by_metric(
 
     See `plots.plot` for the other parameters.
 
+    Warns
+    -----
+    UserWarning
+        Where a codec has no BD-rate in any metric: it is left out.
+
     Raises
     ------
     SpecError
@@ -64,9 +70,12 @@ def plot_by_metric(
         .reindex(of.codecs)
         for kind in kinds
     }
-    table = pd.DataFrame(columns).dropna(axis=1, how="all").dropna(how="all")
+    every = pd.DataFrame(columns)
+    table = every.dropna(axis=1, how="all").dropna(how="all")
     if table.empty:
         raise UndefinedError(f"no codec has a BD-rate against {anchor} on {of.dataset}")
+    if lost := ", ".join(every.index.difference(table.index, sort=False)):
+        warnings.warn(f"Left out of the plot: {lost} (no BD-rate).", stacklevel=2)
     ratios = pd.DataFrame(np.log1p(table / 100), table.index, table.columns)
     apart = ratios.sub(ratios.iloc[:, 0], axis=0).abs().mean()
     table = table[list(apart.sort_values(kind="stable").index)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from lic_bench.analysis.comparison import compare_codecs
 from lic_bench.analysis.curves import aggregate, averages_of_curves, bd_rates, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.files import as_json
-from lic_bench.metric.quality import Quality, measured_quality, qualities_in
+from lic_bench.metric.quality import Quality, measured_quality, qualities_with_figures
 from lic_bench.metric.targets import Target
 from lic_bench.store.selection import only_dataset
 from lic_bench.store.table import display_names
@@ -232,7 +233,7 @@ def points_table(
     and MS-SSIM stand as they are and in dB.
     """
     averages, dataset, codecs = _chosen(measurements, dataset, codecs)
-    every = [one.name for one in qualities_in(measurements)]
+    every = [one.name for one in qualities_with_figures(measurements)]
     kinds = [measured_quality(name, averages) for name in metrics or every]
     columns = [Column("codec", "Codec"), Column("point", "Point")]
     rates = dict.fromkeys(kind.rate for kind in kinds)
@@ -476,7 +477,10 @@ def _names(measurements: pd.DataFrame, labels: Mapping[str, str] | None) -> dict
     names = display_names(measurements)
     for codec in labels or ():
         check_known("measured codec", codec, names)
-    return names | dict(labels or {})
+    names |= dict(labels or {})
+    if twice := [name for name, number in Counter(names.values()).items() if number > 1]:
+        raise SpecError(f"two codecs would be called {twice[0]!r}: give one another name")
+    return names
 
 
 def _interval(

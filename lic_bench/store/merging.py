@@ -45,8 +45,12 @@ def merge(sources: Iterable[Path], out: Path) -> Path:
         Where one cannot be read, or the same name stands for other images in it. What was merged
         before is kept; of the one at fault there is nothing.
     """
+    folders = list(sources)
+    for folder in folders:  # before there is anything of them
+        with Store.open(folder):
+            pass
     with _Merged(out / FILE_NAME) as target:
-        for folder in sources:
+        for folder in folders:
             with Store.open(folder) as source:
                 target.take_in(source)
         return target.path

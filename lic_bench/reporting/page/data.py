@@ -25,7 +25,7 @@ from lic_bench.analysis.curves import (
     prepared,
 )
 from lic_bench.errors import SpecError, UndefinedError
-from lic_bench.metric.quality import Quality, qualities_in
+from lic_bench.metric.quality import Quality, qualities_in, qualities_with_figures
 from lic_bench.reporting.looks import look_of
 from lic_bench.reporting.page.tags import tags
 from lic_bench.store.table import display_names
@@ -92,7 +92,7 @@ def gather(
                 "better": one.better,
                 "rule": one.rule,
             }
-            for one in qualities_in(measurements)
+            for one in qualities_with_figures(measurements)
         ],
         "codecs": [
             {
