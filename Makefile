@@ -13,7 +13,7 @@ TOGETHER := -n auto --dist worksteal
 # Half of the time that tests take to begin goes for compiling their modules, where nothing is kept.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: run test quick check format docs results results-field results-large bench clean
+.PHONY: run test quick check format docs results results-field results-jpeg-ai results-large bench clean
 
 run: $(VENV)/run.stamp  ## measure every codec that works here on the embedded photographs
 	$(BIN)/lic-bench run --codecs all --dataset sample
@@ -91,6 +91,12 @@ results-field: $(VENV)/dev.stamp  ## the field of 2017 to 2020 on Kodak: half an
 	$(BIN)/lic-bench table results/field --codecs compressive-autoencoder,entropy-autoencoder,$(CODERS) \
 		--anchor compressive-autoencoder --interval --metric psnr_rgb --out results/field/coders.md
 	$(BIN)/lic-bench table results/field --by-point --metric all --out results/field/points.csv
+
+# What results/jpeg-ai shows: half of Kodak, for the time that vvc takes.
+AGAINST_VVC := content-weighted,content-weighted:metric=mse,jpeg,jpeg2000,webp,avif,hevc,heif,jpegxl
+results-jpeg-ai: $(VENV)/dev.stamp  ## JPEG AI's test conditions on 12 images: twenty minutes with two cores
+	$(BIN)/lic-bench run --profile jpeg-ai --codecs $(AGAINST_VVC) --dataset kodak --images 12 \
+		--out results/jpeg-ai
 
 # What results/clic2025-valid shows: images that no manifest knows, in a folder of that name.
 LARGE := content-weighted,content-weighted:metric=mse,jpeg,jpeg2000,webp

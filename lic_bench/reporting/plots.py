@@ -23,7 +23,7 @@ from lic_bench.analysis import published_curves
 from lic_bench.analysis.curves import averages_of_curves, curve
 from lic_bench.errors import SpecError, UndefinedError, check_known
 from lic_bench.files import atomic_write
-from lic_bench.metric.quality import metric_named
+from lic_bench.metric.quality import metric_named, qualities_with_figures
 from lic_bench.reporting.looks import LINES, MARKERS, look_of, short_names
 from lic_bench.reporting.tables import counted as _counted
 from lic_bench.store.selection import only_dataset
@@ -159,7 +159,15 @@ def plot(
     )
     curves = [line for line in curves if line.points]
     if not curves:
-        raise UndefinedError(f"There is nothing to draw on {dataset}: left out were {left_out}.")
+        others = [
+            one.name
+            for one in qualities_with_figures(measurements)
+            if one.name != metric and np.isfinite(aggregated[one.value]).any()
+        ]
+        raise UndefinedError(
+            f"There is nothing to draw on {dataset} in {metric}: left out were {left_out}."
+            + (f" There are figures of {', '.join(others)}." if others else "")
+        )
     if left_out:
         warnings.warn(f"Left out of the plot: {left_out}.", stacklevel=2)
     low, high = xlim or (None, None)

@@ -216,6 +216,9 @@ def test_lossless_codecs_are_left_out_aloud() -> None:
         assert list(lines(plot(frame))) == ["jpeg"]
     with pytest.raises(UndefinedError, match=r"nothing to draw on kodak.*none \(lossless"):
         plot(frame, codecs=["none"])
+    frame = measurements("jpeg").assign(psnr_rgb_db=np.nan)
+    with pytest.raises(UndefinedError, match=r"in psnr_rgb: .*There are figures of .*\bpsnr_y\b"):
+        plot(frame)
 
 
 def test_published_curves_are_drawn_as_what_they_are() -> None:
