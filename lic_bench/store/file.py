@@ -163,7 +163,12 @@ class StoreFile:
         A power cut may cost the last few measurements, never the store.
         """
         with self.errors():
-            self._db.execute("PRAGMA journal_mode = WAL")
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorname != "SQLITE_BUSY":
+                    raise
+                return  # another process begins just now, and SQLite does not wait for it here
             self._db.execute("PRAGMA synchronous = NORMAL")
 
     def _row(self, query: str, values: tuple[object, ...] = ()) -> tuple[Any, ...] | None:

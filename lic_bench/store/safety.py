@@ -21,7 +21,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -117,8 +117,10 @@ class Bound:
 
 
 def _size(path: Path) -> int:
-    wal = path.with_name(f"{path.name}-wal")
-    return path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+    size = path.stat().st_size
+    with suppress(FileNotFoundError):  # another process may take it away at any time
+        size += path.with_name(f"{path.name}-wal").stat().st_size
+    return size
 
 
 def _check_beside(path: Path) -> None:
@@ -140,9 +142,10 @@ def _check_beside(path: Path) -> None:
 
 def _names_another(journal: Path, size: int) -> bool:
     """Whether a rollback journal is one of several databases, with a super-journal."""
-    with journal.open("rb") as file:
+    with suppress(FileNotFoundError), journal.open("rb") as file:  # or its owner is done with it
         file.seek(max(0, size - len(_OF_JOURNAL)))
         return file.read() == _OF_JOURNAL and size > len(_OF_JOURNAL)
+    return False
 
 
 def _is_empty(path: Path, version: int) -> bool:
@@ -281,7 +284,7 @@ def _state(path: Path) -> tuple[object, ...]:
     found: list[object] = [path.absolute()]
     for suffix in ("", *_BESIDE[:2]):
         beside = path.with_name(f"{path.name}{suffix}")
-        if beside.exists():
+        with suppress(FileNotFoundError):
             status = beside.stat()
             found += [suffix, status.st_ino, status.st_size, status.st_mtime_ns]
     return tuple(found)
