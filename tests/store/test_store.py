@@ -150,20 +150,23 @@ def test_two_writers_at_once_lose_and_double_nothing(store: Store) -> None:
 
 
 def test_writers_that_begin_at_the_same_moment_do_not_disturb_each_other(tmp_path: Path) -> None:
+    together = threading.Barrier(8)
+
     def write(path: Path, first: int) -> None:
+        together.wait()
         with Store(path) as mine:
             run = mine.begin({}, [DATASET], {"toy": "{}"}, SCORES)
             for point in range(first, first + 6):
                 mine.add(run, Key("abc", "{}", str(point)), GOOD)
 
-    with ThreadPoolExecutor(4) as pool:
-        for turn in range(40):  # what went wrong did so in one of twenty
+    with ThreadPoolExecutor(8) as pool:
+        for turn in range(40):
             path = tmp_path / f"{turn}.sqlite"
             Store(path).__exit__()
-            for writing in [pool.submit(write, path, first) for first in (0, 4, 8, 12)]:
+            for writing in [pool.submit(write, path, first) for first in range(0, 32, 4)]:
                 writing.result()
             with Store(path) as both:
-                assert len(list(both.measured(MEASURED))) == 18
+                assert len(list(both.measured(MEASURED))) == 34
 
 
 def test_a_full_disk_is_told_and_loses_nothing(store: Store, run: int) -> None:
