@@ -114,12 +114,6 @@ def error_place(error: BaseException) -> str:
     return ""
 
 
-def told(error: BaseException) -> str:
-    """What the code of a plugin raised, and where, in a line."""
-    place = error_place(error)
-    return f"{type(error).__name__}: {error}{f' ({place})' if place else ''}"
-
-
 def _is_codec(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__")).startswith("lic_bench.codecs.")
 

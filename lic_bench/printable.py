@@ -1,4 +1,4 @@
-"""Names that come from outside: of files, data sets, archives. They may hold any character."""
+"""Texts that come from outside: names, and what exceptions say. They may hold any character."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from unicodedata import category
 # Controls (escape sequences among them), marks that turn the direction of writing and the like,
 # bytes that are no text, and what ends a line or a paragraph.
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_REASON_LENGTH = 1000
 _BYTE = 0xDC00  # Python keeps a byte of a file name that is no text as this and its value
 
 
@@ -27,6 +28,15 @@ def printable_lines(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c in "\n\t" else printable(c) for c in text)
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, in one line that can be shown and stored."""
+    try:
+        text = " ".join(str(error)[:_REASON_LENGTH].split())
+    except BaseException:  # noqa: BLE001 - a plugin's own exception may raise another
+        text = "what it says cannot be read"
+    return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 def printable_json(value: object) -> str:

@@ -19,5 +19,6 @@ def usual_anchor(codecs: Iterable[str]) -> str:
 
 def anchor_of_curves(measurements: pd.DataFrame) -> str:
     """The usual one of those that have curves, where there are any."""
-    drawn = measurements.loc[~measurements["searched"], "codec"].unique()
-    return usual_anchor(drawn if len(drawn) else measurements["codec"].unique())
+    codecs = measurements["codec"]
+    drawn = codecs[~measurements["searched"]] if "searched" in measurements else codecs
+    return usual_anchor((codecs if drawn.empty else drawn).unique())

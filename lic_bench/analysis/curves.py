@@ -478,7 +478,7 @@ def bd_rates(
     SpecError
         If there is no such metric, or the anchor was measured on no data set.
     """
-    aggregated = aggregate(measurements) if "image" in measurements else measurements
+    aggregated = averages_of_curves(measurements) if "image" in measurements else measurements
     anchor = find_known("codec", anchor, aggregated["codec"].unique())
     rows = []
     pairs = list(aggregated[["dataset", "codec"]].drop_duplicates().itertuples(index=False))

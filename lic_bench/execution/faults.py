@@ -9,9 +9,8 @@ import traceback
 from collections.abc import Iterator
 
 from lic_bench.errors import LicBenchError, error_place
-from lic_bench.printable import printable
+from lic_bench.printable import printable, reason
 
-_REASON_LENGTH = 1000
 _TRACEBACK_LENGTH = 20_000
 
 # What C libraries say where they find no memory, and raise as an error of another kind.
@@ -113,15 +112,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _says_no_memory(error: BaseException) -> bool:
     text = reason(error).lower()
     return any(words in text for words in _NO_MEMORY)
-
-
-def reason(error: BaseException) -> str:
-    """What an exception says, in one line that can be shown and stored."""
-    try:
-        text = " ".join(str(error)[:_REASON_LENGTH].split())
-    except BaseException:  # noqa: BLE001 - a codec's own exception may raise another
-        text = "what it says cannot be read"
-    return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 def trace_of(error: BaseException) -> str:

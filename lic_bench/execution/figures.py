@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lic_bench.errors import UnavailableError
-from lic_bench.execution.faults import OutOfMemoryError, lacks_memory, reason
+from lic_bench.execution.faults import OutOfMemoryError, lacks_memory
 from lic_bench.images.image import Image
 from lic_bench.metric.base import Comparison, Metric, Value, scores_of
 from lic_bench.metric.registry import DEFAULT, MetricRegistry
 from lic_bench.plugins.identity import changes, identity
 from lic_bench.plugins.spec import parse_spec
+from lic_bench.printable import reason
 from lic_bench.store.records import ScoreState
 
 

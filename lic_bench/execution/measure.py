@@ -17,14 +17,14 @@ from pathlib import Path
 
 from lic_bench.codec.base import Codec, Point
 from lic_bench.errors import ImageError, UnavailableError
-from lic_bench.execution.faults import OutOfMemoryError, lacks_memory, reason, trace_of
+from lic_bench.execution.faults import OutOfMemoryError, lacks_memory, trace_of
 from lic_bench.execution.figures import Asked, References
 from lic_bench.execution.requests import checked_image, checked_stream, codec_of
 from lic_bench.execution.runner import Request
 from lic_bench.images.dataset import ImageFile
 from lic_bench.images.image import Image, read_image
 from lic_bench.plugins.identity import changes, identity
-from lic_bench.printable import printable
+from lic_bench.printable import printable, reason
 from lic_bench.store.records import Measurement
 
 

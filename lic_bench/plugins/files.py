@@ -26,6 +26,9 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from lic_bench.errors import error_place
+from lic_bench.printable import printable, reason
+
 PREFIX = "lic_bench_plugin_"
 
 
@@ -56,6 +59,12 @@ def load_plugin(path: Path) -> ModuleType:
 def aside() -> AbstractContextManager[object]:
     """Lead what the code of a plugin prints past our own output, which a program may read."""
     return redirect_stdout(sys.stderr)
+
+
+def told(error: BaseException) -> str:
+    """What the code of a plugin raised, and where, in a line."""
+    place = printable(error_place(error))
+    return f"{reason(error)}{f' ({place})' if place else ''}"
 
 
 class _Loader(SourceFileLoader):

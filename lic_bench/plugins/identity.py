@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from lic_bench.errors import LicBenchError, SpecError, told
+from lic_bench.errors import LicBenchError, SpecError
 from lic_bench.plugins.base import Plugin
-from lic_bench.plugins.files import aside
+from lic_bench.plugins.files import aside, told
 from lic_bench.plugins.programs import OfPrograms
 from lic_bench.plugins.sources import sources
 

@@ -15,9 +15,9 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from lic_bench.errors import LicBenchError, SpecError, told
+from lic_bench.errors import LicBenchError, SpecError
 from lic_bench.plugins.base import Plugin
-from lic_bench.plugins.files import aside
+from lic_bench.plugins.files import aside, told
 
 Made = TypeVar("Made", bound=Plugin)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lic_bench.analysis import curves
-from lic_bench.analysis.anchor import USUAL, usual_anchor
+from lic_bench.analysis.anchor import USUAL, anchor_of_curves
 from lic_bench.python.codecs import listed
 from lic_bench.python.points import Points, as_numbers, as_texts, typed
 
@@ -158,7 +158,9 @@ def table(
         return tables.rates_table(rows, list(at), **options)
     if match is not None:
         return tables.match_table(rows, parse_target(match), anchor=anchor, **options)
-    return tables.bd_rate_table(rows, anchor or _anchor(rows), intervals=interval, **options)
+    return tables.bd_rate_table(
+        rows, anchor or anchor_of_curves(rows), intervals=interval, **options
+    )
 
 
 def compare(
@@ -230,7 +232,7 @@ def plot_by_metric(measurements: pd.DataFrame, anchor: str | None = None, **opti
     from lic_bench.reporting import by_metric
 
     rows = as_texts(measurements)
-    return by_metric.plot_by_metric(rows, anchor or _anchor(rows), **_drawn(options))
+    return by_metric.plot_by_metric(rows, anchor or anchor_of_curves(rows), **_drawn(options))
 
 
 def plot_by_image(measurements: pd.DataFrame, anchor: str | None = None, **options: Any) -> Axes:
@@ -238,7 +240,7 @@ def plot_by_image(measurements: pd.DataFrame, anchor: str | None = None, **optio
     from lic_bench.reporting import by_image
 
     rows = as_texts(measurements)
-    return by_image.plot_by_image(rows, anchor or _anchor(rows), **_drawn(options))
+    return by_image.plot_by_image(rows, anchor or anchor_of_curves(rows), **_drawn(options))
 
 
 def plot_by_quality(measurements: pd.DataFrame, anchor: str | None = None, **options: Any) -> Axes:
@@ -246,7 +248,7 @@ def plot_by_quality(measurements: pd.DataFrame, anchor: str | None = None, **opt
     from lic_bench.reporting import by_quality
 
     rows = as_texts(measurements)
-    return by_quality.plot_by_quality(rows, anchor or _anchor(rows), **_drawn(options))
+    return by_quality.plot_by_quality(rows, anchor or anchor_of_curves(rows), **_drawn(options))
 
 
 def plot_by_complexity(
@@ -283,7 +285,7 @@ def plot_by_complexity(
         raise SpecError(f"{of} of codecs are in no measurements: give times=")
     rows = as_texts(measurements)
     return complexity.plot_by_complexity(
-        rows, anchor or _anchor(rows), costs=costs, **_drawn(options)
+        rows, anchor or anchor_of_curves(rows), costs=costs, **_drawn(options)
     )
 
 
@@ -347,8 +349,4 @@ def report(
 
 def _averaged(measurements: pd.DataFrame) -> pd.DataFrame:
     rows = as_texts(measurements)
-    return curves.aggregate(rows) if "image" in rows else rows
-
-
-def _anchor(rows: pd.DataFrame) -> str:
-    return usual_anchor(rows["codec"].unique())
+    return curves.averages_of_curves(rows) if "image" in rows else rows

@@ -101,6 +101,10 @@ def test_a_plugin_file_that_is_none_is_refused(tmp_path: Path, name: str) -> Non
     ("more", "message"),
     [
         ("def __init__(self): open('nowhere')", "cannot be made: FileNotFoundError: .*mine.py:8, "),
+        (
+            "def __init__(self): raise OSError('a\\n\\x1b[2Jb')",
+            r"made: OSError: a \\x1b\[2Jb \(mine.py",
+        ),
         ("def versions(self): return 1 // 0", "gives no versions.*ZeroDivisionError.*mine.py:8"),
         ("def versions(self): return {'a': b''}", "gives no versions.*bytes is not JSON"),
         ("points = 'low'", r"no tuple such as \(10, 50, 90\), but 'low'"),

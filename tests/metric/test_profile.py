@@ -7,7 +7,7 @@ import pytest
 from command import command
 
 import lic_bench
-from lic_bench import Image, SpecError, write_image
+from lic_bench import Image, SpecError, UndefinedError, write_image
 from lic_bench.metric.profile import load, names
 from lic_bench.metric.registry import MetricRegistry, metrics
 
@@ -71,6 +71,10 @@ def test_one_of_ones_own_gives_bd_rates_and_their_mean(photo: Image, tmp_path: P
     # Where one codec has a curve by now, it is the anchor.
     command("run", "-c", "webp", "-p", "20,40,60,80", "-d", "photos", "-o", "out", cwd=tmp_path)
     assert "webp (anchor)" in command("table", "out", cwd=tmp_path).stdout
+    measurements = lic_bench.load(tmp_path / "out")
+    assert "webp (anchor)" in lic_bench.table(measurements).markdown()
+    with pytest.raises(UndefinedError, match="There are no curves here"):
+        lic_bench.bd_rates(measurements[measurements["codec"] == "jpeg"])
 
 
 @pytest.mark.parametrize(
