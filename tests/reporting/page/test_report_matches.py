@@ -39,6 +39,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, photo: Image) -> Path:
 def opened(browser: Page, searched: Path) -> Page:
     browser.screen(1200, 900)
     browser.open(searched / "report.html")
+    browser.wait("document.getElementById('stage').dataset.drawn")  # the choices are in the selects
     browser.choose("view-left", "0")
     browser.choose("view-right", "1")
     return browser
